@@ -1,0 +1,165 @@
+//! The domain error. It knows the API's error codes and nothing of HTTP.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// The closed set of failures a caller can tell apart; the names are the API's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorCode {
+    BadRequest,
+    InvalidParameterValue,
+    MalformedRequest,
+    InvalidState,
+    /// The caller showed no valid credential.
+    Unauthenticated,
+    PermissionDenied,
+    ResourceDoesNotExist,
+    /// An unknown route.
+    EndpointNotFound,
+    /// The Files API's form of "does not exist".
+    NotFound,
+    ResourceAlreadyExists,
+    /// The 409 form of "exists", used by import-file, the Files API and serving.
+    AlreadyExists,
+    ResourceConflict,
+    DirectoryNotEmpty,
+    DirectoryNotEmptyFilesApi,
+    MaxBlockSizeExceeded,
+    MaxReadSizeExceeded,
+    MaxNotebookSizeExceeded,
+    IoError,
+    ResourceLimitExceeded,
+    RequestLimitExceeded,
+    PreconditionFailed,
+    RangeNotSatisfiable,
+    PayloadTooLarge,
+    NotImplemented,
+    TemporarilyUnavailable,
+    Internal,
+}
+
+impl ErrorCode {
+    /// The `error_code` of the JSON body.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BadRequest => "BAD_REQUEST",
+            Self::InvalidParameterValue => "INVALID_PARAMETER_VALUE",
+            Self::MalformedRequest => "MALFORMED_REQUEST",
+            Self::InvalidState => "INVALID_STATE",
+            Self::Unauthenticated => "UNAUTHENTICATED",
+            Self::PermissionDenied => "PERMISSION_DENIED",
+            Self::ResourceDoesNotExist => "RESOURCE_DOES_NOT_EXIST",
+            Self::EndpointNotFound => "ENDPOINT_NOT_FOUND",
+            Self::NotFound => "NOT_FOUND",
+            Self::ResourceAlreadyExists => "RESOURCE_ALREADY_EXISTS",
+            Self::AlreadyExists => "ALREADY_EXISTS",
+            Self::ResourceConflict => "RESOURCE_CONFLICT",
+            Self::DirectoryNotEmpty => "DIRECTORY_NOT_EMPTY",
+            Self::DirectoryNotEmptyFilesApi | Self::RangeNotSatisfiable => "BAD_REQUEST",
+            Self::MaxBlockSizeExceeded => "MAX_BLOCK_SIZE_EXCEEDED",
+            Self::MaxReadSizeExceeded => "MAX_READ_SIZE_EXCEEDED",
+            Self::MaxNotebookSizeExceeded => "MAX_NOTEBOOK_SIZE_EXCEEDED",
+            Self::IoError => "IO_ERROR",
+            Self::ResourceLimitExceeded => "RESOURCE_LIMIT_EXCEEDED",
+            Self::RequestLimitExceeded => "REQUEST_LIMIT_EXCEEDED",
+            Self::PreconditionFailed => "PRECONDITION_FAILED",
+            Self::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
+            Self::NotImplemented => "NOT_IMPLEMENTED",
+            Self::TemporarilyUnavailable => "TEMPORARILY_UNAVAILABLE",
+            Self::Internal => "INTERNAL_ERROR",
+        }
+    }
+}
+
+/// What went wrong, in words for the caller, and apart from them the cause for the operator.
+///
+/// The message never repeats its source; the edge logs the chain once and shows the caller only
+/// the message.
+pub struct Error {
+    pub code: ErrorCode,
+    pub message: String,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            source: None,
+        }
+    }
+
+    /// Attaches the cause, which only the log shows.
+    #[must_use]
+    pub fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// A value the caller sent is not acceptable; the message names the field.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::InvalidParameterValue, message)
+    }
+
+    pub fn missing(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::ResourceDoesNotExist, message)
+    }
+
+    pub fn exists(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::ResourceAlreadyExists, message)
+    }
+
+    pub fn denied(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::PermissionDenied, message)
+    }
+
+    pub fn state(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::InvalidState, message)
+    }
+
+    /// `what` is the feature as the caller named it, such as `for_each_task`.
+    pub fn not_implemented(what: impl fmt::Display) -> Self {
+        Self::new(
+            ErrorCode::NotImplemented,
+            format!("{what} is not implemented by this server; see docs/compat.md for what is"),
+        )
+    }
+
+    /// A fault of ours: `doing` says which operation failed, the source says why.
+    pub fn internal(
+        doing: impl Into<String>,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
+        Self::new(ErrorCode::Internal, doing).because(source)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code.as_str(), self.message)?;
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source
+            .as_ref()
+            .map(|source| &**source as &(dyn StdError + 'static))
+    }
+}

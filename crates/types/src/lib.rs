@@ -1,0 +1,16 @@
+//! The words of Forebay: ids, paths, closed state enums and the domain error.
+//!
+//! Layer 0: no I/O, no clock, no randomness, no environment, no async runtime. Everything here is
+//! a value that any other crate may name.
+
+mod error;
+mod ids;
+mod path;
+mod time;
+
+pub use error::{Error, ErrorCode, Result};
+pub use ids::{
+    AttemptNumber, ClusterId, CredentialId, JobId, ObjectId, RepoId, RunId, TokenId, UserId,
+};
+pub use path::{DbfsPath, PathError, VolumePath, WorkspacePath};
+pub use time::Millis;
