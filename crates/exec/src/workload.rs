@@ -1,0 +1,178 @@
+//! What an executor is given: everything it needs to run one attempt, and nothing it must look up.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use forebay_types::{AttemptNumber, RunId};
+use serde::{Deserialize, Serialize};
+
+/// One attempt of one task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Workload {
+    pub run_id: RunId,
+    pub attempt: AttemptNumber,
+    pub place: Place,
+    pub program: Program,
+    pub libraries: Vec<Library>,
+    /// Added to the process environment; it wins over the executor's own variables.
+    pub env: BTreeMap<String, String>,
+    /// Absolute path as the program sees it, such as `/Workspace/Users/a@b.c/project`.
+    pub working_dir: String,
+    /// Put first on `sys.path`, in this order: notebook folder and repository root.
+    pub python_path: Vec<String>,
+    /// What `dbutils.notebook.getContext()` shows; see [`Context`].
+    pub context: Context,
+    pub limits: Limits,
+    /// Whether the run may be forked from a warm parent. Ignored (as `false`) when a library is
+    /// among what the parent has already imported.
+    pub preload: bool,
+    /// A host folder of this attempt alone. The executor creates it, may leave files for
+    /// diagnosis in it, and never removes it.
+    pub spool_dir: PathBuf,
+}
+
+/// Where a run lives. Runs of one place may share warm processes, so a place must never span two
+/// tenants.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Place {
+    pub workspace: String,
+    /// A name from [`crate::Executor::runtimes`].
+    pub runtime: String,
+    pub mounts: Mounts,
+}
+
+/// Host folders and the absolute paths at which the program sees them, in order: a later mount
+/// may lie below an earlier one (`/dbfs`, then `/dbfs/mnt/raw`).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Mounts(pub Vec<Mount>);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Mount {
+    pub host: PathBuf,
+    /// `/dbfs`, `/dbfs/mnt/NAME`, `/Workspace` or `/Volumes`, or a folder below one of them.
+    pub at: String,
+    pub writable: bool,
+}
+
+impl Mount {
+    pub fn writable(host: impl Into<PathBuf>, at: impl Into<String>) -> Self {
+        Self {
+            host: host.into(),
+            at: at.into(),
+            writable: true,
+        }
+    }
+
+    pub fn read_only(host: impl Into<PathBuf>, at: impl Into<String>) -> Self {
+        Self {
+            host: host.into(),
+            at: at.into(),
+            writable: false,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Program {
+    Notebook {
+        /// Workspace path without extension; shown in tracebacks and in the context.
+        path: String,
+        cells: Vec<ExecCell>,
+        /// Widget values by name; they beat the defaults that the notebook declares.
+        parameters: BTreeMap<String, String>,
+    },
+    /// A Python file, run as `__main__`.
+    Script { file: String, args: Vec<String> },
+    /// An entry point of an installed package; `named` become `--key=value` after `args`.
+    Wheel {
+        package: String,
+        entry_point: String,
+        args: Vec<String>,
+        named: BTreeMap<String, String>,
+    },
+}
+
+/// One cell, with its magic already parsed off: `source` is the body.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecCell {
+    /// Position in the notebook, from 0. Events carry it.
+    pub index: usize,
+    #[serde(default)]
+    pub title: Option<String>,
+    pub kind: CellKind,
+    pub source: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CellKind {
+    Python,
+    R,
+    Scala,
+    Sql,
+    Md,
+    Sh,
+    Fs,
+    Run,
+    Pip,
+    Skip,
+}
+
+/// What is installed before the first cell, into a layer of this run alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Library {
+    /// A requirement such as `simplejson==3.19.2`, and the index to take it from.
+    Pypi {
+        package: String,
+        repo: Option<String>,
+    },
+    /// A wheel, by its path inside the sandbox (`/dbfs/...`, `/Workspace/...`, `/Volumes/...`).
+    Whl { path: String },
+    /// A requirements file, by its path inside the sandbox.
+    Requirements { path: String },
+}
+
+/// The facts about the run that programs ask for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Context {
+    pub api_url: Option<String>,
+    /// A token of the run's identity. It is redacted from all output.
+    pub api_token: Option<String>,
+    pub workspace_id: Option<String>,
+    pub user: Option<String>,
+    pub job_id: Option<String>,
+    pub cluster_id: Option<String>,
+    /// Further tags, added to those made of the fields above.
+    pub tags: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Memory of all the run's processes together.
+    pub memory_bytes: Option<u64>,
+    /// Processes and threads of the run together.
+    pub pids_max: Option<u32>,
+    /// Output kept per cell; what goes beyond is dropped and a notice says so.
+    pub output_cell_bytes: u64,
+    /// Output of the whole run; beyond it the run ends with [`crate::Outcome::OutputLimit`].
+    pub output_run_bytes: u64,
+    /// Between the interrupt and the kill.
+    pub grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory_bytes: Some(4 << 30),
+            pids_max: Some(1024),
+            output_cell_bytes: 20 << 20,
+            output_run_bytes: 200 << 20,
+            grace: Duration::from_secs(5),
+        }
+    }
+}
