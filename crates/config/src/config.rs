@@ -1,0 +1,278 @@
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::env::env_var;
+
+/// The whole configuration, after defaults, file, environment and flags.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where everything lives; one process at a time owns it.
+    pub data: PathBuf,
+    /// The address every workspace listens on.
+    pub address: IpAddr,
+    /// The first workspace's port; the next ones follow.
+    pub port: u16,
+    /// Also listen on port 80 of a loopback address of the workspace's own, for clients that drop
+    /// the port of a host. `true` insists, `false` never; absent means where it is allowed.
+    pub port_80: Option<bool>,
+    /// Local Git addresses are allowed below these folders only.
+    pub repo_roots: Vec<PathBuf>,
+    pub limits: Limits,
+    /// The least isolation a run may have: `namespaces` (default) or `none`.
+    pub isolation: String,
+    pub uv: Option<PathBuf>,
+    pub python: Option<PathBuf>,
+    #[serde(rename = "workspace")]
+    pub workspaces: Vec<WorkspaceConfig>,
+}
+
+/// One isolated world.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WorkspaceConfig {
+    pub name: String,
+    /// The address clients should use in links; derived from the listener when absent.
+    pub public_url: Option<String>,
+    #[serde(rename = "mount")]
+    pub mounts: Vec<Mount>,
+}
+
+/// A host folder that appears at `dbfs:/mnt/<name>` (or any absolute DBFS path given as `path`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mount {
+    /// Absolute DBFS path, such as `/mnt/data` or `/databricks-datasets`.
+    pub path: String,
+    pub folder: PathBuf,
+    #[serde(default)]
+    pub read_only: bool,
+}
+
+/// Bounds of one server. Every queue, body and child has one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Attempts that run at once, over all workspaces.
+    pub running_attempts_max: usize,
+    pub run_memory_bytes: u64,
+    pub run_processes_max: u64,
+    /// Output of one cell that is kept, in bytes; the rest is cut with a notice.
+    pub cell_output_bytes_max: u64,
+    pub run_output_bytes_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            running_attempts_max: 15,
+            run_memory_bytes: 4 << 30,
+            run_processes_max: 512,
+            cell_output_bytes_max: 8 << 20,
+            run_output_bytes_max: 64 << 20,
+        }
+    }
+}
+
+impl Default for WorkspaceConfig {
+    fn default() -> Self {
+        Self {
+            name: "dev".to_owned(),
+            public_url: None,
+            mounts: Vec::new(),
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let workspaces = ["dev", "staging", "prod"].map(|name| WorkspaceConfig {
+            name: name.to_owned(),
+            ..WorkspaceConfig::default()
+        });
+        Self {
+            data: PathBuf::from(".forebay"),
+            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: 7071,
+            port_80: None,
+            repo_roots: Vec::new(),
+            limits: Limits::default(),
+            isolation: "namespaces".to_owned(),
+            uv: None,
+            python: None,
+            workspaces: workspaces.to_vec(),
+        }
+    }
+}
+
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    #[error("cannot read {path}")]
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("{path}: {reason}")]
+    Parse { path: PathBuf, reason: String },
+    #[error("configuration is not valid:\n  - {}", .0.join("\n  - "))]
+    Invalid(Vec<String>),
+}
+
+impl Config {
+    /// Defaults, then the file, then `FOREBAY_*` variables. Flags are applied by the caller, who
+    /// then calls [`Config::validate`].
+    ///
+    /// # Errors
+    /// When the file cannot be read or has an unknown or wrong field (with line and column).
+    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        let named = file
+            .map(Path::to_owned)
+            .or_else(|| env_var("FOREBAY_CONFIG").map(Into::into));
+        let default = PathBuf::from("forebay.toml");
+        let path = named.or_else(|| default.is_file().then_some(default));
+        let mut config = match path {
+            None => Self::default(),
+            Some(path) => {
+                let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Read {
+                    path: path.clone(),
+                    source,
+                })?;
+                toml::from_str(&text).map_err(|e| ConfigError::Parse {
+                    path,
+                    reason: e.to_string(),
+                })?
+            }
+        };
+        config.apply_env()?;
+        Ok(config)
+    }
+
+    fn apply_env(&mut self) -> Result<(), ConfigError> {
+        if let Some(data) = env_var("FOREBAY_DATA") {
+            self.data = data.into();
+        }
+        if let Some(port) = env_var("FOREBAY_PORT") {
+            self.port = port.parse().map_err(|_| {
+                ConfigError::Invalid(vec![format!("FOREBAY_PORT is not a port: {port}")])
+            })?;
+        }
+        if let Some(uv) = env_var("FOREBAY_UV") {
+            self.uv = Some(uv.into());
+        }
+        if let Some(python) = env_var("FOREBAY_PYTHON") {
+            self.python = Some(python.into());
+        }
+        Ok(())
+    }
+
+    /// Lists everything that is wrong at once.
+    ///
+    /// # Errors
+    /// One entry per problem, naming the field.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let mut problems = Vec::new();
+        if self.workspaces.is_empty() {
+            problems.push("workspace: at least one is needed".to_owned());
+        }
+        let last = usize::from(self.port) + self.workspaces.len();
+        if self.port == 0 || last > usize::from(u16::MAX) {
+            problems.push(format!(
+                "port: {} leaves no room for the workspaces' ports",
+                self.port
+            ));
+        }
+        for (index, workspace) in self.workspaces.iter().enumerate() {
+            let name = &workspace.name;
+            let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            if name.is_empty() || name.len() > 32 || !name.chars().all(plain) {
+                problems.push(format!("workspace.name: '{name}' (a-z, 0-9 and - only)"));
+            }
+            if self.workspaces[..index]
+                .iter()
+                .any(|other| other.name == *name)
+            {
+                problems.push(format!("workspace.name: '{name}' stands twice"));
+            }
+            for mount in &workspace.mounts {
+                if !mount.path.starts_with('/') || mount.path.contains("..") {
+                    problems.push(format!("mount.path: '{}' must be absolute", mount.path));
+                }
+                if !mount.folder.is_dir() {
+                    problems.push(format!(
+                        "mount.folder: {} is no folder",
+                        mount.folder.display()
+                    ));
+                }
+            }
+        }
+        if !matches!(self.isolation.as_str(), "namespaces" | "none") {
+            problems.push(format!(
+                "isolation: '{}' (namespaces or none)",
+                self.isolation
+            ));
+        }
+        if self.limits.running_attempts_max == 0 {
+            problems.push("limits.running_attempts_max: must be at least 1".to_owned());
+        }
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(ConfigError::Invalid(problems))
+        }
+    }
+
+    /// The address of the `index`-th workspace.
+    #[must_use]
+    pub fn listener(&self, index: usize) -> SocketAddr {
+        let offset = u16::try_from(index).unwrap_or(u16::MAX);
+        SocketAddr::new(self.address, self.port.saturating_add(offset))
+    }
+
+    /// The loopback address whose port 80 belongs to the `index`-th workspace alone: derived from
+    /// its port, so that two servers on one machine do not meet.
+    #[must_use]
+    pub fn loopback_80(&self, index: usize) -> SocketAddr {
+        let [high, low] = self.listener(index).port().to_be_bytes();
+        SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, high, low, 1)), 80)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_problems_are_listed_together() {
+        let mut config = Config {
+            port: 0,
+            isolation: "maybe".to_owned(),
+            ..Config::default()
+        };
+        config.workspaces[1].name = "dev".to_owned();
+        let text = config.validate().unwrap_err().to_string();
+        for part in ["port: 0", "'dev' stands twice", "isolation: 'maybe'"] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_field_is_refused_with_its_line() {
+        let error = toml::from_str::<Config>("port = 1\nprot = 2\n")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("line 2") && error.contains("prot"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn every_workspace_has_its_own_addresses() {
+        let config = Config::default();
+        assert_eq!(config.listener(2).to_string(), "127.0.0.1:7073");
+        assert_eq!(config.loopback_80(0).to_string(), "127.27.159.1:80");
+    }
+}

@@ -1,0 +1,9 @@
+//! Configuration: one struct with defaults, a TOML file, `FOREBAY_*` variables and flags over it,
+//! parsed and validated once at start and passed down as values. Layer 1; the only reader of
+//! environment variables.
+
+mod config;
+mod env;
+
+pub use config::{Config, ConfigError, Limits, Mount, WorkspaceConfig};
+pub use env::{ENV_VARS, EnvVar, env_var};

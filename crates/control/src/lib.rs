@@ -1,0 +1,13 @@
+//! The behaviour of a workspace, one module per resource, plus the reconcilers.
+//!
+//! Layer 3: a service authorises, loads, asks the engine, writes in one transaction and nudges a
+//! reconciler; it knows no HTTP and never waits for a run.
+
+mod context;
+mod services;
+
+pub mod identity;
+pub mod tokens;
+
+pub use context::Ctx;
+pub use services::{Services, WorkspaceDirs, WorkspaceSetup};

@@ -1,0 +1,98 @@
+use std::path::{Path, PathBuf};
+
+use forebay_config::{Config, WorkspaceConfig};
+use forebay_runtime::{Clock, Tasks};
+use forebay_store::Store;
+use forebay_types::{Error, Result};
+
+use crate::identity::Identity;
+use crate::tokens::Tokens;
+
+/// The folders of one workspace. Created on open; nothing outside them belongs to it.
+#[derive(Debug, Clone)]
+pub struct WorkspaceDirs {
+    pub root: PathBuf,
+    /// The workspace tree as real files: what runs see as `/Workspace`.
+    pub workspace: PathBuf,
+    /// What runs see as `/dbfs`.
+    pub dbfs: PathBuf,
+    /// What runs see as `/Volumes`.
+    pub volumes: PathBuf,
+    /// One folder per attempt: its output events and private files.
+    pub runs: PathBuf,
+    /// Half-made files before their rename; on the same file system as the rest, emptied at start.
+    pub staging: PathBuf,
+}
+
+impl WorkspaceDirs {
+    fn open(root: &Path) -> Result<Self> {
+        let at = |name: &str| root.join(name);
+        let dirs = Self {
+            root: root.to_owned(),
+            workspace: at("workspace"),
+            dbfs: at("dbfs"),
+            volumes: at("volumes"),
+            runs: at("runs"),
+            staging: at("staging"),
+        };
+        let cannot =
+            |path: &Path, e| Error::internal(format!("cannot prepare {}", path.display()), e);
+        match std::fs::remove_dir_all(&dirs.staging) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(cannot(&dirs.staging, e));
+            }
+            _ => {}
+        }
+        let tree = ["Users", "Shared", "Repos"].map(|name| dirs.workspace.join(name));
+        let dbfs = ["FileStore", "mnt", "tmp"].map(|name| dirs.dbfs.join(name));
+        let plain = [&dirs.volumes, &dirs.runs, &dirs.staging];
+        for path in plain.into_iter().chain(&tree).chain(&dbfs) {
+            std::fs::create_dir_all(path).map_err(|e| cannot(path, e))?;
+        }
+        Ok(dirs)
+    }
+}
+
+/// What a workspace is built from.
+#[derive(Debug, Clone)]
+pub struct WorkspaceSetup {
+    pub config: WorkspaceConfig,
+    /// The server-wide configuration, for limits and paths shared by workspaces.
+    pub server: Config,
+    /// `<data>/<workspace name>`.
+    pub root: PathBuf,
+    /// The address to print in links, without a trailing slash.
+    pub public_url: String,
+    pub clock: Clock,
+    pub tasks: Tasks,
+}
+
+/// The services of one workspace: small handles, each made from what it needs.
+#[derive(Debug)]
+pub struct Services {
+    pub setup: WorkspaceSetup,
+    pub dirs: WorkspaceDirs,
+    pub store: Store,
+    pub identity: Identity,
+    pub tokens: Tokens,
+}
+
+impl Services {
+    /// Opens the workspace's folders and database and wires its services.
+    ///
+    /// # Errors
+    /// When a folder or the database cannot be opened.
+    pub async fn open(setup: WorkspaceSetup) -> Result<Self> {
+        let dirs = WorkspaceDirs::open(&setup.root)?;
+        let store = Store::open(&dirs.root.join("forebay.db"))?;
+        let identity = Identity::open(store.clone(), setup.clock.clone()).await?;
+        let tokens = Tokens::new(store.clone(), setup.clock.clone());
+        Ok(Self {
+            setup,
+            dirs,
+            store,
+            identity,
+            tokens,
+        })
+    }
+}

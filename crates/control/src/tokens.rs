@@ -1,0 +1,126 @@
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use forebay_runtime::Clock;
+use forebay_store::{NewToken, Store, TokenRow, User};
+use forebay_types::{Error, Result, TokenId};
+use sha2::{Digest, Sha256};
+
+use crate::Ctx;
+
+/// Personal access tokens: shown once, kept as a digest.
+#[derive(Debug, Clone)]
+pub struct Tokens {
+    store: Store,
+    clock: Clock,
+}
+
+/// What a clients' tools recognise as an access token, which also lets secret scanners find it.
+const PREFIX: &str = "dapi";
+const COMMENT_BYTES_MAX: usize = 256;
+
+impl Tokens {
+    pub(crate) fn new(store: Store, clock: Clock) -> Self {
+        Self { store, clock }
+    }
+
+    /// Creates a token for the caller; returns its value, which is not kept.
+    ///
+    /// # Errors
+    /// When the comment is too long.
+    pub async fn create(
+        &self,
+        ctx: &Ctx,
+        comment: &str,
+        lifetime_seconds: Option<i64>,
+    ) -> Result<(String, TokenRow)> {
+        if comment.len() > COMMENT_BYTES_MAX {
+            return Err(Error::invalid(format!(
+                "Field 'comment' has {} bytes, at most {COMMENT_BYTES_MAX} are allowed.",
+                comment.len()
+            )));
+        }
+        let now = self.clock.now();
+        let lifetime_ms = lifetime_seconds
+            .filter(|s| *s > 0)
+            .map(|s| s.saturating_mul(1000));
+        let row = TokenRow {
+            id: TokenId(hex(&rand::random::<[u8; 32]>())),
+            user_id: ctx.user.id,
+            comment: comment.to_owned(),
+            created_at: now,
+            expires_at: lifetime_ms.map(|ms| now.plus_ms(ms)),
+        };
+        let value = format!("{PREFIX}{}", hex(&rand::random::<[u8; 16]>()));
+        self.store
+            .token_create(NewToken {
+                row: row.clone(),
+                digest: digest(&value),
+            })
+            .await?;
+        Ok((value, row))
+    }
+
+    /// # Errors
+    /// When the database refuses.
+    pub async fn list(&self, ctx: &Ctx) -> Result<Vec<TokenRow>> {
+        self.store.token_list(ctx.user.id).await
+    }
+
+    /// Ends a token: one's own, or anybody's for an administrator.
+    ///
+    /// # Errors
+    /// `RESOURCE_DOES_NOT_EXIST` when there is none of that id among those the caller may end.
+    pub async fn delete(&self, ctx: &Ctx, id: TokenId) -> Result<()> {
+        let owner = if ctx.is_admin() {
+            None
+        } else {
+            Some(ctx.user.id)
+        };
+        self.store.token_delete(id, owner).await
+    }
+
+    /// The user behind a token's value.
+    ///
+    /// # Errors
+    /// `UNAUTHENTICATED` when it is unknown, expired, or its user is not active.
+    pub async fn authenticate(&self, value: &str) -> Result<User> {
+        let user = self
+            .store
+            .token_authenticate(digest(value), self.clock.now())
+            .await?;
+        user.ok_or_else(|| {
+            Error::new(
+                forebay_types::ErrorCode::Unauthenticated,
+                "Invalid access token. Tokens are valid in the workspace that issued them only.",
+            )
+        })
+    }
+}
+
+fn digest(value: &str) -> [u8; 32] {
+    Sha256::digest(value.as_bytes()).into()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The token inside an `Authorization` header: `Bearer <token>`, or `Basic` with the user `token`
+/// (the way of curl and the clients of API 1.2).
+#[must_use]
+pub fn token_from_header(header: &str) -> Option<String> {
+    let (scheme, value) = header.split_once(' ')?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some(value.trim().to_owned());
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let standard = base64::engine::general_purpose::STANDARD;
+    let decoded = standard
+        .decode(value.trim())
+        .or_else(|_| URL_SAFE_NO_PAD.decode(value.trim()))
+        .ok()?;
+    let (user, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
+    (user == "token").then(|| password.to_owned())
+}

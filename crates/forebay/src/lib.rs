@@ -1,0 +1,7 @@
+//! The server put together: configuration in, listening workspaces out. Layer 4, above everything.
+
+mod data;
+mod profiles;
+mod server;
+
+pub use server::{Server, WorkspaceAddress};

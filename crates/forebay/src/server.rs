@@ -1,0 +1,143 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use axum::Router;
+use forebay_config::Config;
+use forebay_control::{Services, WorkspaceSetup};
+use forebay_http::{App, serve};
+use forebay_runtime::{CancellationToken, Clock, Tasks};
+use tokio::net::TcpListener;
+
+use crate::data::DataLock;
+use crate::profiles::write_profiles;
+
+/// Where one workspace is reached.
+#[derive(Debug, Clone)]
+pub struct WorkspaceAddress {
+    pub name: String,
+    /// Without a trailing slash; without a port where port 80 of its own address is served.
+    pub url: String,
+    /// The address with the port, which is always served.
+    pub listener: SocketAddr,
+}
+
+/// A running server: three workspaces by default, each a world of its own.
+#[derive(Debug)]
+pub struct Server {
+    pub addresses: Vec<WorkspaceAddress>,
+    pub apps: Vec<Arc<App>>,
+    tasks: Tasks,
+    _lock: DataLock,
+}
+
+impl Server {
+    /// Takes the data folder, binds every port, opens the workspaces, writes the client profiles
+    /// and only then starts to answer.
+    ///
+    /// # Errors
+    /// When the configuration is not valid, the data folder is in use, or a port is taken.
+    pub async fn start(config: Config, clock: Clock) -> Result<Self> {
+        config.validate()?;
+        let lock = DataLock::take(&config.data)?;
+        let data = config
+            .data
+            .canonicalize()
+            .context("cannot resolve the data folder")?;
+        let tasks = Tasks::default();
+        let mut listeners = Vec::new();
+        let mut addresses = Vec::new();
+        let mut apps = Vec::new();
+        for (index, workspace) in config.workspaces.iter().enumerate() {
+            let bound = bind(&config, index).await?;
+            let derived = format!("http://{}", bound.public);
+            let url = workspace.public_url.clone().unwrap_or(derived);
+            addresses.push(WorkspaceAddress {
+                name: workspace.name.clone(),
+                url: url.trim_end_matches('/').to_owned(),
+                listener: config.listener(index),
+            });
+            let setup = WorkspaceSetup {
+                config: workspace.clone(),
+                server: config.clone(),
+                root: data.join(&workspace.name),
+                public_url: url.trim_end_matches('/').to_owned(),
+                clock: clock.clone(),
+                tasks: tasks.clone(),
+            };
+            let services = Services::open(setup)
+                .await
+                .with_context(|| format!("cannot open the workspace {}", workspace.name))?;
+            apps.push(Arc::new(App { services }));
+            listeners.push(bound.listeners);
+        }
+        let profiled: Vec<_> = addresses
+            .iter()
+            .cloned()
+            .zip(apps.iter().map(|app| &app.services))
+            .collect();
+        write_profiles(&data.join("databrickscfg"), &profiled).await?;
+        for (app, listeners) in apps.iter().zip(listeners) {
+            for listener in listeners {
+                serve(app, Router::new(), listener, &tasks);
+            }
+        }
+        Ok(Self {
+            addresses,
+            apps,
+            tasks,
+            _lock: lock,
+        })
+    }
+
+    /// Fires when a part of the server failed for good and the process should end.
+    #[must_use]
+    pub fn stopping(&self) -> CancellationToken {
+        self.tasks.stopping()
+    }
+
+    /// Stops taking requests and waits for what is under way, at most for `grace`.
+    pub async fn stop(self, grace: Duration) -> bool {
+        self.tasks.shutdown(grace).await
+    }
+}
+
+struct Bound {
+    listeners: Vec<TcpListener>,
+    /// Host and port for links; the port is left out where it is 80.
+    public: String,
+}
+
+async fn bind(config: &Config, index: usize) -> Result<Bound> {
+    let address = config.listener(index);
+    let listener = match TcpListener::bind(address).await {
+        Ok(listener) => listener,
+        Err(e) if e.kind() == std::io::ErrorKind::AddrInUse => bail!(
+            "port {} is taken by another program; stop that one, or choose another with --port \
+             (the workspaces use {} ports from it on)",
+            address.port(),
+            config.workspaces.len()
+        ),
+        Err(e) => return Err(e).with_context(|| format!("cannot listen on {address}")),
+    };
+    let mut bound = Bound {
+        listeners: vec![listener],
+        public: address.to_string(),
+    };
+    if config.port_80 != Some(false) && config.address.is_loopback() {
+        let own = config.loopback_80(index);
+        match TcpListener::bind(own).await {
+            Ok(listener) => {
+                bound.listeners.push(listener);
+                bound.public = own.ip().to_string();
+            }
+            Err(e) if config.port_80 == Some(true) => {
+                return Err(e).with_context(|| format!("cannot listen on {own} (port_80 = true)"));
+            }
+            // Not allowed here: clients that keep ports still work, and `up` says so.
+            Err(_) => {}
+        }
+    }
+    Ok(bound)
+}

@@ -1,0 +1,15 @@
+//! The REST edge: routes, extractors, handlers and the error body. Handlers convert and make one
+//! service call; they never touch the store. Layer 4.
+
+mod auth;
+mod error;
+mod extract;
+mod routes;
+mod server;
+
+mod identity;
+mod tokens;
+
+pub use error::ApiError;
+pub use routes::router;
+pub use server::{App, serve};

@@ -1,0 +1,116 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::OriginalUri;
+use axum::handler::Handler;
+use axum::http::Method as HttpMethod;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{MethodFilter, MethodRouter, on};
+use forebay_types::{Error, ErrorCode};
+use forebay_wire::{Endpoint, Method, Status, endpoints};
+
+use crate::auth::authenticate;
+use crate::error::ApiError;
+use crate::server::App;
+use crate::{identity, tokens};
+
+/// The API of one workspace. Every row of the ledger that is not refused has a handler, and every
+/// handler has a row: both are checked here, at start and in a test.
+///
+/// # Panics
+/// When ledger and handlers differ.
+pub fn router(app: &Arc<App>) -> Router {
+    let mut routes = Routes {
+        app: Arc::clone(app),
+        router: Router::new(),
+        open: ledger(),
+    };
+    for register in [identity::routes, tokens::routes] {
+        register(&mut routes);
+    }
+    routes.finish()
+}
+
+type Key = (Method, &'static [&'static str], &'static str);
+
+fn ledger() -> HashMap<Key, &'static Endpoint> {
+    endpoints::all()
+        .map(|(_, row)| ((row.method, row.versions, row.path), row))
+        .collect()
+}
+
+/// Collects handlers, each against its row of the ledger.
+pub(crate) struct Routes {
+    app: Arc<App>,
+    router: Router<Arc<App>>,
+    open: HashMap<Key, &'static Endpoint>,
+}
+
+impl Routes {
+    /// Registers the handler of one row: same method, versions and path as in the ledger.
+    pub(crate) fn on<H, T>(
+        &mut self,
+        method: Method,
+        versions: &'static [&'static str],
+        path: &'static str,
+        handler: H,
+    ) where
+        H: Handler<T, Arc<App>>,
+        T: 'static,
+    {
+        let row = self.open.remove(&(method, versions, path));
+        let row = row
+            .unwrap_or_else(|| panic!("no row in the ledger for {method:?} {versions:?} {path}"));
+        self.mount(row, on(filter(method), handler));
+    }
+
+    fn mount(&mut self, row: &'static Endpoint, handler: MethodRouter<Arc<App>>) {
+        let guard = from_fn_with_state((Arc::clone(&self.app), row.auth), authenticate);
+        let handler = handler.layer(guard);
+        for path in row.paths() {
+            self.router = std::mem::take(&mut self.router).route(&path, handler.clone());
+        }
+    }
+
+    fn finish(mut self) -> Router {
+        for row in std::mem::take(&mut self.open).into_values() {
+            let Status::Refused(hint) = row.status else {
+                panic!(
+                    "no handler for {:?} {:?} {}",
+                    row.method, row.versions, row.path
+                );
+            };
+            let what = format!("{} {}", row.method.as_str(), row.path);
+            let refuse = move || async move {
+                let error = Error::not_implemented(&what);
+                let message = [error.message.as_str(), hint].join(" ");
+                ApiError(Error::new(ErrorCode::NotImplemented, message.trim_end()))
+            };
+            self.mount(row, on(filter(row.method), refuse));
+        }
+        let app = Arc::clone(&self.app);
+        self.router
+            .method_not_allowed_fallback(unknown)
+            .with_state(app)
+    }
+}
+
+fn filter(method: Method) -> MethodFilter {
+    match method {
+        Method::Get => MethodFilter::GET,
+        Method::Head => MethodFilter::HEAD,
+        Method::Post => MethodFilter::POST,
+        Method::Put => MethodFilter::PUT,
+        Method::Patch => MethodFilter::PATCH,
+        Method::Delete => MethodFilter::DELETE,
+    }
+}
+
+/// What no row knows is a 404 in the API's own form, never a page and never a 2xx.
+pub(crate) async fn unknown(method: HttpMethod, OriginalUri(uri): OriginalUri) -> ApiError {
+    ApiError(Error::new(
+        ErrorCode::EndpointNotFound,
+        format!("No API found for '{method} {}'.", uri.path()),
+    ))
+}

@@ -1,0 +1,61 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::http::{HeaderName, HeaderValue};
+use axum::middleware::map_response;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use forebay_control::Services;
+use forebay_runtime::{TaskKind, Tasks};
+use forebay_types::Error;
+use tokio::net::TcpListener;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::error::ApiError;
+use crate::routes::{router, unknown};
+
+/// What every handler of one workspace is given.
+#[derive(Debug)]
+pub struct App {
+    pub services: Services,
+}
+
+/// The whole HTTP service of one workspace: the API, `/healthz`, and the pages given in `pages`.
+fn service(app: &Arc<App>, pages: Router) -> Router {
+    let workspace_id = app.services.identity.workspace_id;
+    let stamp = HeaderValue::from(workspace_id);
+    router(app)
+        .route(
+            "/healthz",
+            get(|| async { Json(serde_json::json!({"status": "ok"})) }),
+        )
+        .merge(pages)
+        .fallback(unknown)
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(map_response(move |mut response: Response| {
+            let stamp = stamp.clone();
+            async move {
+                response
+                    .headers_mut()
+                    .insert(HeaderName::from_static("x-databricks-org-id"), stamp);
+                response
+            }
+        }))
+}
+
+fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    ApiError(Error::internal("a handler panicked", "see the log above")).into_response()
+}
+
+/// Serves the workspace on `listener` until `tasks` stop; requests under way are finished.
+pub fn serve(app: &Arc<App>, pages: Router, listener: TcpListener, tasks: &Tasks) {
+    let service = service(app, pages).into_make_service_with_connect_info::<SocketAddr>();
+    let stop = tasks.stopping();
+    let name = format!("listener {}", app.services.setup.config.name);
+    tasks.spawn(TaskKind::Listener, name, async move {
+        axum::serve(listener, service)
+            .with_graceful_shutdown(stop.cancelled_owned())
+            .await
+    });
+}

@@ -1,0 +1,111 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
+
+use forebay_types::Millis;
+use tokio::sync::Notify;
+
+/// The source of every time in the server. Tests hold a manual one and move it.
+#[derive(Debug, Clone)]
+pub struct Clock(Kind);
+
+#[derive(Debug, Clone)]
+enum Kind {
+    System,
+    Manual(Arc<Manual>),
+}
+
+#[derive(Debug)]
+struct Manual {
+    now: AtomicI64,
+    moved: Notify,
+}
+
+impl Clock {
+    #[must_use]
+    pub fn system() -> Self {
+        Self(Kind::System)
+    }
+
+    /// A clock that stands still until [`Clock::advance`].
+    #[must_use]
+    pub fn manual(start: Millis) -> Self {
+        Self(Kind::Manual(Arc::new(Manual {
+            now: AtomicI64::new(start.0),
+            moved: Notify::new(),
+        })))
+    }
+
+    #[must_use]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the clock that the rule points to"
+    )]
+    pub fn now(&self) -> Millis {
+        match &self.0 {
+            Kind::Manual(manual) => Millis(manual.now.load(Ordering::SeqCst)),
+            Kind::System => {
+                let since_epoch = std::time::SystemTime::now().duration_since(UNIX_EPOCH);
+                Millis(since_epoch.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX)))
+            }
+        }
+    }
+
+    /// Completes once `now() >= when`.
+    pub async fn sleep_until(&self, when: Millis) {
+        match &self.0 {
+            Kind::System => {
+                let wait = when.since(self.now());
+                tokio::time::sleep(Duration::from_millis(wait.unsigned_abs())).await;
+            }
+            Kind::Manual(manual) => loop {
+                let moved = manual.moved.notified();
+                if self.now() >= when {
+                    return;
+                }
+                moved.await;
+            },
+        }
+    }
+
+    pub async fn sleep(&self, duration: Duration) {
+        let ms = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        self.sleep_until(self.now().plus_ms(ms)).await;
+    }
+
+    /// Moves a manual clock forward and wakes its sleepers; a system clock cannot be moved.
+    pub fn advance(&self, duration: Duration) {
+        if let Kind::Manual(manual) = &self.0 {
+            let ms = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+            manual.now.fetch_add(ms, Ordering::SeqCst);
+            manual.moved.notify_waiters();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn manual_clock_wakes_sleepers_only_when_it_passes_their_time() {
+        let clock = Clock::manual(Millis(1_000));
+        let sleeper = clock.sleep(Duration::from_secs(5));
+        tokio::pin!(sleeper);
+        assert!(futures_poll(sleeper.as_mut()).await.is_none());
+        clock.advance(Duration::from_secs(4));
+        assert!(futures_poll(sleeper.as_mut()).await.is_none());
+        clock.advance(Duration::from_secs(1));
+        sleeper.await;
+        assert_eq!(clock.now(), Millis(6_000));
+    }
+
+    async fn futures_poll<F: Future<Output = ()>>(future: std::pin::Pin<&mut F>) -> Option<()> {
+        let mut future = Some(future);
+        std::future::poll_fn(|cx| {
+            let polled = future.take().map(|future| future.poll(cx).is_ready());
+            std::task::Poll::Ready(polled.filter(|ready| *ready).map(|_| ()))
+        })
+        .await
+    }
+}

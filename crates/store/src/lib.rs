@@ -1,0 +1,17 @@
+//! The only SQL of Forebay: one concrete [`Store`] per workspace, on SQLite.
+//!
+//! One writer thread commits what many callers hand in as one transaction (group commit, at full
+//! durability); readers take a connection of their own from a pool. Layer 1: rows stay in here,
+//! what leaves are domain values.
+
+mod connection;
+mod meta;
+mod migrations;
+mod store;
+
+mod tokens;
+mod users;
+
+pub use store::Store;
+pub use tokens::{NewToken, TokenRow};
+pub use users::User;

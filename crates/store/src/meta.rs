@@ -1,0 +1,31 @@
+use forebay_types::{Error, Result};
+use rusqlite::params;
+
+use crate::connection::sql;
+use crate::store::Store;
+
+impl Store {
+    /// The workspace's numeric id; the first caller's proposal becomes it for ever.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn workspace_id_or(&self, proposal: i64) -> Result<i64> {
+        self.write(move |tx| {
+            tx.execute(
+                "INSERT OR IGNORE INTO meta VALUES ('workspace_id', ?1)",
+                params![proposal.to_string()],
+            )
+            .map_err(|e| sql("name the workspace", e))?;
+            let text: String = tx
+                .query_row(
+                    "SELECT value FROM meta WHERE key = 'workspace_id'",
+                    [],
+                    |r| r.get(0),
+                )
+                .map_err(|e| sql("read the workspace's id", e))?;
+            text.parse()
+                .map_err(|e| Error::internal("the workspace's id is not a number", e))
+        })
+        .await
+    }
+}

@@ -1,0 +1,35 @@
+use forebay_types::Error;
+use rusqlite::Connection;
+
+use crate::connection::sql;
+
+/// In order; a file that has shipped is never edited, a change is a new file.
+const MIGRATIONS: &[(&str, &str)] = &[("base", include_str!("../migrations/base.sql"))];
+
+/// Brings the database to the newest form, each step in a transaction of its own.
+pub(crate) fn migrate(conn: &mut Connection) -> Result<(), Error> {
+    let current: usize = conn
+        .query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0))
+        .map_err(|e| sql("read the schema version", e))?
+        .try_into()
+        .unwrap_or(usize::MAX);
+    if current > MIGRATIONS.len() {
+        return Err(Error::state(format!(
+            "the database has schema version {current}, this program knows {} at most: \
+             it was written by a newer Forebay",
+            MIGRATIONS.len()
+        )));
+    }
+    for (index, (name, script)) in MIGRATIONS.iter().enumerate().skip(current) {
+        let tx = conn
+            .transaction()
+            .map_err(|e| sql("begin a migration", e))?;
+        tx.execute_batch(script)
+            .map_err(|e| sql(&format!("run migration {name}"), e))?;
+        tx.pragma_update(None, "user_version", index + 1)
+            .map_err(|e| sql("record a migration", e))?;
+        tx.commit()
+            .map_err(|e| sql(&format!("commit migration {name}"), e))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,244 @@
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use forebay_runtime::blocking;
+use forebay_types::{Error, Result};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::connection::{open_reader, open_writer, sql};
+use crate::migrations::migrate;
+
+/// How many callers share one commit at most.
+const BATCH_MAX: usize = 256;
+/// How many writes may wait; a caller beyond that waits to hand its write in.
+const QUEUE_MAX: usize = 4096;
+
+/// Tells one caller how the shared commit went.
+type Answer = Box<dyn FnOnce(Result<(), Error>) + Send>;
+/// Applies one caller's write; the answer is `Err` when it refused and must be rolled back.
+type Write = Box<dyn FnOnce(&Transaction<'_>) -> Result<Answer, Answer> + Send>;
+
+/// The state of one workspace. Cheap to clone; the last clone's drop ends the writer thread.
+#[derive(Clone)]
+pub struct Store {
+    writes: mpsc::Sender<Write>,
+    readers: Arc<Readers>,
+}
+
+struct Readers {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store")
+            .field("path", &self.readers.path)
+            .finish()
+    }
+}
+
+impl Store {
+    /// Opens or creates the database at `path` and brings it to the newest form.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, or was written by a newer Forebay.
+    pub fn open(path: &Path) -> Result<Self> {
+        let mut conn = open_writer(path)?;
+        migrate(&mut conn)?;
+        let (writes, queue) = mpsc::channel(QUEUE_MAX);
+        std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || write_loop(conn, queue))
+            .map_err(|e| Error::internal("failed to start the store's writer", e))?;
+        let readers = Readers {
+            path: path.to_owned(),
+            idle: Mutex::default(),
+        };
+        Ok(Self {
+            writes,
+            readers: Arc::new(readers),
+        })
+    }
+
+    /// Runs `work` in a transaction and answers once it is durable.
+    ///
+    /// Many callers share one commit; a caller whose work fails is rolled back alone.
+    ///
+    /// # Errors
+    /// What `work` returned, or why the commit failed; then nothing was changed.
+    pub async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        let write: Write = Box::new(move |tx| {
+            let outcome = catch_unwind(AssertUnwindSafe(|| work(tx))).unwrap_or_else(|_| {
+                Err(Error::internal(
+                    "a store write panicked",
+                    "see the log above",
+                ))
+            });
+            match outcome {
+                Ok(value) => Ok(Box::new(move |commit: Result<(), Error>| {
+                    // A caller that went away does not need the answer.
+                    drop(reply.send(commit.map(|()| value)));
+                })),
+                Err(error) => Err(Box::new(move |_| drop(reply.send(Err(error))))),
+            }
+        });
+        let gone = |_| Error::internal("the store has stopped", "its writer thread ended");
+        self.writes.send(write).await.map_err(|_| gone(()))?;
+        answer.await.map_err(|_| gone(()))?
+    }
+
+    /// Runs a query on a reader; it sees every write that was answered before.
+    ///
+    /// # Errors
+    /// What `work` returned, or why no reader could be opened.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let readers = Arc::clone(&self.readers);
+        blocking(move || {
+            let conn = match readers.lock().pop() {
+                Some(conn) => conn,
+                None => open_reader(&readers.path)?,
+            };
+            let result = work(&conn);
+            readers.lock().push(conn);
+            result
+        })
+        .await
+    }
+}
+
+impl Readers {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn write_loop(mut conn: Connection, mut queue: mpsc::Receiver<Write>) {
+    while let Some(first) = queue.blocking_recv() {
+        let mut batch = vec![first];
+        while batch.len() < BATCH_MAX
+            && let Ok(next) = queue.try_recv()
+        {
+            batch.push(next);
+        }
+        commit(&mut conn, batch);
+    }
+}
+
+/// Applies a batch in one transaction, each write behind a savepoint of its own.
+fn commit(conn: &mut Connection, batch: Vec<Write>) {
+    let mut answers: Vec<Answer> = Vec::with_capacity(batch.len());
+    let result = apply(conn, batch, &mut answers);
+    let failed = result.err().map(|error| error.to_string());
+    for answer in answers {
+        answer(match &failed {
+            None => Ok(()),
+            Some(reason) => Err(Error::internal("failed to commit", reason.clone())),
+        });
+    }
+}
+
+fn apply(conn: &mut Connection, batch: Vec<Write>, answers: &mut Vec<Answer>) -> Result<()> {
+    let tx = conn
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(|e| sql("begin", e))?;
+    for write in batch {
+        tx.execute_batch("SAVEPOINT write")
+            .map_err(|e| sql("begin a write", e))?;
+        match write(&tx) {
+            Ok(answer) => answers.push(answer),
+            Err(refuse) => {
+                tx.execute_batch("ROLLBACK TO write")
+                    .map_err(|e| sql("undo a write", e))?;
+                refuse(Ok(()));
+            }
+        }
+        tx.execute_batch("RELEASE write")
+            .map_err(|e| sql("end a write", e))?;
+    }
+    tx.commit().map_err(|e| sql("commit", e))
+}
+
+/// The next id of the workspace's one number space.
+///
+/// # Errors
+/// When the database refuses.
+pub(crate) fn next_id(tx: &Transaction<'_>) -> Result<i64> {
+    tx.query_row(
+        "UPDATE sequence SET next = next + 1 RETURNING next - 1",
+        [],
+        |row| row.get(0),
+    )
+    .map_err(|e| sql("take an id", e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open() -> (tempfile::TempDir, Store) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("forebay.db")).unwrap();
+        (dir, store)
+    }
+
+    #[tokio::test]
+    async fn a_failing_write_is_rolled_back_alone_and_its_neighbours_stay() {
+        let (_dir, store) = open();
+        let put = |key: &'static str, fail: bool| {
+            store.write(move |tx| {
+                tx.execute("INSERT INTO meta VALUES (?1, 'x')", [key])
+                    .map_err(|e| sql("put", e))?;
+                if fail {
+                    Err(Error::invalid("no"))
+                } else {
+                    Ok(())
+                }
+            })
+        };
+        let (a, b, c) = tokio::join!(put("a", false), put("b", true), put("c", false));
+        assert!(a.is_ok() && c.is_ok());
+        assert_eq!(b.unwrap_err().message, "no");
+        let keys = store
+            .read(|conn| {
+                let mut statement = conn.prepare("SELECT key FROM meta ORDER BY key").unwrap();
+                let rows = statement
+                    .query_map([], |row| row.get::<_, String>(0))
+                    .unwrap();
+                Ok(rows.map(Result::unwrap).collect::<Vec<_>>())
+            })
+            .await
+            .unwrap();
+        assert_eq!(keys, ["a", "c"]);
+    }
+
+    #[tokio::test]
+    async fn a_panicking_write_fails_its_caller_and_the_store_goes_on() {
+        let (_dir, store) = open();
+        let panicked: Result<()> = store.write(|_| panic!("on purpose")).await;
+        assert!(panicked.is_err());
+        let first = store.write(next_id).await.unwrap();
+        assert_eq!(store.write(next_id).await.unwrap(), first + 1);
+    }
+
+    #[tokio::test]
+    async fn a_database_of_a_newer_program_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("forebay.db");
+        Connection::open(&path)
+            .unwrap()
+            .pragma_update(None, "user_version", 9999)
+            .unwrap();
+        let error = Store::open(&path).unwrap_err();
+        assert!(error.message.contains("newer Forebay"), "{error}");
+    }
+}

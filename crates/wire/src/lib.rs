@@ -1,0 +1,12 @@
+//! What goes over the wire: the endpoint table, the error body, and the request and response
+//! types of the Databricks REST API, one module per resource. Layer 0: no I/O.
+
+pub mod endpoints;
+pub mod error;
+pub mod lenient;
+
+pub mod identity;
+pub mod tokens;
+
+pub use endpoints::{Auth, Endpoint, Method, Status};
+pub use error::ErrorBody;
