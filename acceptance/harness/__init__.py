@@ -1,0 +1,1 @@
+"""Everything the acceptance tests use to start a server, drive it from outside and wait for what it does."""
