@@ -12,4 +12,4 @@ mod tokens;
 
 pub use error::ApiError;
 pub use routes::router;
-pub use server::{App, serve};
+pub use server::{App, serve, service};
