@@ -1,0 +1,1 @@
+"""Day-ahead forecast of hourly electricity demand."""
