@@ -5,8 +5,10 @@
 
 mod context;
 mod services;
+mod vault;
 
 pub mod identity;
+pub mod secrets;
 pub mod tokens;
 
 pub use context::Ctx;

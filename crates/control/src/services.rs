@@ -6,7 +6,9 @@ use forebay_store::Store;
 use forebay_types::{Error, Result};
 
 use crate::identity::Identity;
+use crate::secrets::Secrets;
 use crate::tokens::Tokens;
+use crate::vault::Vault;
 
 /// The folders of one workspace. Created on open; nothing outside them belongs to it.
 #[derive(Debug, Clone)]
@@ -75,6 +77,7 @@ pub struct Services {
     pub store: Store,
     pub identity: Identity,
     pub tokens: Tokens,
+    pub secrets: Secrets,
 }
 
 impl Services {
@@ -87,12 +90,15 @@ impl Services {
         let store = Store::open(&dirs.root.join("forebay.db"))?;
         let identity = Identity::open(store.clone(), setup.clock.clone()).await?;
         let tokens = Tokens::new(store.clone(), setup.clock.clone());
+        let vault = Vault::open(&dirs.root, &store).await?;
+        let secrets = Secrets::new(store.clone(), setup.clock.clone(), vault);
         Ok(Self {
             setup,
             dirs,
             store,
             identity,
             tokens,
+            secrets,
         })
     }
 }

@@ -8,6 +8,7 @@ mod routes;
 mod server;
 
 mod identity;
+mod secrets;
 mod tokens;
 
 pub use error::ApiError;

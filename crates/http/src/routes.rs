@@ -13,7 +13,7 @@ use forebay_wire::{Endpoint, Method, Status, endpoints};
 use crate::auth::authenticate;
 use crate::error::ApiError;
 use crate::server::App;
-use crate::{identity, tokens};
+use crate::{identity, secrets, tokens};
 
 /// The API of one workspace. Every row of the ledger that is not refused has a handler, and every
 /// handler has a row: both are checked here, at start and in a test.
@@ -26,7 +26,7 @@ pub fn router(app: &Arc<App>) -> Router {
         router: Router::new(),
         open: ledger(),
     };
-    for register in [identity::routes, tokens::routes] {
+    for register in [identity::routes, tokens::routes, secrets::routes] {
         register(&mut routes);
     }
     routes.finish()

@@ -9,9 +9,11 @@ mod meta;
 mod migrations;
 mod store;
 
+mod secrets;
 mod tokens;
 mod users;
 
+pub use secrets::{SealedSecret, SecretAcl, SecretEntry, SecretScope};
 pub use store::Store;
 pub use tokens::{NewToken, TokenRow};
 pub use users::User;

@@ -4,7 +4,10 @@ use rusqlite::Connection;
 use crate::connection::sql;
 
 /// In order; a file that has shipped is never edited, a change is a new file.
-const MIGRATIONS: &[(&str, &str)] = &[("base", include_str!("../migrations/base.sql"))];
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("base", include_str!("../migrations/base.sql")),
+    ("secrets", include_str!("../migrations/secrets.sql")),
+];
 
 /// Brings the database to the newest form, each step in a transaction of its own.
 pub(crate) fn migrate(conn: &mut Connection) -> Result<(), Error> {

@@ -6,6 +6,7 @@
 mod error;
 mod ids;
 mod path;
+mod permission;
 mod time;
 
 pub use error::{Error, ErrorCode, Result};
@@ -13,4 +14,5 @@ pub use ids::{
     AttemptNumber, ClusterId, CredentialId, JobId, ObjectId, RepoId, RunId, TokenId, UserId,
 };
 pub use path::{DbfsPath, PathError, VolumePath, WorkspacePath};
+pub use permission::SecretPermission;
 pub use time::Millis;

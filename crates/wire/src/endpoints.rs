@@ -113,6 +113,7 @@ impl Endpoint {
 const TABLES: &[(&str, &[Endpoint])] = &[
     ("Identity", crate::identity::ENDPOINTS),
     ("Tokens", crate::tokens::ENDPOINTS),
+    ("Secrets", crate::secrets::ENDPOINTS),
 ];
 
 /// All rows with the name of their resource.

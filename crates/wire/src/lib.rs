@@ -6,6 +6,7 @@ pub mod error;
 pub mod lenient;
 
 pub mod identity;
+pub mod secrets;
 pub mod tokens;
 
 pub use endpoints::{Auth, Endpoint, Method, Status};
