@@ -14,6 +14,11 @@ mod tokens;
 mod users;
 
 pub use secrets::{SealedSecret, SecretAcl, SecretEntry, SecretScope};
+mod jobs;
+mod runs;
+
+pub use jobs::{Job, JobFilter};
+pub use runs::{Attempt, AttemptEnd, NewRun, Run, RunFilter, RunKind};
 pub use store::Store;
 pub use tokens::{NewToken, TokenRow};
 pub use users::User;

@@ -7,6 +7,7 @@ use crate::connection::sql;
 const MIGRATIONS: &[(&str, &str)] = &[
     ("base", include_str!("../migrations/base.sql")),
     ("secrets", include_str!("../migrations/secrets.sql")),
+    ("runs", include_str!("../migrations/runs.sql")),
 ];
 
 /// Brings the database to the newest form, each step in a transaction of its own.

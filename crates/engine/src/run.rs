@@ -1,0 +1,315 @@
+use std::str::FromStr;
+
+use forebay_types::Millis;
+
+use crate::plan::Plan;
+use crate::run_if::{Readiness, readiness};
+use crate::verdict::{Verdict, run_verdict};
+
+/// Where a run or a task stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// A run that waits because its job has as many runs as it may have.
+    Queued,
+    /// A task that waits for the tasks before it.
+    Blocked,
+    /// Waits for a slot.
+    Pending,
+    Running,
+    /// Asked to stop; its processes may still be there.
+    Terminating,
+    WaitingForRetry,
+    Ended(Verdict),
+}
+
+impl Phase {
+    /// The stored form of the phase itself; the verdict is a column of its own.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Blocked => "blocked",
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Terminating => "terminating",
+            Self::WaitingForRetry => "waiting_for_retry",
+            Self::Ended(_) => "ended",
+        }
+    }
+
+    /// Reads the stored form back.
+    #[must_use]
+    pub fn parse(phase: &str, verdict: Option<&str>) -> Option<Self> {
+        Some(match phase {
+            "queued" => Self::Queued,
+            "blocked" => Self::Blocked,
+            "pending" => Self::Pending,
+            "running" => Self::Running,
+            "terminating" => Self::Terminating,
+            "waiting_for_retry" => Self::WaitingForRetry,
+            "ended" => Self::Ended(Verdict::from_str(verdict?).ok()?),
+            _ => return None,
+        })
+    }
+
+    #[must_use]
+    pub fn verdict(self) -> Option<Verdict> {
+        match self {
+            Self::Ended(verdict) => Some(verdict),
+            _ => None,
+        }
+    }
+
+    #[must_use]
+    pub fn is_ended(self) -> bool {
+        self.verdict().is_some()
+    }
+}
+
+/// The state of one task: its newest attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Task {
+    pub phase: Phase,
+    /// From 0.
+    pub attempt: u32,
+}
+
+/// The state of one run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    pub phase: Phase,
+    pub tasks: Vec<Task>,
+    /// Set once somebody asked the whole run to stop; nothing starts from then on.
+    pub stopping: Option<StopReason>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StopReason {
+    Canceled,
+    TimedOut,
+}
+
+impl StopReason {
+    fn verdict(self) -> Verdict {
+        match self {
+            Self::Canceled => Verdict::Canceled,
+            Self::TimedOut => Verdict::TimedOut,
+        }
+    }
+}
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// The run may go: it was admitted.
+    Admitted,
+    /// An attempt of a task ended, with the verdict on that attempt alone.
+    AttemptEnded {
+        task: usize,
+        attempt: u32,
+        verdict: Verdict,
+    },
+    StopRequested(StopReason),
+}
+
+/// What shall happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Put this attempt in line for a slot.
+    Start {
+        task: usize,
+        attempt: u32,
+    },
+    /// The same, but not before `due`; the attempt waits for its retry until then.
+    StartAt {
+        task: usize,
+        attempt: u32,
+        due: Millis,
+    },
+    /// Stop the attempt's processes; its end will be reported as an event.
+    Stop {
+        task: usize,
+        attempt: u32,
+        reason: StopReason,
+    },
+    /// The task is over without (another) attempt, or with its last one.
+    Close {
+        task: usize,
+        verdict: Verdict,
+    },
+    Finish(Verdict),
+}
+
+impl Run {
+    /// A run that has not been admitted yet.
+    #[must_use]
+    pub fn new(plan: &Plan) -> Self {
+        let task = Task {
+            phase: Phase::Blocked,
+            attempt: 0,
+        };
+        Self {
+            phase: Phase::Pending,
+            tasks: vec![task; plan.tasks.len()],
+            stopping: None,
+        }
+    }
+
+    /// Takes one event. What comes too late (an old attempt, an ended run) has no effect.
+    pub fn advance(&mut self, plan: &Plan, event: Event, now: Millis) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if self.phase.is_ended() {
+            return effects;
+        }
+        match event {
+            Event::Admitted => {
+                if self.stopping.is_none() {
+                    self.phase = Phase::Running;
+                }
+            }
+            Event::AttemptEnded {
+                task,
+                attempt,
+                verdict,
+            } => {
+                if !self.is_current(task, attempt) {
+                    return effects;
+                }
+                self.attempt_ended(plan, task, verdict, now, &mut effects);
+            }
+            Event::StopRequested(reason) => {
+                if self.stopping.is_some() {
+                    return effects;
+                }
+                self.stop(reason, &mut effects);
+            }
+        }
+        self.settle(plan, &mut effects);
+        effects
+    }
+
+    /// Whether `attempt` is the task's newest and has not ended.
+    fn is_current(&self, task: usize, attempt: u32) -> bool {
+        self.tasks.get(task).is_some_and(|state| {
+            state.attempt == attempt && !state.phase.is_ended() && state.phase != Phase::Blocked
+        })
+    }
+
+    fn attempt_ended(
+        &mut self,
+        plan: &Plan,
+        task: usize,
+        verdict: Verdict,
+        now: Millis,
+        effects: &mut Vec<Effect>,
+    ) {
+        let policy = &plan.tasks[task];
+        let attempt = self.tasks[task].attempt;
+        let retryable = match verdict {
+            Verdict::Failed | Verdict::InternalError => true,
+            Verdict::TimedOut => policy.retry_on_timeout,
+            _ => false,
+        };
+        let retries_left = policy.retries_max.is_none_or(|max| attempt < max);
+        if self.stopping.is_none() && retryable && retries_left {
+            let next = attempt + 1;
+            self.tasks[task].attempt = next;
+            if policy.retry_interval_ms > 0 {
+                self.tasks[task].phase = Phase::WaitingForRetry;
+                let due = now.plus_ms(policy.retry_interval_ms);
+                effects.push(Effect::StartAt {
+                    task,
+                    attempt: next,
+                    due,
+                });
+            } else {
+                self.tasks[task].phase = Phase::Pending;
+                effects.push(Effect::Start {
+                    task,
+                    attempt: next,
+                });
+            }
+            return;
+        }
+        self.close(task, verdict, effects);
+    }
+
+    fn stop(&mut self, reason: StopReason, effects: &mut Vec<Effect>) {
+        self.stopping = Some(reason);
+        self.phase = Phase::Terminating;
+        for task in 0..self.tasks.len() {
+            let Task { phase, attempt } = self.tasks[task];
+            match phase {
+                Phase::Running => {
+                    self.tasks[task].phase = Phase::Terminating;
+                    effects.push(Effect::Stop {
+                        task,
+                        attempt,
+                        reason,
+                    });
+                }
+                Phase::Pending | Phase::WaitingForRetry | Phase::Queued => {
+                    self.close(task, reason.verdict(), effects);
+                }
+                Phase::Blocked => self.close(task, Verdict::UpstreamCanceled, effects),
+                Phase::Terminating | Phase::Ended(_) => {}
+            }
+        }
+    }
+
+    /// Starts or closes every blocked task whose dependencies have ended, until nothing moves;
+    /// then ends the run when all its tasks have.
+    fn settle(&mut self, plan: &Plan, effects: &mut Vec<Effect>) {
+        if self.phase == Phase::Running {
+            while self.settle_once(plan, effects) {}
+        }
+        let verdicts: Vec<Verdict> = self
+            .tasks
+            .iter()
+            .filter_map(|task| task.phase.verdict())
+            .collect();
+        if verdicts.len() < self.tasks.len() || self.phase.is_ended() {
+            return;
+        }
+        let verdict = self
+            .stopping
+            .map_or_else(|| run_verdict(plan, &verdicts), StopReason::verdict);
+        self.phase = Phase::Ended(verdict);
+        effects.push(Effect::Finish(verdict));
+    }
+
+    fn settle_once(&mut self, plan: &Plan, effects: &mut Vec<Effect>) -> bool {
+        let mut moved = false;
+        for (task, policy) in plan.tasks.iter().enumerate() {
+            if self.tasks[task].phase != Phase::Blocked {
+                continue;
+            }
+            let before: Vec<Verdict> = policy
+                .depends_on
+                .iter()
+                .filter_map(|on| self.tasks[*on].phase.verdict())
+                .collect();
+            if before.len() < policy.depends_on.len() {
+                continue;
+            }
+            moved = true;
+            match readiness(policy.run_if, policy.disabled, &before) {
+                Readiness::Start => {
+                    self.tasks[task].phase = Phase::Pending;
+                    let attempt = self.tasks[task].attempt;
+                    effects.push(Effect::Start { task, attempt });
+                }
+                Readiness::Close(verdict) => self.close(task, verdict, effects),
+            }
+        }
+        moved
+    }
+
+    fn close(&mut self, task: usize, verdict: Verdict, effects: &mut Vec<Effect>) {
+        self.tasks[task].phase = Phase::Ended(verdict);
+        effects.push(Effect::Close { task, verdict });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+use forebay_types::{Error, JobId, Millis, Result, UserId};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde_json::{Map, Value};
+
+use crate::connection::sql;
+use crate::store::{Store, next_id};
+
+/// A job definition. `settings` is the client's document, normalised to the many-task form.
+#[derive(Debug, Clone)]
+pub struct Job {
+    pub id: JobId,
+    pub creator_id: UserId,
+    pub creator_name: String,
+    pub settings: Map<String, Value>,
+    pub created_at: Millis,
+}
+
+/// Which jobs to list; newest first.
+#[derive(Debug, Clone, Default)]
+pub struct JobFilter {
+    /// Exact name, without case.
+    pub name: Option<String>,
+    /// Only jobs with smaller ids than this.
+    pub before: Option<JobId>,
+    pub offset: usize,
+    pub limit: usize,
+}
+
+const COLUMNS: &str = "id, creator_id, creator_name, settings, created_at";
+
+fn job_from_row(row: &Row<'_>) -> rusqlite::Result<Job> {
+    Ok(Job {
+        id: JobId(row.get(0)?),
+        creator_id: UserId(row.get(1)?),
+        creator_name: row.get(2)?,
+        settings: document(row.get_ref(3)?.as_str()?),
+        created_at: Millis(row.get(4)?),
+    })
+}
+
+/// Documents are written by us alone, so a broken one reads as empty rather than failing a list.
+pub(crate) fn document(text: &str) -> Map<String, Value> {
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+pub(crate) fn missing_job(id: JobId) -> Error {
+    Error::invalid(format!("Job {id} does not exist."))
+}
+
+pub(crate) fn job_get_on(conn: &Connection, id: JobId) -> Result<Job> {
+    conn.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM job WHERE id = ?1 AND deleted_at IS NULL"
+    ))
+    .and_then(|mut statement| statement.query_row([id.0], job_from_row).optional())
+    .map_err(|e| sql("read a job", e))?
+    .ok_or_else(|| missing_job(id))
+}
+
+impl Store {
+    /// # Errors
+    /// When the database refuses.
+    pub async fn job_create(
+        &self,
+        creator: (UserId, String),
+        name: String,
+        settings: Map<String, Value>,
+        now: Millis,
+    ) -> Result<JobId> {
+        let text = Value::Object(settings).to_string();
+        self.write(move |tx| {
+            let id = next_id(tx)?;
+            tx.execute(
+                "INSERT INTO job (id, creator_id, creator_name, name, settings, created_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                params![id, creator.0.0, creator.1, name, text, now.0],
+            )
+            .map_err(|e| sql("create a job", e))?;
+            Ok(JobId(id))
+        })
+        .await
+    }
+
+    /// # Errors
+    /// `Job N does not exist.`, in the form that clients recognise.
+    pub async fn job_get(&self, id: JobId) -> Result<Job> {
+        self.read(move |conn| job_get_on(conn, id)).await
+    }
+
+    /// # Errors
+    /// When the database refuses.
+    pub async fn job_list(&self, filter: JobFilter) -> Result<Vec<Job>> {
+        self.read(move |conn| {
+            conn.prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM job
+                 WHERE deleted_at IS NULL AND (?1 IS NULL OR name = ?1) AND (?2 IS NULL OR id < ?2)
+                 ORDER BY id DESC LIMIT ?3 OFFSET ?4"
+            ))
+            .and_then(|mut statement| {
+                let before = filter.before.map(|id| id.0);
+                let bounds = params![filter.name, before, filter.limit, filter.offset];
+                statement.query_map(bounds, job_from_row)?.collect()
+            })
+            .map_err(|e| sql("list jobs", e))
+        })
+        .await
+    }
+
+    /// Replaces the settings by what `change` makes of them, in one transaction.
+    ///
+    /// # Errors
+    /// `Job N does not exist.`, or what `change` refused.
+    pub async fn job_change(
+        &self,
+        id: JobId,
+        change: impl FnOnce(Map<String, Value>) -> Result<(String, Map<String, Value>)> + Send + 'static,
+    ) -> Result<()> {
+        self.write(move |tx| {
+            let job = job_get_on(tx, id)?;
+            let (name, settings) = change(job.settings)?;
+            tx.execute(
+                "UPDATE job SET name = ?2, settings = ?3 WHERE id = ?1",
+                params![id.0, name, Value::Object(settings).to_string()],
+            )
+            .map_err(|e| sql("change a job", e))?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Hides the job; its runs stay in history.
+    ///
+    /// # Errors
+    /// `Job N does not exist.`
+    pub async fn job_delete(&self, id: JobId, now: Millis) -> Result<()> {
+        self.write(move |tx| {
+            let deleted = tx
+                .execute(
+                    "UPDATE job SET deleted_at = ?2 WHERE id = ?1 AND deleted_at IS NULL",
+                    params![id.0, now.0],
+                )
+                .map_err(|e| sql("delete a job", e))?;
+            if deleted == 0 {
+                Err(missing_job(id))
+            } else {
+                Ok(())
+            }
+        })
+        .await
+    }
+}
