@@ -1,0 +1,192 @@
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, OpenOptions};
+
+use crate::error::BlobError;
+use crate::root::{rename_free, sync_dir};
+
+/// Whether a name that is taken is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    Replace,
+    IfAbsent,
+}
+
+impl Mode {
+    #[must_use]
+    pub fn overwrite(overwrite: bool) -> Self {
+        if overwrite {
+            Self::Replace
+        } else {
+            Self::IfAbsent
+        }
+    }
+}
+
+/// The folder of files under way. What a crash leaves there is deleted at the next start.
+#[derive(Debug, Clone)]
+pub struct Staging(pub(crate) Arc<Dir>);
+
+impl Staging {
+    /// # Errors
+    /// When the folder cannot be opened.
+    pub fn open(folder: &Path) -> Result<Self, BlobError> {
+        Ok(Self(Arc::new(Dir::open_ambient_dir(
+            folder,
+            ambient_authority(),
+        )?)))
+    }
+
+    /// A new file that nobody sees.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn create(&self) -> Result<Staged, BlobError> {
+        Staged::create(Arc::clone(&self.0), "")
+    }
+
+    /// A name that is free for something moved into the folder.
+    pub(crate) fn free_name() -> String {
+        format!("{:032x}", rand::random::<u128>())
+    }
+}
+
+/// A file under way; dropping it deletes it.
+#[derive(Debug)]
+pub struct Staged {
+    file: File,
+    name: Name,
+}
+
+/// The temporary name, taken back on drop unless the file has landed.
+#[derive(Debug)]
+struct Name {
+    dir: Arc<Dir>,
+    name: String,
+    landed: bool,
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        if !self.landed {
+            // Nobody sees the file; what cannot be deleted now goes at the next start.
+            drop(self.dir.remove_file(&self.name));
+        }
+    }
+}
+
+impl Staged {
+    fn create(dir: Arc<Dir>, prefix: &str) -> Result<Self, BlobError> {
+        let name = format!("{prefix}{}", Staging::free_name());
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true);
+        let file = dir.open_with(&name, &options)?.into_std();
+        let name = Name {
+            dir,
+            name,
+            landed: false,
+        };
+        Ok(Self { file, name })
+    }
+
+    /// Appends.
+    ///
+    /// # Errors
+    /// `NoSpace`, or what the system says.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
+        Ok(self.file.write_all(bytes)?)
+    }
+
+    /// A handle on the same file, for a thread that writes while this one waits.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn writer(&self) -> Result<File, BlobError> {
+        Ok(self.file.try_clone()?)
+    }
+
+    /// At most `length` bytes from the start.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn head(&self, length: usize) -> Result<Vec<u8>, BlobError> {
+        let mut bytes = vec![0; length.min(usize::try_from(self.size_bytes()?).unwrap_or(length))];
+        self.file.read_exact_at(&mut bytes, 0)?;
+        Ok(bytes)
+    }
+
+    /// # Errors
+    /// When the system refuses.
+    pub fn size_bytes(&self) -> Result<u64, BlobError> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    /// Makes the content durable; only then may the file get its name.
+    ///
+    /// # Errors
+    /// `NoSpace`, or what the system says.
+    pub fn seal(self) -> Result<Sealed, BlobError> {
+        self.file.sync_all()?;
+        Ok(Sealed(self))
+    }
+}
+
+/// A file whose content is on disk, waiting for its name.
+#[derive(Debug)]
+pub struct Sealed(Staged);
+
+impl Sealed {
+    pub(crate) fn land(
+        mut self,
+        parent: &Dir,
+        name: &str,
+        mode: Mode,
+    ) -> Result<(), (BlobError, Self)> {
+        let from = &self.0.name;
+        let renamed = match mode {
+            Mode::Replace => from
+                .dir
+                .rename(&from.name, parent, name)
+                .map_err(BlobError::from),
+            Mode::IfAbsent => rename_free(&from.dir, &from.name, parent, name),
+        };
+        match renamed {
+            Ok(()) => {
+                self.0.name.landed = true;
+                Ok(())
+            }
+            Err(error) => Err((error, self)),
+        }
+    }
+
+    /// The same content in a hidden file next to its target, where staging is on another file
+    /// system (mounts).
+    pub(crate) fn copy_beside(&self, parent: &Dir) -> Result<Self, BlobError> {
+        let near = Staged::create(Arc::new(parent.try_clone()?), PART_PREFIX)?;
+        let mut from = &self.0.file;
+        io::Seek::rewind(&mut from)?;
+        io::copy(&mut from, &mut &near.file)?;
+        near.seal()
+    }
+}
+
+/// Names of files under way beside their target.
+pub(crate) const PART_PREFIX: &str = ".forebay-part-";
+
+/// A file that has its name; the name becomes durable with [`Landed::sync`].
+#[derive(Debug)]
+#[must_use = "the name is not durable before sync"]
+pub struct Landed(pub(crate) Dir);
+
+impl Landed {
+    /// # Errors
+    /// When the system refuses.
+    pub fn sync(self) -> Result<(), BlobError> {
+        sync_dir(&self.0)
+    }
+}
