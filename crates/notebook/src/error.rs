@@ -1,7 +1,9 @@
 //! What can be wrong with a notebook's bytes or its cells.
 
-use forebay_types::{Error as DomainError, ErrorCode};
+use forebay_types::{Error as DomainError, ErrorCode, PathError};
 use thiserror::Error;
+
+use crate::CommandError;
 
 /// The texts are fragments that read after "failed to ...:"; cells and lines count from 1.
 #[derive(Debug, Error)]
@@ -28,6 +30,10 @@ pub enum NotebookError {
         "cell {cell}, line {line}: %run must be alone in its cell, so move it to a cell of its own"
     )]
     RunNotAlone { cell: usize, line: usize },
+    #[error("cell {cell} cannot be run: {problem}")]
+    Run { cell: usize, problem: CommandError },
+    #[error("cell {cell} runs a notebook that cannot be named: {problem}")]
+    RunPath { cell: usize, problem: PathError },
 }
 
 impl From<NotebookError> for DomainError {

@@ -1,10 +1,11 @@
 //! What a driver is given to run.
 
+use forebay_types::WorkspacePath;
 use serde::{Deserialize, Serialize};
 
 use crate::error::NotebookError;
 use crate::magic::Body;
-use crate::{Cell, CellKind, Language, Notebook};
+use crate::{Cell, CellKind, Language, Notebook, RunCommand};
 
 /// One cell as a driver runs it:
 /// `{"index":0,"title":null,"kind":"python","source":"x = 1","language":"PYTHON"}`.
@@ -19,6 +20,9 @@ pub struct ExecCell {
     pub source: String,
     /// The language of a code cell, else that of the notebook.
     pub language: Language,
+    /// The options on a `%sh` line: with `-e` a failing command fails the cell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<String>,
     /// How many lines of the cell are before the first line of `source`, so that a traceback can
     /// name the line an editor shows.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -45,6 +49,35 @@ impl Notebook {
             .map(|(index, cell)| cell.exec(index, self.language))
             .collect()
     }
+
+    /// The notebooks that `%run` cells name, by cell index, with paths resolved from `own`, the
+    /// path of this notebook. Whether they exist, or run each other in circles, is for the caller.
+    ///
+    /// # Errors
+    /// When a `%run` is not alone in its cell, cannot be read, or climbs above the root.
+    pub fn run_targets(
+        &self,
+        own: &WorkspacePath,
+    ) -> Result<Vec<(usize, WorkspacePath)>, NotebookError> {
+        let cells = self.exec_cells()?.into_iter();
+        cells
+            .filter(|cell| cell.kind == CellKind::Run)
+            .map(|cell| {
+                let number = cell.index + 1;
+                let command =
+                    RunCommand::parse(&cell.source).map_err(|problem| NotebookError::Run {
+                        cell: number,
+                        problem,
+                    })?;
+                let path = own.resolve_sibling(&command.path);
+                let path = path.map_err(|problem| NotebookError::RunPath {
+                    cell: number,
+                    problem,
+                })?;
+                Ok((cell.index, path))
+            })
+            .collect()
+    }
 }
 
 impl Cell {
@@ -62,6 +95,7 @@ impl Cell {
             kind: body.kind,
             language: body.kind.language().unwrap_or(language),
             source: body.source,
+            flags: body.flags,
             lines_before: body.lines_before,
         })
     }

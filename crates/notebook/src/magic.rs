@@ -92,6 +92,8 @@ pub(crate) struct Body {
     pub(crate) source: String,
     /// How many lines of the cell are before the first line of `source`.
     pub(crate) lines_before: usize,
+    /// The options on a `%sh` line, such as `-e`.
+    pub(crate) flags: Vec<String>,
     /// The line, from 0, of a `%run` that has other code beside it.
     pub(crate) crowded_run: Option<usize>,
 }
@@ -125,6 +127,7 @@ impl Body {
                 kind: language.into(),
                 source: source.to_owned(),
                 lines_before: 0,
+                flags: Vec::new(),
                 crowded_run: (language == Language::Python)
                     .then(|| run_line(source))
                     .flatten(),
@@ -152,7 +155,11 @@ fn is_comment_or_blank(line: &str, language: Language) -> bool {
 
 fn after_magic(lines: &[&str], at: usize, kind: CellKind, rest: &str) -> Body {
     let below = lines[at + 1..].iter().copied();
-    let (source, lines_before) = if rest.is_empty() {
+    let has_flags =
+        kind == CellKind::Sh && rest.split_whitespace().all(|word| word.starts_with('-'));
+    let flags = rest.split_whitespace().filter(|_| has_flags);
+    let flags = flags.map(str::to_owned).collect();
+    let (source, lines_before) = if rest.is_empty() || has_flags {
         (below.collect::<Vec<_>>().join("\n"), at + 1)
     } else {
         let all: Vec<&str> = std::iter::once(rest).chain(below).collect();
@@ -162,6 +169,7 @@ fn after_magic(lines: &[&str], at: usize, kind: CellKind, rest: &str) -> Body {
         kind,
         source,
         lines_before,
+        flags,
         crowded_run: None,
     }
 }
@@ -174,6 +182,7 @@ fn run_body(lines: &[&str], at: usize, rest: &str, language: Language) -> Body {
         kind: CellKind::Run,
         source: rest.to_owned(),
         lines_before: at,
+        flags: Vec::new(),
         crowded_run: (!is_alone).then_some(at),
     }
 }
@@ -196,6 +205,7 @@ fn pip_body(source: &str, lines: &[&str], language: Language) -> Body {
                 kind: CellKind::Python,
                 source: source.to_owned(),
                 lines_before: 0,
+                flags: Vec::new(),
                 crowded_run: run_line(source),
             };
         };
@@ -215,6 +225,7 @@ fn pip_body(source: &str, lines: &[&str], language: Language) -> Body {
         kind: CellKind::Pip,
         source: commands.join("\n"),
         lines_before: 0,
+        flags: Vec::new(),
         crowded_run: None,
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::error::NotebookError;
 use crate::format::{Format, NOTEBOOK_BYTES_MAX, with_header};
 use crate::magic::CellKind;
+use crate::outputs::Output;
 use crate::{Language, jupyter, source};
 
 #[derive(Debug, Clone)]
@@ -120,7 +121,24 @@ impl Notebook {
         jupyter::write(self, self.original(Format::Jupyter))
     }
 
-    fn original(&self, format: Format) -> Option<&[u8]> {
+    /// The outputs that the `.ipynb` it was read from holds, by cell. Empty for other notebooks.
+    #[must_use]
+    pub fn stored_outputs(&self) -> Vec<Vec<Output>> {
+        let Some(bytes) = self.original(Format::Jupyter) else {
+            return Vec::new();
+        };
+        let stored = jupyter::read_outputs(bytes);
+        let cells = self.cells.iter();
+        cells
+            .map(|cell| {
+                cell.origin
+                    .and_then(|at| stored.get(at).cloned())
+                    .unwrap_or_default()
+            })
+            .collect()
+    }
+
+    pub(crate) fn original(&self, format: Format) -> Option<&[u8]> {
         let origin = self.origin.as_ref()?;
         (origin.format == format).then_some(&*origin.bytes)
     }

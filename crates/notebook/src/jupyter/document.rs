@@ -6,7 +6,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::error::NotebookError;
-use crate::outputs::Text;
+use crate::outputs::{Output, Text};
 use crate::{Cell, Language};
 
 #[derive(Debug, Deserialize)]
@@ -29,6 +29,8 @@ pub(super) struct CellParts<'a> {
     pub(super) source: Option<&'a RawValue>,
     #[serde(borrow)]
     pub(super) metadata: Option<&'a RawValue>,
+    #[serde(borrow)]
+    outputs: Option<&'a RawValue>,
     pub(super) id: Option<Value>,
 }
 
@@ -78,6 +80,26 @@ pub(super) struct Parsed<'a> {
 
 pub(crate) fn read(bytes: &[u8]) -> Result<(Language, Vec<Cell>), NotebookError> {
     parse(bytes).map(|parsed| (parsed.language, parsed.cells))
+}
+
+/// The outputs a document holds, by cell of the document. Ones of an unknown form are left out:
+/// they are for looking at, and the document keeps them.
+pub(crate) fn read_outputs(bytes: &[u8]) -> Vec<Vec<Output>> {
+    let Ok(parsed) = parse(bytes) else {
+        return Vec::new();
+    };
+    let outputs = |raw: &&RawValue| -> Option<Vec<Output>> {
+        let parts: CellParts<'_> = serde_json::from_str(raw.get()).ok()?;
+        let list: Vec<&RawValue> = serde_json::from_str(parts.outputs?.get()).ok()?;
+        let known = list.iter();
+        Some(
+            known
+                .filter_map(|output| serde_json::from_str(output.get()).ok())
+                .collect(),
+        )
+    };
+    let cells = parsed.raw_cells.iter();
+    cells.map(|raw| outputs(raw).unwrap_or_default()).collect()
 }
 
 pub(super) fn parse(bytes: &[u8]) -> Result<Parsed<'_>, NotebookError> {

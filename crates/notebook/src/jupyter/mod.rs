@@ -7,8 +7,8 @@
 mod document;
 mod write;
 
-pub(crate) use document::read;
-pub(crate) use write::{CellContent, fresh, write};
+pub(crate) use document::{read, read_outputs};
+pub(crate) use write::{CellContent, write, write_with};
 
 /// Where the workspace keeps its own facts in a cell's and in the notebook's metadata.
 pub(crate) const CELL_KEY: &str = "application/vnd.databricks.v1+cell";

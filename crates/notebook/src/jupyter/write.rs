@@ -1,5 +1,6 @@
 //! Writing nbformat 4: the original text with edits spliced in, or a fresh document.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use serde_json::{Map, Value, json};
@@ -14,7 +15,7 @@ const CELL_LEAD: &str = "\n  ";
 /// Writes the notebook; `original` is the text it was read from.
 pub(crate) fn write(notebook: &Notebook, original: Option<&[u8]>) -> Vec<u8> {
     let Some((bytes, parsed)) = original.and_then(|bytes| Some((bytes, parse(bytes).ok()?))) else {
-        return fresh(notebook, |_| CellContent::default());
+        return fresh(notebook, None, |_| CellContent::default());
     };
     let same_cells = notebook.cells.len() == parsed.cells.len()
         && notebook
@@ -63,7 +64,7 @@ fn cells_array(notebook: &Notebook, parsed: &Parsed<'_>) -> String {
     };
     let indent = Indent::of(lead);
     let mut used = vec![false; parsed.cells.len()];
-    let mut new_ids = 0..;
+    let mut new_ids = unused_ids(parsed);
     let texts: Vec<String> = notebook
         .cells
         .iter()
@@ -82,9 +83,9 @@ fn cells_array(notebook: &Notebook, parsed: &Parsed<'_>) -> String {
                     return text;
                 }
             }
-            let mut value = code_cell(cell, CellContent::default());
+            let mut value = cell_value(cell, None, CellContent::default());
             if parsed.document.nbformat_minor.unwrap_or(0) >= 5 {
-                value.insert("id".to_owned(), unused_id(parsed, &mut new_ids));
+                value.insert("id".to_owned(), json!(new_ids.next()));
             }
             indent.text(&Value::Object(value), 0)
         })
@@ -126,23 +127,54 @@ pub(crate) struct CellContent {
     pub(crate) outputs: Vec<Value>,
 }
 
+/// Writes a whole document with these outputs; metadata is that of `original`, where it has any.
+pub(crate) fn write_with(
+    notebook: &Notebook,
+    original: Option<&[u8]>,
+    content: impl Fn(usize) -> CellContent,
+) -> Vec<u8> {
+    let parsed = original.and_then(|bytes| parse(bytes).ok());
+    fresh(notebook, parsed.as_ref(), content)
+}
+
 /// A whole document, as nbformat itself lays it out.
-pub(crate) fn fresh(notebook: &Notebook, content: impl Fn(usize) -> CellContent) -> Vec<u8> {
+fn fresh(
+    notebook: &Notebook,
+    parsed: Option<&Parsed<'_>>,
+    content: impl Fn(usize) -> CellContent,
+) -> Vec<u8> {
     let cells: Vec<Value> = notebook
         .cells
         .iter()
         .enumerate()
-        .map(|(index, cell)| Value::Object(code_cell(cell, content(index))))
+        .map(|(index, cell)| {
+            let old = parsed.and_then(|parsed| parsed.raw_cells.get(cell.origin?));
+            let metadata = old.and_then(|raw| cell_metadata(raw.get()));
+            Value::Object(cell_value(cell, metadata, content(index)))
+        })
         .collect();
+    let mut metadata = parsed
+        .and_then(|parsed| serde_json::from_str(parsed.document.metadata?.get()).ok())
+        .unwrap_or(Value::Null);
+    if metadata.is_null() || parsed.is_none_or(|parsed| parsed.language != notebook.language) {
+        set_language(&mut metadata, notebook.language);
+    }
     let document = json!({
         "cells": cells,
-        "metadata": metadata(notebook.language),
+        "metadata": metadata,
         "nbformat": 4,
-        "nbformat_minor": 0,
+        // The last one in which cells need no ids, which would have to be random.
+        "nbformat_minor": 4,
     });
     let mut text = pretty(&document, 0, " ");
     text.push('\n');
     text.into_bytes()
+}
+
+/// `None` when there is none or it nests too deeply.
+fn cell_metadata(raw: &str) -> Option<Value> {
+    let parts: CellParts<'_> = serde_json::from_str(raw).ok()?;
+    serde_json::from_str(parts.metadata?.get()).ok()
 }
 
 fn metadata(language: Language) -> Value {
@@ -183,11 +215,11 @@ fn set_language(metadata: &mut Value, language: Language) {
 }
 
 /// A cell as nbformat has it, with the keys in nbformat's order.
-fn code_cell(cell: &Cell, content: CellContent) -> Map<String, Value> {
+fn cell_value(cell: &Cell, metadata: Option<Value>, content: CellContent) -> Map<String, Value> {
     let (cell_type, source) = typed_source(&cell.source);
     // A raw cell is kept from `.ipynb` only; a `%skip` of the source format stays code.
     let is_code = cell_type != "markdown";
-    let mut metadata = json!({});
+    let mut metadata = metadata.unwrap_or_else(|| json!({}));
     if cell.shown_title().is_some() {
         set_title(&mut metadata, cell);
     }
@@ -245,16 +277,17 @@ fn lines_of(source: &str) -> Value {
     source.split_inclusive('\n').collect()
 }
 
-fn unused_id(parsed: &Parsed<'_>, numbers: &mut std::ops::RangeFrom<u32>) -> Value {
-    let taken: Vec<Value> = parsed
+/// Ids that no cell of the document has.
+fn unused_ids(parsed: &Parsed<'_>) -> impl Iterator<Item = String> {
+    let taken: HashSet<String> = parsed
         .raw_cells
         .iter()
         .filter_map(|raw| serde_json::from_str::<CellParts<'_>>(raw.get()).ok()?.id)
+        .filter_map(|id| id.as_str().map(str::to_owned))
         .collect();
-    numbers
-        .map(|number| json!(format!("cell-{number}")))
-        .find(|id| !taken.contains(id))
-        .unwrap_or(Value::Null)
+    (0_u64..)
+        .map(|number| format!("cell-{number}"))
+        .filter(move |id| !taken.contains(id))
 }
 
 /// How the array of cells is laid out.

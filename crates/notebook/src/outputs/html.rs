@@ -189,22 +189,27 @@ fn html_frame(html: &str, frames: Frames) -> String {
         Frames::Inert => "allow-popups allow-popups-to-escape-sandbox",
         Frames::Scripted => "allow-popups allow-popups-to-escape-sandbox allow-scripts",
     };
+    let lower = html.to_ascii_lowercase();
+    let note = if frames == Frames::Inert && lower.contains("<script") {
+        "<p class=\"note\">Scripts in this output do not run here.</p>"
+    } else {
+        ""
+    };
     format!(
         "<iframe sandbox=\"{sandbox}\" referrerpolicy=\"no-referrer\" loading=\"lazy\" \
-         title=\"HTML output\" height=\"{}\" srcdoc=\"{}{}\"></iframe>",
-        frame_height(html),
+         title=\"HTML output\" height=\"{}\" srcdoc=\"{}{}\"></iframe>{note}",
+        frame_height(&lower, frames),
         escape(HEAD),
         escape(html)
     )
 }
 
-fn frame_height(html: &str) -> usize {
-    let lower = html.to_ascii_lowercase();
-    let count = |tag: &str| lower.matches(tag).count();
-    let is_drawing = ["<script", "<svg", "<canvas", "<img", "<iframe"]
-        .iter()
-        .any(|tag| lower.contains(tag));
-    if is_drawing {
+/// `html` is in lower case.
+fn frame_height(html: &str, frames: Frames) -> usize {
+    let count = |tag: &str| html.matches(tag).count();
+    let has = |tags: &[&str]| tags.iter().any(|tag| html.contains(tag));
+    let is_scripted = frames == Frames::Scripted && has(&["<script", "<canvas"]);
+    if is_scripted || has(&["<svg", "<img"]) {
         return 480;
     }
     let rows = count("<tr") * 29;

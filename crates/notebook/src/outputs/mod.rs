@@ -19,8 +19,8 @@ pub use html::{Frames, escape, output_to_html, source_to_html};
 pub use markdown::markdown_to_html;
 pub use page::{PAGE_STYLE, cell_to_html, render_html};
 
-use crate::Notebook;
 use crate::jupyter::{self, CellContent};
+use crate::{Format, Notebook};
 
 /// One output, in nbformat's own JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -107,10 +107,11 @@ impl<'de> Visitor<'de> for TextVisitor {
 }
 
 /// The notebook as nbformat 4 JSON with what its cells put out; `outputs` are by cell index, and
-/// cells beyond their end have none.
+/// cells beyond their end have none. Metadata of the `.ipynb` it was read from is kept.
 #[must_use]
 pub fn to_ipynb_with_outputs(notebook: &Notebook, outputs: &[Vec<Output>]) -> Vec<u8> {
-    jupyter::fresh(notebook, |index| {
+    let original = notebook.original(Format::Jupyter);
+    jupyter::write_with(notebook, original, |index| {
         let outputs = outputs.get(index).map_or(&[][..], Vec::as_slice);
         CellContent {
             execution_count: outputs.iter().find_map(|output| match output {

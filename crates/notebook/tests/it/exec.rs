@@ -1,4 +1,5 @@
 use forebay_notebook::{Cell, CellKind, ExecCell, Language, Notebook, NotebookError};
+use forebay_types::WorkspacePath;
 
 use crate::fixture;
 
@@ -62,7 +63,8 @@ fn the_first_line_decides_and_is_taken_off() {
         ("%r\nx <- 1", (R, "x <- 1", 1)),
         ("%md-sandbox\n<b>", (Md, "<b>", 1)),
         ("%md # T", (Md, "# T", 0)),
-        ("%sh -e\nls", (Sh, "-e\nls", 0)),
+        ("%sh -e\nls", (Sh, "ls", 1)),
+        ("%sh ls -l\npwd", (Sh, "ls -l\npwd", 0)),
         ("%skip\nx", (Skip, "x", 1)),
         ("%python\n%time f()", (Python, "%time f()", 1)),
         ("%sqlx\nx", (Python, "%sqlx\nx", 0)),
@@ -79,6 +81,35 @@ fn the_first_line_decides_and_is_taken_off() {
         exec(Language::Scala, "%python\nx").language,
         Language::Python
     );
+}
+
+#[test]
+fn options_of_sh_are_flags() {
+    let cell = exec(Language::Python, "%sh -e -x\nls");
+    assert_eq!((cell.flags.len(), cell.source.as_str()), (2, "ls"));
+    let json = serde_json::to_value(&cell).unwrap();
+    assert_eq!(json["flags"], serde_json::json!(["-e", "-x"]));
+    assert!(exec(Language::Python, "%sh\nls").flags.is_empty());
+}
+
+#[test]
+fn run_targets_are_resolved_from_the_notebook() {
+    let own = WorkspacePath::parse("/Repos/me/project/jobs/sales").unwrap();
+    let targets = fixture("sales.py").run_targets(&own).unwrap();
+    assert_eq!(targets.len(), 1);
+    assert_eq!(
+        (targets[0].0, targets[0].1.as_str()),
+        (2, "/Repos/me/project/shared/paths")
+    );
+    let error = |source: &str| {
+        let notebook = Notebook::new(Language::Python, vec![Cell::new(source)]);
+        notebook.run_targets(&own).unwrap_err().to_string()
+    };
+    assert_eq!(
+        error("%run"),
+        "cell 1 cannot be run: %run has no notebook path; write it as %run ./folder/notebook"
+    );
+    assert!(error("%run ../../../../../x").contains("must not contain '..'"));
 }
 
 #[test]

@@ -251,11 +251,51 @@ fn outputs_are_put_into_the_ipynb() {
 }
 
 #[test]
+fn a_run_of_an_ipynb_keeps_its_metadata() {
+    let mut notebook = fixture("jupyter.ipynb");
+    notebook.cells.swap(0, 1);
+    let bytes = to_ipynb_with_outputs(&notebook, &[vec![Output::stdout("new")]]);
+    let value: Value = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!(value["cells"][0]["outputs"][0]["text"], "new");
+    assert_eq!(value["cells"][0]["metadata"]["custom"]["deep"][0], 1);
+    assert_eq!(value["cells"][1]["metadata"]["tags"][0], "intro");
+    assert_eq!(value["metadata"]["unknown"]["kept"][1], "☃");
+    assert_eq!(value["metadata"]["language_info"]["version"], "3.12.1");
+}
+
+#[test]
 fn the_outputs_of_a_jupyter_file_are_readable() {
-    let value: Value = serde_json::from_slice(&fixture("jupyter.ipynb").to_bytes()).unwrap();
-    let outputs: Vec<Output> =
-        serde_json::from_value(value["cells"][1]["outputs"].clone()).unwrap();
-    assert_eq!(outputs[1], Output::stdout("one\ntwo\n"));
+    let mut notebook = fixture("jupyter.ipynb");
+    notebook.cells.insert(0, Cell::new("new"));
+    let outputs = notebook.stored_outputs();
+    assert_eq!(outputs.len(), 5);
+    assert_eq!(outputs[2][1], Output::stdout("one\ntwo\n"));
+    assert!(outputs[0].is_empty() && outputs[4].is_empty());
+    assert!(fixture("sales.py").stored_outputs().is_empty());
+    let text = r#"{"nbformat":4,"cells":[{"cell_type":"code","outputs":[
+        {"output_type":"new"},5,{"output_type":"error"},{"output_type":"display_data","data":{}}]}]}"#;
+    let odd = Notebook::parse(text.as_bytes(), Format::Jupyter).unwrap();
+    assert_eq!(odd.stored_outputs()[0].len(), 2);
+}
+
+#[test]
+fn markdown_too_large_or_deep_is_shown_as_text() {
+    let deep = markdown_to_html(&"<div>".repeat(300));
+    assert!(deep.starts_with("<pre class=\"md-raw\">&lt;div&gt;"));
+    let large = markdown_to_html(&"# a\n".repeat(300_000));
+    assert!(large.starts_with("<pre class=\"md-raw\"># a"));
+    let wide = markdown_to_html(&"- a\n".repeat(1000));
+    assert_eq!(wide.matches("<li>").count(), 1000);
+    assert!(markdown_to_html(&"![a](b) ".repeat(500)).contains("<img"));
+}
+
+#[test]
+fn scripts_that_do_not_run_are_announced() {
+    let value =
+        json!({"output_type": "display_data", "data": {"text/html": "<SCRIPT>x()</SCRIPT>"}});
+    let output = output(value);
+    assert!(output_to_html(&output, Frames::Inert).contains("do not run here"));
+    assert!(!output_to_html(&output, Frames::Scripted).contains("do not run here"));
 }
 
 proptest! {

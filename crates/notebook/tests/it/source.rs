@@ -80,6 +80,17 @@ fn an_edit_changes_the_bytes_of_its_cell_only() {
 }
 
 #[test]
+fn text_from_a_browser_form_counts_as_unchanged() {
+    for (name, bytes) in FIXTURES {
+        let mut notebook = fixture(name);
+        for cell in &mut notebook.cells {
+            cell.source = cell.source.replace('\n', "\r\n");
+        }
+        assert_eq!(notebook.to_bytes(), *bytes, "{name}");
+    }
+}
+
+#[test]
 fn bytes_that_are_not_utf8_survive_an_edit_of_another_cell() {
     let mut notebook = fixture("latin1.r");
     assert!(notebook.cells[0].source.contains("caf\u{fffd}"));
