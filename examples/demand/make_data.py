@@ -10,9 +10,9 @@ import random
 from datetime import datetime, timedelta
 from pathlib import Path
 
-START = datetime(2025, 1, 6)
+START = datetime(2025, 9, 1)
 WEEKS = 20
-HOLIDAYS = {"2025-04-18", "2025-04-21", "2025-05-01"}
+HOLIDAYS = {"2025-10-03", "2025-12-25", "2025-12-26", "2026-01-01"}
 SEED = 7071
 
 
@@ -24,7 +24,7 @@ def readings(seed=SEED, weeks=WEEKS):
         time = START + timedelta(hours=hour)
         # The weather of an hour is close to that of the hour before.
         weather = 0.97 * weather + generator.gauss(0, 0.9)
-        season = 2 + 14 * (1 - math.cos(math.pi * hour / (26 * 7 * 24)))
+        season = 10 + 8 * math.cos(math.pi * hour / (20 * 7 * 24))
         temperature = season + 4 * math.sin(2 * math.pi * (time.hour - 9) / 24) + weather
         holiday = time.date().isoformat() in HOLIDAYS
         demand = expected_demand(time, temperature, holiday) * generator.gauss(1, 0.02)
@@ -34,7 +34,7 @@ def readings(seed=SEED, weeks=WEEKS):
 def expected_demand(time, temperature, holiday):
     day = 34 + 9 * math.sin(2 * math.pi * (time.hour - 8) / 24) + 5 * math.sin(4 * math.pi * (time.hour - 6) / 24)
     quiet = 0.82 if holiday or time.weekday() == 6 else 0.9 if time.weekday() == 5 else 1.0
-    heating = 0.55 * max(0.0, 15 - temperature)
+    heating = 0.9 * max(0.0, 15 - temperature)
     return day * quiet + heating
 
 

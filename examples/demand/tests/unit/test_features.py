@@ -29,15 +29,15 @@ def test_no_feature_knows_the_demand_of_its_own_day():
 
 
 def test_holiday_counts_as_quiet_day(features):
-    assert features.loc["2025-05-01 12:00", "quiet_day"] == 1
-    assert features.loc["2025-05-02 12:00", "quiet_day"] == 0
+    assert features.loc["2025-10-03 12:00", "quiet_day"] == 1
+    assert features.loc["2025-10-02 12:00", "quiet_day"] == 0
 
 
 def test_missing_hour_is_named(tmp_path):
     lines = DATA.read_text().splitlines()
     path = tmp_path / "gap.csv"
     path.write_text("\n".join(lines[:10] + lines[11:]))
-    with pytest.raises(ValueError, match="2025-01-06 09:00:00"):
+    with pytest.raises(ValueError, match="2025-09-01 09:00:00"):
         read_readings(path)
 
 
