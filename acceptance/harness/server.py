@@ -11,7 +11,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import requests
-from databricks.sdk import WorkspaceClient
 
 from .api import Api
 
@@ -165,6 +164,9 @@ class Server:
         return Api(self.direct(name), token or self.profile(name).token)
 
     def sdk(self, name="dev", token=None):
+        # Only here, so that the benchmarks can use this file without the SDK.
+        from databricks.sdk import WorkspaceClient
+
         profile = self.profile(name)
         return WorkspaceClient(host=profile.host, token=token or profile.token, auth_type="pat")
 

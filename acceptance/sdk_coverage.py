@@ -1,0 +1,158 @@
+"""Compares every call that the installed Python SDK can make with the endpoint table of the server.
+
+    scripts/run-in acceptance python acceptance/sdk_coverage.py                 prints the counts
+    scripts/run-in acceptance python acceptance/sdk_coverage.py --write docs/compat.md
+
+The calls come from the SDK's own source, so that nothing is counted from memory. Each is *works* or *partial* as the server's table
+says, and *refused* when it is not in the table: the server then answers with an error that names the call. There is no third state.
+"""
+
+import argparse
+import ast
+import json
+import re
+import subprocess
+import sys
+from collections import Counter
+from importlib import metadata
+from pathlib import Path
+
+import databricks.sdk
+
+from harness.server import binary
+
+BEGIN, END = "<!-- sdk-coverage:begin -->", "<!-- sdk-coverage:end -->"
+METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}
+STATES = ("works", "partial", "refused")
+
+
+def sdk_calls():
+    """{(method, path): service} for each call in the SDK's source; a hole in a path is written `{}`."""
+    root = Path(databricks.sdk.__file__).parent
+    calls = {}
+    for path in sorted([*root.glob("service/*.py"), *root.glob("mixins/*.py"), root / "__init__.py", root / "dbutils.py", root / "oauth.py"]):
+        constants = {}
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and (text := literal(node.value, {})):
+                constants[node.targets[0].id] = text
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "do":
+                call = method_and_path(node, constants)
+                if call:
+                    calls.setdefault(call, path.stem)
+    return calls
+
+
+def method_and_path(node, constants):
+    words = {keyword.arg: keyword.value for keyword in node.keywords}
+    method = literal(node.args[0] if node.args else words.get("method"), constants)
+    path = literal(node.args[1] if len(node.args) > 1 else words.get("path"), constants)
+    if method not in METHODS or not path or not path.startswith(("/", "{}/.well-known")):
+        return None
+    return method, path.removeprefix("{}").split("?")[0]
+
+
+def literal(node, constants):
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.Name):
+        return constants.get(node.id)
+    if isinstance(node, ast.JoinedStr):
+        return "".join(part.value if isinstance(part, ast.Constant) else "{}" for part in node.values)
+    return None
+
+
+def server_table():
+    """The rows of `forebay endpoints`: method, path, status, note, test."""
+    done = subprocess.run([binary(), "endpoints", "--output", "json"], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        sys.exit(f"`forebay endpoints --output json` failed:\n{done.stderr}")
+    return json.loads(done.stdout)
+
+
+def pattern(path):
+    """A row's path as an expression; `{name}` is one segment, `{*name}` is everything below."""
+    words = re.split(r"(\{\*?[^}]*\})", path)
+    return re.compile("".join(
+        (".+" if word.startswith("{*") else "[^/]+") if word.startswith("{") else re.escape(word) for word in words) + r"\Z")
+
+
+def compare(calls, table):
+    """[(service, method, path, row or None)], sorted."""
+    # A row without parameters is more exact than one with them.
+    rows = sorted(((row, pattern(row["path"])) for row in table), key=lambda pair: pair[0]["path"].count("{"))
+    compared = []
+    for (method, path), service in calls.items():
+        sample = re.sub(r"(?<=[^/])\{\}", "/x", path).replace("{}", "x")
+        row = next((row for row, expression in rows if row["method"] == method and expression.match(sample)), None)
+        compared.append((service, method, path, row))
+    return sorted(compared, key=lambda entry: entry[:3])
+
+
+def state(row):
+    return row["status"] if row else "refused"
+
+
+def counts(compared):
+    return Counter(state(row) for *_, row in compared)
+
+
+def section(compared):
+    total, version = counts(compared), metadata.version("databricks-sdk")
+    lines = [
+        BEGIN,
+        f"The Python SDK {version} can make {len(compared)} different calls (method and path). "
+        f"**{total['works']} work, {total['partial']} work in part, {total['refused']} are refused by name.** "
+        f"Of the refused ones, {account_calls(compared)} belong to the account level, which a workspace server does not have.",
+        "", "| SDK module | works | partial | refused |", "|---|---:|---:|---:|",
+    ]
+    for service in sorted({entry[0] for entry in compared}):
+        per = counts([entry for entry in compared if entry[0] == service])
+        if per["works"] or per["partial"]:
+            lines.append(f"| {service} | {per['works']} | {per['partial']} | {per['refused']} |")
+    rest = sorted({entry[0] for entry in compared} - {entry[0] for entry in compared if state(entry[3]) != "refused"})
+    lines += ["", f"All calls of these modules are refused: {', '.join(rest)}.", "", "| Call | State | Remark |", "|---|---|---|"]
+    for _, method, path, row in compared:
+        if row and row["status"] != "refused":
+            remark = row.get("note") or ""
+            lines.append(f"| `{method} {path}` | {row['status']} | {remark} |")
+    return "\n".join([*lines, END])
+
+
+def account_calls(compared):
+    return sum(state(row) == "refused" and "/accounts/" in path for _, _, path, row in compared)
+
+
+def write(path, text):
+    before = path.read_text() if path.exists() else ""
+    if BEGIN in before and END in before:
+        head, _, rest = before.partition(BEGIN)
+        after = head + text + rest.partition(END)[2]
+    else:
+        after = before.rstrip() + ("\n\n" if before else "") + text + "\n"
+    if after != before:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(after)
+    return after != before
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", type=Path, metavar="FILE", help="replace the section between the markers of this file")
+    parser.add_argument("--check", type=Path, metavar="FILE", help="fail when the section in this file is out of date")
+    parser.add_argument("--list", choices=STATES, help="print the calls in this state")
+    options = parser.parse_args()
+    compared = compare(sdk_calls(), server_table())
+    total = counts(compared)
+    print(f"{len(compared)} calls of databricks-sdk {metadata.version('databricks-sdk')}: "
+          + ", ".join(f"{total[name]} {name}" for name in STATES) + f" ({account_calls(compared)} of them account level)")
+    for service, method, path, row in compared:
+        if options.list == state(row):
+            print(f"  {service:16} {method:6} {path}")
+    if options.write:
+        print("written" if write(options.write, section(compared)) else "already up to date", options.write)
+    if options.check and section(compared) not in options.check.read_text():
+        sys.exit(f"{options.check} is out of date: run acceptance/sdk_coverage.py --write {options.check}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""What the benchmarks share: a release server of their own, clocks, memory, tables, cells."""
+
+import contextlib
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "acceptance"))
+
+from harness.server import Server, target_dir  # noqa: E402
+
+CELLS = ["x = 1", "y = [n * n for n in range(100)]", "print('third', sum(y))", "x + 1", "text = 'a' * 10", "text.upper()",
+         "data = {'a': 1, 'b': 2}", "print(data)", "sorted(data)", "z = x + len(text)\nz"]
+WITH_PANDAS = ["import pandas as pd\nimport pyarrow as pa\nframe = pd.DataFrame({'a': range(10)})", *CELLS[1:]]
+
+
+def release_binary():
+    """The server as people run it: built with optimisation unless FOREBAY_BIN names another one."""
+    if os.environ.get("FOREBAY_BIN"):
+        return os.environ["FOREBAY_BIN"]
+    env = {**os.environ, "CARGO_TARGET_DIR": str(target_dir())}
+    subprocess.run(["cargo", "build", "--release", "-p", "forebay"], cwd=ROOT, env=env, check=True)
+    return str(target_dir() / "release" / "forebay")
+
+
+@contextlib.contextmanager
+def folder():
+    with tempfile.TemporaryDirectory(prefix="forebay-bench-") as path:
+        yield Path(path)
+
+
+@contextlib.contextmanager
+def server(path, **options):
+    os.environ["FOREBAY_BIN"] = release_binary()
+    running = Server(path / "forebay", **options)
+    running.start()
+    try:
+        yield running
+    finally:
+        if running.alive():
+            running.stop()
+
+
+def new_cluster(api, **more):
+    versions = api.get("/api/2.0/clusters/spark-versions")["versions"]
+    nodes = api.get("/api/2.0/clusters/list-node-types")["node_types"]
+    return api.post("/api/2.0/clusters/create", {
+        "cluster_name": "bench", "spark_version": versions[0]["key"], "node_type_id": nodes[0]["node_type_id"], "num_workers": 0,
+        **more})["cluster_id"]
+
+
+def until_ended(api, run_id, pause=0.002, timeout=120):
+    """Polls as fast as is decent and returns the ended run."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        run = api.get("/api/2.1/jobs/runs/get", run_id=run_id)
+        if "result_state" in run["state"]:
+            return run
+        time.sleep(pause)
+    raise SystemExit(f"run {run_id} did not end within {timeout} s: {run['state']}")
+
+
+def succeeded(run):
+    if run["state"]["result_state"] != "SUCCESS":
+        raise SystemExit(f"the run did not succeed: {run['state']}")
+    return run
+
+
+def timed(action):
+    """(seconds, result) of a call."""
+    started = time.perf_counter()
+    result = action()
+    return time.perf_counter() - started, result
+
+
+def memory(pid, field="VmRSS"):
+    """Bytes of a field of /proc/PID/status."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) * 1024
+    raise SystemExit(f"/proc/{pid}/status has no {field}")
+
+
+def proportional_memory(pid):
+    """(private, proportional) bytes: what only this process has, and its share of what it has with others."""
+    fields = {}
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
+        name, value = line.split(":")
+        fields[name] = int(value.split()[0]) * 1024
+    return fields["Private_Clean"] + fields["Private_Dirty"], fields["Pss"]
+
+
+def children_of(pid):
+    """All processes below a process."""
+    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    parents = {}
+    for line in listed.splitlines():
+        child, parent, args = line.split(None, 2)
+        parents[int(child)] = (int(parent), args)
+    found, todo = {}, [pid]
+    while todo:
+        above = todo.pop()
+        for child, (parent, args) in parents.items():
+            if parent == above:
+                found[child] = args
+                todo.append(child)
+    return found
+
+
+def milliseconds(values):
+    """'median (min-max)' of seconds, in milliseconds."""
+    return f"{statistics.median(values) * 1000:,.0f} ({min(values) * 1000:,.0f}-{max(values) * 1000:,.0f})"
+
+
+def table(title, head, rows, note=""):
+    """Prints a Markdown table that can be pasted into the documentation."""
+    print(f"\n### {title}\n")
+    widths = [max(len(str(row[column])) for row in [head, *rows]) for column in range(len(head))]
+    for number, row in enumerate([head, *rows]):
+        print("| " + " | ".join(str(cell).ljust(width) for cell, width in zip(row, widths)) + " |")
+        if number == 0:
+            print("|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    if note:
+        print(f"\n{note}")
+
+
+def machine():
+    load = os.getloadavg()[0]
+    return f"{os.cpu_count()} CPUs, {platform.release()}, Python {platform.python_version()}, load at the start {load:.1f}"
