@@ -2,19 +2,16 @@
 
 import itertools
 import json
-import os
 import re
-import sys
 from pathlib import Path
 
 import pytest
-import requests
 
+from harness.api import new_cluster
 from harness.git import HttpGit, Origin, SshGit
 from harness.programs import Program, beside_python
-from harness.server import Server, binary
+from harness.server import RUNNING, binary, run_server
 
-RUNNING = []
 _numbers = itertools.count(1)
 
 
@@ -40,17 +37,6 @@ def pytest_sessionfinish(session, exitstatus):
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if exitstatus == 0 and reporter and reporter.stats.get("skipped"):
         session.exitstatus = 1
-
-
-def run_server(folder, **options):
-    server = Server(folder, **options)
-    RUNNING.append(server)
-    try:
-        yield server.start()
-    finally:
-        RUNNING.remove(server)
-        if server.alive():
-            server.stop()
 
 
 @pytest.fixture(scope="session")
@@ -106,15 +92,6 @@ def cluster_id(api):
     return new_cluster(api)
 
 
-def new_cluster(api):
-    versions = api.get("/api/2.0/clusters/spark-versions")["versions"]
-    nodes = api.get("/api/2.0/clusters/list-node-types")["node_types"]
-    return api.post("/api/2.0/clusters/create", {
-        "cluster_name": "acceptance", "spark_version": versions[0]["key"],
-        "node_type_id": nodes[0]["node_type_id"], "num_workers": 0,
-    })["cluster_id"]
-
-
 @pytest.fixture
 def home(api, request):
     """A fresh workspace folder named after the test."""
@@ -139,8 +116,7 @@ def plain_user(server, forebay):
 
 
 def new_user(forebay, server, name, workspace="dev"):
-    printed = forebay("token", "create", "--user", name, "--workspace", workspace, "--data", server.data,
-                      "--output", "json")
+    printed = forebay("token", "create", "--user", name, "--workspace", workspace, "--data", server.data, "--output", "json")
     return name, json.loads(printed)["token_value"]
 
 

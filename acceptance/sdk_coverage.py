@@ -30,7 +30,9 @@ def sdk_calls():
     """{(method, path): service} for each call in the SDK's source; a hole in a path is written `{}`."""
     root = Path(databricks.sdk.__file__).parent
     calls = {}
-    for path in sorted([*root.glob("service/*.py"), *root.glob("mixins/*.py"), root / "__init__.py", root / "dbutils.py", root / "oauth.py"]):
+    for path in sorted(
+        [*root.glob("service/*.py"), *root.glob("mixins/*.py"), root / "__init__.py", root / "dbutils.py", root / "oauth.py"]
+    ):
         constants = {}
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and (text := literal(node.value, {})):
@@ -72,8 +74,9 @@ def server_table():
 def pattern(path):
     """A row's path as an expression; `{name}` is one segment, `{*name}` is everything below."""
     words = re.split(r"(\{\*?[^}]*\})", path)
-    return re.compile("".join(
-        (".+" if word.startswith("{*") else "[^/]+") if word.startswith("{") else re.escape(word) for word in words) + r"\Z")
+    return re.compile(
+        "".join((".+" if word.startswith("{*") else "[^/]+") if word.startswith("{") else re.escape(word) for word in words) + r"\Z"
+    )
 
 
 def compare(calls, table):
@@ -103,7 +106,9 @@ def section(compared):
         f"The Python SDK {version} can make {len(compared)} different calls (method and path). "
         f"**{total['works']} work, {total['partial']} work in part, {total['refused']} are refused by name.** "
         f"Of the refused ones, {account_calls(compared)} belong to the account level, which a workspace server does not have.",
-        "", "| SDK module | works | partial | refused |", "|---|---:|---:|---:|",
+        "",
+        "| SDK module | works | partial | refused |",
+        "|---|---:|---:|---:|",
     ]
     for service in sorted({entry[0] for entry in compared}):
         per = counts([entry for entry in compared if entry[0] == service])
@@ -143,8 +148,11 @@ def main():
     options = parser.parse_args()
     compared = compare(sdk_calls(), server_table())
     total = counts(compared)
-    print(f"{len(compared)} calls of databricks-sdk {metadata.version('databricks-sdk')}: "
-          + ", ".join(f"{total[name]} {name}" for name in STATES) + f" ({account_calls(compared)} of them account level)")
+    print(
+        f"{len(compared)} calls of databricks-sdk {metadata.version('databricks-sdk')}: "
+        + ", ".join(f"{total[name]} {name}" for name in STATES)
+        + f" ({account_calls(compared)} of them account level)"
+    )
     for service, method, path, row in compared:
         if options.list == state(row):
             print(f"  {service:16} {method:6} {path}")

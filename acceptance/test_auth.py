@@ -9,10 +9,17 @@ from harness.api import Api, ok, refused
 from harness.programs import Program, beside_python
 
 PROTECTED = [
-    ("GET", "/api/2.0/preview/scim/v2/Me"), ("GET", "/api/2.0/workspace/list?path=/"), ("GET", "/api/2.0/dbfs/list?path=/"),
-    ("POST", "/api/2.0/workspace/mkdirs"), ("GET", "/api/2.0/repos"), ("GET", "/api/2.0/secrets/scopes/list"),
-    ("GET", "/api/2.1/jobs/list"), ("GET", "/api/2.2/jobs/runs/list"), ("GET", "/api/2.1/clusters/list"),
-    ("PUT", "/api/2.0/fs/files/Volumes/main/default/data/x"), ("GET", "/api/2.0/token/list"),
+    ("GET", "/api/2.0/preview/scim/v2/Me"),
+    ("GET", "/api/2.0/workspace/list?path=/"),
+    ("GET", "/api/2.0/dbfs/list?path=/"),
+    ("POST", "/api/2.0/workspace/mkdirs"),
+    ("GET", "/api/2.0/repos"),
+    ("GET", "/api/2.0/secrets/scopes/list"),
+    ("GET", "/api/2.1/jobs/list"),
+    ("GET", "/api/2.2/jobs/runs/list"),
+    ("GET", "/api/2.1/clusters/list"),
+    ("PUT", "/api/2.0/fs/files/Volumes/main/default/data/x"),
+    ("GET", "/api/2.0/token/list"),
     ("POST", "/api/2.0/jobs/runs/submit"),
 ]
 
@@ -76,8 +83,11 @@ def test_unknown_route_is_an_error_by_name(api):
 
 
 def test_unknown_route_without_token_says_nothing_about_routes(server):
-    refused(Api(server.direct(), None).call("GET", "/api/2.0/no-such-thing"), (401, 404),
-            {"UNAUTHENTICATED", "PERMISSION_DENIED", "UNAUTHORIZED", "ENDPOINT_NOT_FOUND"})
+    refused(
+        Api(server.direct(), None).call("GET", "/api/2.0/no-such-thing"),
+        (401, 404),
+        {"UNAUTHENTICATED", "PERMISSION_DENIED", "UNAUTHORIZED", "ENDPOINT_NOT_FOUND"},
+    )
 
 
 def test_telemetry_is_counted_so_that_clients_do_not_retry(api):

@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -24,33 +25,52 @@ def server_keeps_serving(server):
 # --- requests ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["/api/2.0/workspace/mkdirs", "/api/2.1/jobs/create", "/api/2.0/dbfs/put", "/api/2.0/clusters/create",
-                                  "/api/2.0/secrets/put", "/api/2.0/repos", "/api/2.0/jobs/runs/submit"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/2.0/workspace/mkdirs",
+        "/api/2.1/jobs/create",
+        "/api/2.0/dbfs/put",
+        "/api/2.0/clusters/create",
+        "/api/2.0/secrets/put",
+        "/api/2.0/repos",
+        "/api/2.0/jobs/runs/submit",
+    ],
+)
 @pytest.mark.parametrize("body", ['{"path": ', "[]", '"text"', "\x00", "{" * 100_000])
 def test_malformed_json(api, path, body):
     refused(api.call("POST", path, data=body.encode(), headers={"Content-Type": "application/json"}), 400, MALFORMED)
 
 
-@pytest.mark.parametrize("path, body, word", [
-    ("/api/2.0/workspace/mkdirs", {"path": 5}, "path"), ("/api/2.0/workspace/mkdirs", {}, "path"),
-    ("/api/2.0/workspace/import", {"path": "/Shared/x", "content": "%%%", "language": "PYTHON"}, "content"),
-    ("/api/2.0/workspace/import", {"path": "/Shared/x", "content": "", "format": "PDF"}, "format"),
-    ("/api/2.0/dbfs/put", {"path": "/x", "contents": "not base64!"}, "contents"),
-    ("/api/2.0/dbfs/add-block", {"handle": "one", "data": ""}, "handle"),
-    ("/api/2.1/jobs/run-now", {"job_id": "seven"}, "job_id"), ("/api/2.1/jobs/run-now", {}, "job_id"),
-    ("/api/2.0/secrets/put", {"scope": "s", "key": {}}, "key"),
-    ("/api/2.0/clusters/get", None, "cluster_id"),
-])
+@pytest.mark.parametrize(
+    "path, body, word",
+    [
+        ("/api/2.0/workspace/mkdirs", {"path": 5}, "path"),
+        ("/api/2.0/workspace/mkdirs", {}, "path"),
+        ("/api/2.0/workspace/import", {"path": "/Shared/x", "content": "%%%", "language": "PYTHON"}, "content"),
+        ("/api/2.0/workspace/import", {"path": "/Shared/x", "content": "", "format": "PDF"}, "format"),
+        ("/api/2.0/dbfs/put", {"path": "/x", "contents": "not base64!"}, "contents"),
+        ("/api/2.0/dbfs/add-block", {"handle": "one", "data": ""}, "handle"),
+        ("/api/2.1/jobs/run-now", {"job_id": "seven"}, "job_id"),
+        ("/api/2.1/jobs/run-now", {}, "job_id"),
+        ("/api/2.0/secrets/put", {"scope": "s", "key": {}}, "key"),
+        ("/api/2.0/clusters/get", None, "cluster_id"),
+    ],
+)
 def test_wrong_types_name_the_field(api, path, body, word):
     response = api.call("GET", path) if body is None else api.call("POST", path, json=body)
     assert word in refused(response, 400, MALFORMED)
 
 
-@pytest.mark.parametrize("path", ["/Shared/../Users/x", "/../../etc/passwd", "/Shared/a/../../../../etc", "/Shared/\x00", "/Shared/..", "relative", ""])
+@pytest.mark.parametrize(
+    "path", ["/Shared/../Users/x", "/../../etc/passwd", "/Shared/a/../../../../etc", "/Shared/\x00", "/Shared/..", "relative", ""]
+)
 def test_workspace_paths_that_climb_out(api, path):
-    for method, call, options in (("GET", "/api/2.0/workspace/get-status", {"params": {"path": path}}),
-                                  ("POST", "/api/2.0/workspace/mkdirs", {"json": {"path": path}}),
-                                  ("POST", "/api/2.0/workspace/delete", {"json": {"path": path, "recursive": True}})):
+    for method, call, options in (
+        ("GET", "/api/2.0/workspace/get-status", {"params": {"path": path}}),
+        ("POST", "/api/2.0/workspace/mkdirs", {"json": {"path": path}}),
+        ("POST", "/api/2.0/workspace/delete", {"json": {"path": path, "recursive": True}}),
+    ):
         refused(api.call(method, call, **options), 400, MALFORMED)
 
 
@@ -79,7 +99,11 @@ def test_url_paths_that_climb_out(api, tail):
 
 
 def test_symlink_in_dbfs_does_not_lead_out(api, home, dbfs_home, cluster_id):
-    run, _ = api.run_cells(f"{home}/n", [f"import os\nos.symlink('/etc', '/dbfs{dbfs_home}/link')\nos.symlink('/etc/passwd', '/dbfs{dbfs_home}/file')"], cluster_id)
+    run, _ = api.run_cells(
+        f"{home}/n",
+        [f"import os\nos.symlink('/etc', '/dbfs{dbfs_home}/link')\nos.symlink('/etc/passwd', '/dbfs{dbfs_home}/file')"],
+        cluster_id,
+    )
     if run["state"]["result_state"] != "SUCCESS":
         return
     for path in (f"{dbfs_home}/link/passwd", f"{dbfs_home}/file"):
@@ -119,8 +143,10 @@ def test_body_that_ends_early(server):
 
     profile = server.profile()
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
-        connection.sendall(f"POST /api/2.0/workspace/mkdirs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {profile.token}\r\n"
-                           "Content-Length: 1000\r\n\r\n{\"path\": \"/Sha".encode())
+        connection.sendall(
+            f"POST /api/2.0/workspace/mkdirs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {profile.token}\r\n"
+            'Content-Length: 1000\r\n\r\n{"path": "/Sha'.encode()
+        )
     assert server.api().call("GET", "/api/2.0/workspace/list", params={"path": "/Shared"}).ok
 
 
@@ -130,8 +156,11 @@ def test_upload_that_ends_early_leaves_nothing(server, w):
     w.files.create_directory("/Volumes/main/default/cut")
     profile = server.profile()
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
-        connection.sendall(f"PUT /api/2.0/fs/files/Volumes/main/default/cut/half HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {profile.token}\r\n"
-                           "Content-Length: 1000000\r\n\r\n".encode() + b"x" * 5000)
+        connection.sendall(
+            f"PUT /api/2.0/fs/files/Volumes/main/default/cut/half HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {profile.token}\r\n"
+            "Content-Length: 1000000\r\n\r\n".encode()
+            + b"x" * 5000
+        )
     wait.until("the server to answer", lambda: server.api().get("/api/2.0/preview/scim/v2/Me"))
     assert list(w.files.list_directory_contents("/Volumes/main/default/cut")) == []
 
@@ -146,14 +175,18 @@ def failed(api, home, cluster_id, *cells, timeout=120):
 
 
 def still_runs(api, home, cluster_id):
-    run, output = api.run_cells(f"{home}/after", ["dbutils.notebook.exit('fine')"], cluster_id)
+    _run, output = api.run_cells(f"{home}/after", ["dbutils.notebook.exit('fine')"], cluster_id)
     assert output["notebook_output"]["result"] == "fine"
 
 
 def test_cell_that_prints_100_mb(api, home, cluster_id, server):
     before = server_memory(server)
-    run, output = api.run_cells(f"{home}/n", ["line = 'x' * 1023\nfor _ in range(100 * 1024):\n    print(line)", "print('the end')\ndbutils.notebook.exit('survived')"],
-                                cluster_id, timeout=180)
+    run, output = api.run_cells(
+        f"{home}/n",
+        ["line = 'x' * 1023\nfor _ in range(100 * 1024):\n    print(line)", "print('the end')\ndbutils.notebook.exit('survived')"],
+        cluster_id,
+        timeout=180,
+    )
     assert output["notebook_output"]["result"] == "survived"
     text = text_of(api.executed(run["run_id"]))
     assert len(text) < 30 << 20
@@ -162,7 +195,7 @@ def test_cell_that_prints_100_mb(api, home, cluster_id, server):
 
 
 def server_memory(server):
-    for line in open(f"/proc/{server.process.pid}/status"):
+    for line in Path(f"/proc/{server.process.pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024
     raise AssertionError("no VmRSS")
@@ -176,7 +209,9 @@ def test_cell_that_allocates_all_memory(api, home, cluster_id):
 
 
 def test_cell_that_kills_its_own_process(api, home, cluster_id):
-    for number, cell in enumerate(("import os\nos._exit(3)", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "import ctypes\nctypes.string_at(0)")):
+    for number, cell in enumerate(
+        ("import os\nos._exit(3)", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "import ctypes\nctypes.string_at(0)")
+    ):
         run, output = failed(api, f"{home}/{number}", cluster_id, "print('before')", cell, "print('never')")
         assert (run["state"]["state_message"] + json.dumps(output)).strip()
         assert "before" in text_of(api.executed(run["run_id"]))
@@ -184,16 +219,28 @@ def test_cell_that_kills_its_own_process(api, home, cluster_id):
 
 
 def test_cell_that_kills_its_parent(api, home, cluster_id, server):
-    api.run_cells(f"{home}/n", ["import os, signal\ntry:\n    os.kill(os.getppid(), signal.SIGKILL)\nexcept OSError as error:\n    print(error)",
-                                "for pid in range(2, 300):\n    try:\n        os.kill(pid, signal.SIGKILL)\n    except OSError:\n        pass"], cluster_id)
+    api.run_cells(
+        f"{home}/n",
+        [
+            "import os, signal\ntry:\n    os.kill(os.getppid(), signal.SIGKILL)\nexcept OSError as error:\n    print(error)",
+            "for pid in range(2, 300):\n    try:\n        os.kill(pid, signal.SIGKILL)\n    except OSError:\n        pass",
+        ],
+        cluster_id,
+    )
     assert server.alive()
     still_runs(api, home, cluster_id)
 
 
 def test_cell_that_forks_without_end(api, home, cluster_id):
-    run, _ = api.run_cells(f"{home}/n", [
-        "import os, time\nchildren = 0\ntry:\n    while children < 20000:\n        if os.fork() == 0:\n            time.sleep(300)\n            os._exit(0)\n        children += 1\n"
-        "except OSError as error:\n    print('stopped after', children, error)"], cluster_id, timeout=150)
+    _run, _ = api.run_cells(
+        f"{home}/n",
+        [
+            "import os, time\nchildren = 0\ntry:\n    while children < 20000:\n        if os.fork() == 0:\n            time.sleep(300)\n            os._exit(0)\n        children += 1\n"
+            "except OSError as error:\n    print('stopped after', children, error)"
+        ],
+        cluster_id,
+        timeout=150,
+    )
     still_runs(api, home, cluster_id)
     assert children_of_sleepers() < 100, "the processes of a run end with it"
 
@@ -204,15 +251,27 @@ def children_of_sleepers():
 
 
 def test_cell_that_leaves_a_child_behind(api, home, cluster_id):
-    run, output = api.run_cells(f"{home}/n", ["import subprocess\nsubprocess.Popen(['sleep', '98765'])\ndbutils.notebook.exit('left')"], cluster_id)
+    _run, output = api.run_cells(
+        f"{home}/n", ["import subprocess\nsubprocess.Popen(['sleep', '98765'])\ndbutils.notebook.exit('left')"], cluster_id
+    )
     assert output["notebook_output"]["result"] == "left"
-    wait.until("the child of the ended run to be gone", lambda: "98765" not in subprocess.run(
-        ["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout, timeout=15)
+    wait.until(
+        "the child of the ended run to be gone",
+        lambda: "98765" not in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout,
+        timeout=15,
+    )
 
 
 def test_cell_that_prints_what_is_not_text(api, home, cluster_id):
-    run, output = api.run_cells(f"{home}/n", ["import os\nos.write(1, bytes(range(256)))\nprint('\\ud800'.encode('utf-8', 'surrogatepass'))", "dbutils.notebook.exit('ü\\n\"名')"], cluster_id)
-    assert output["notebook_output"]["result"] == "ü\n\"名"
+    _run, output = api.run_cells(
+        f"{home}/n",
+        [
+            "import os\nos.write(1, bytes(range(256)))\nprint('\\ud800'.encode('utf-8', 'surrogatepass'))",
+            "dbutils.notebook.exit('ü\\n\"名')",
+        ],
+        cluster_id,
+    )
+    assert output["notebook_output"]["result"] == 'ü\n"名'
 
 
 # --- a full disk -------------------------------------------------------------------------------------
@@ -249,8 +308,19 @@ def full_disk_session(server):
         if not response.ok:
             break
     assert not response.ok
-    message = refused(response, (400, 403, 500, 503, 507), {"IO_ERROR", "RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED", "RESOURCE_LIMIT_EXCEEDED",
-                                                              "TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR", "STORAGE_FULL"})
+    message = refused(
+        response,
+        (400, 403, 500, 503, 507),
+        {
+            "IO_ERROR",
+            "RESOURCE_EXHAUSTED",
+            "QUOTA_EXCEEDED",
+            "RESOURCE_LIMIT_EXCEEDED",
+            "TEMPORARILY_UNAVAILABLE",
+            "INTERNAL_ERROR",
+            "STORAGE_FULL",
+        },
+    )
     assert "space" in message.lower() or "full" in message.lower()
     assert server.alive()
     assert base64.b64decode(api.get("/api/2.0/dbfs/read", path="/kept")["data"]) == b"kept"

@@ -13,8 +13,7 @@ from harness.api import refused
 def definition(api, **more):
     versions = api.get("/api/2.0/clusters/spark-versions")["versions"]
     nodes = api.get("/api/2.0/clusters/list-node-types")["node_types"]
-    return {"cluster_name": "c", "spark_version": versions[0]["key"], "node_type_id": nodes[0]["node_type_id"],
-            "num_workers": 0, **more}
+    return {"cluster_name": "c", "spark_version": versions[0]["key"], "node_type_id": nodes[0]["node_type_id"], "num_workers": 0, **more}
 
 
 def test_sdk_helpers_find_a_version_and_a_node_type(w):
@@ -50,12 +49,16 @@ def test_edit_and_events(w, api):
 
 
 def test_missing_cluster_is_named(api):
-    message = refused(api.call("GET", "/api/2.1/clusters/get", params={"cluster_id": "0101-000000-missing0"}), 400, "INVALID_PARAMETER_VALUE")
+    message = refused(
+        api.call("GET", "/api/2.1/clusters/get", params={"cluster_id": "0101-000000-missing0"}), 400, "INVALID_PARAMETER_VALUE"
+    )
     assert message == "Cluster 0101-000000-missing0 does not exist"
 
 
-@pytest.mark.parametrize("change, word", [({"spark_version": "1.0.x"}, "spark_version"), ({"num_workers": "many"}, "num_workers"),
-                                          ({"spark_version": None}, "spark_version")])
+@pytest.mark.parametrize(
+    "change, word",
+    [({"spark_version": "1.0.x"}, "spark_version"), ({"num_workers": "many"}, "num_workers"), ({"spark_version": None}, "spark_version")],
+)
 def test_bad_definition_names_the_field(api, change, word):
     body = {key: value for key, value in {**definition(api), **change}.items() if value is not None}
     assert word in refused(api.call("POST", "/api/2.0/clusters/create", json=body), 400, {"INVALID_PARAMETER_VALUE", "MALFORMED_REQUEST"})
@@ -69,8 +72,11 @@ def test_chosen_id_resolves(api, forebay, server, home):
     assert api.get("/api/2.0/clusters/get", cluster_id=chosen)["cluster_id"] == chosen
     run, _ = api.run_cells(f"{home}/n", ["dbutils.notebook.exit('here')"], chosen)
     assert run["state"]["result_state"] == "SUCCESS"
-    refused(api.call("POST", "/api/2.0/clusters/create", json=definition(api, cluster_id=chosen)), 400,
-            {"RESOURCE_ALREADY_EXISTS", "INVALID_PARAMETER_VALUE"})
+    refused(
+        api.call("POST", "/api/2.0/clusters/create", json=definition(api, cluster_id=chosen)),
+        400,
+        {"RESOURCE_ALREADY_EXISTS", "INVALID_PARAMETER_VALUE"},
+    )
 
 
 def test_legacy_cli_lists_and_gets(legacy, cluster_id):
@@ -106,6 +112,7 @@ def test_run_on_an_unknown_cluster_ends_with_its_reason(api, home):
 def test_run_on_a_new_cluster(api, home):
     api.notebook(f"{home}/n", ["print('own cluster')"])
     new_cluster = {key: value for key, value in definition(api).items() if key != "cluster_name"}
-    run_id = api.post("/api/2.0/jobs/runs/submit", {
-        "run_name": "x", "new_cluster": new_cluster, "notebook_task": {"notebook_path": f"{home}/n"}})["run_id"]
+    run_id = api.post(
+        "/api/2.0/jobs/runs/submit", {"run_name": "x", "new_cluster": new_cluster, "notebook_task": {"notebook_path": f"{home}/n"}}
+    )["run_id"]
     assert api.finished(run_id)["state"]["result_state"] == "SUCCESS"

@@ -3,8 +3,8 @@
 import re
 
 import pytest
-
 import sdk_coverage
+
 from harness.api import Api
 
 
@@ -32,7 +32,12 @@ def test_refused_calls_are_refused_by_name(api, compared):
         response = api.call(method, url(path), json={} if method in ("POST", "PUT", "PATCH") else None)
         if response.status_code not in (404, 405, 501):
             wrong.append((method, path, response.status_code))
-        elif method != "HEAD" and response.json().get("error_code") not in ("ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED", "METHOD_NOT_ALLOWED", "FEATURE_DISABLED"):
+        elif method != "HEAD" and response.json().get("error_code") not in (
+            "ENDPOINT_NOT_FOUND",
+            "NOT_IMPLEMENTED",
+            "METHOD_NOT_ALLOWED",
+            "FEATURE_DISABLED",
+        ):
             wrong.append((method, path, response.text))
     assert not wrong, wrong[:20]
 
@@ -57,4 +62,6 @@ def test_known_calls_reach_a_handler_and_want_a_token(server, api, compared):
 
 def test_compat_page_is_up_to_date(compared, request):
     page = request.config.rootpath.parent / "docs" / "compat.md"
-    assert sdk_coverage.section(compared) in page.read_text(), "run: scripts/run-in acceptance python acceptance/sdk_coverage.py --write docs/compat.md"
+    assert sdk_coverage.section(compared) in page.read_text(), (
+        "run: scripts/run-in acceptance python acceptance/sdk_coverage.py --write docs/compat.md"
+    )

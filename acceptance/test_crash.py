@@ -7,9 +7,8 @@ import itertools
 import os
 import threading
 
-from conftest import new_cluster
 from harness import wait
-from harness.api import TERMINAL
+from harness.api import TERMINAL, new_cluster
 
 
 def restarted(server):
@@ -25,8 +24,9 @@ def test_restart_keeps_everything_acknowledged(own_server):
     api.post("/api/2.0/secrets/scopes/create", {"scope": "kept"})
     api.post("/api/2.0/secrets/put", {"scope": "kept", "key": "k", "string_value": "v"})
     token = api.post("/api/2.0/token/create", {"comment": "kept"})["token_value"]
-    job_id = api.post("/api/2.0/jobs/create", {"name": "kept", "existing_cluster_id": cluster_id,
-                                               "notebook_task": {"notebook_path": "/Shared/kept/n"}})["job_id"]
+    job_id = api.post(
+        "/api/2.0/jobs/create", {"name": "kept", "existing_cluster_id": cluster_id, "notebook_task": {"notebook_path": "/Shared/kept/n"}}
+    )["job_id"]
     run_id = api.finished(api.post("/api/2.0/jobs/run-now", {"job_id": job_id})["run_id"])["run_id"]
     before = own_server.profile()
     restarted(own_server)
@@ -94,7 +94,7 @@ def test_upload_interrupted_by_a_crash_leaves_no_half_file(own_server):
     for path in ("/api/2.0/fs/files/Volumes/main/default/up/new", "/api/2.0/fs/files/Volumes/main/default/up/old?overwrite=true"):
         stream = Slow(size)
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            upload = pool.submit(own_server.api().call, "PUT", path, data=iter(lambda: stream.read(), b""))
+            upload = pool.submit(own_server.api().call, "PUT", path, data=iter(stream.read, b""))
             assert stream.reached.wait(60)
             own_server.kill()
             assert upload.exception(timeout=60) is not None

@@ -43,7 +43,10 @@ def test_list_is_sorted_and_a_file_lists_itself(api, dbfs_home):
         put(api, f"{dbfs_home}/{name}", b"x")
     files = api.get("/api/2.0/dbfs/list", path=dbfs_home)["files"]
     assert [(entry["path"], entry["is_dir"]) for entry in files] == [
-        (f"{dbfs_home}/a", False), (f"{dbfs_home}/b", False), (f"{dbfs_home}/c", True)]
+        (f"{dbfs_home}/a", False),
+        (f"{dbfs_home}/b", False),
+        (f"{dbfs_home}/c", True),
+    ]
     assert [entry["path"] for entry in api.get("/api/2.0/dbfs/list", path=f"{dbfs_home}/a")["files"]] == [f"{dbfs_home}/a"]
 
 
@@ -51,10 +54,12 @@ def test_blocks_of_exactly_one_mebibyte(api, dbfs_home):
     handle = api.post("/api/2.0/dbfs/create", {"path": f"{dbfs_home}/blocks", "overwrite": True})["handle"]
     assert isinstance(handle, int)
     for start in range(0, len(BINARY), MIB):
-        api.post("/api/2.0/dbfs/add-block", {"handle": handle, "data": b64(BINARY[start:start + MIB])})
+        api.post("/api/2.0/dbfs/add-block", {"handle": handle, "data": b64(BINARY[start : start + MIB])})
     api.post("/api/2.0/dbfs/close", {"handle": handle})
-    parts = [base64.b64decode(api.get("/api/2.0/dbfs/read", path=f"{dbfs_home}/blocks", offset=start, length=MIB)["data"])
-             for start in range(0, len(BINARY), MIB)]
+    parts = [
+        base64.b64decode(api.get("/api/2.0/dbfs/read", path=f"{dbfs_home}/blocks", offset=start, length=MIB)["data"])
+        for start in range(0, len(BINARY), MIB)
+    ]
     assert b"".join(parts) == BINARY
 
 
@@ -84,14 +89,23 @@ def test_move_and_recursive_delete(api, dbfs_home):
     refused(api.call("GET", "/api/2.0/dbfs/get-status", params={"path": f"{dbfs_home}/b"}), 404, "RESOURCE_DOES_NOT_EXIST")
     put(api, f"{dbfs_home}/one", b"1")
     put(api, f"{dbfs_home}/two", b"2")
-    refused(api.call("POST", "/api/2.0/dbfs/move", json={"source_path": f"{dbfs_home}/one", "destination_path": f"{dbfs_home}/two"}),
-            400, "RESOURCE_ALREADY_EXISTS")
+    refused(
+        api.call("POST", "/api/2.0/dbfs/move", json={"source_path": f"{dbfs_home}/one", "destination_path": f"{dbfs_home}/two"}),
+        400,
+        "RESOURCE_ALREADY_EXISTS",
+    )
 
 
 def test_limits_have_their_own_codes(api, dbfs_home):
     handle = api.post("/api/2.0/dbfs/create", {"path": f"{dbfs_home}/big"})["handle"]
-    refused(api.call("POST", "/api/2.0/dbfs/add-block", json={"handle": handle, "data": b64(b"x" * (MIB + 1))}), 400, "MAX_BLOCK_SIZE_EXCEEDED")
-    refused(api.call("POST", "/api/2.0/dbfs/put", json={"path": f"{dbfs_home}/x", "contents": b64(b"x" * (MIB + 1))}), 400, "MAX_BLOCK_SIZE_EXCEEDED")
+    refused(
+        api.call("POST", "/api/2.0/dbfs/add-block", json={"handle": handle, "data": b64(b"x" * (MIB + 1))}), 400, "MAX_BLOCK_SIZE_EXCEEDED"
+    )
+    refused(
+        api.call("POST", "/api/2.0/dbfs/put", json={"path": f"{dbfs_home}/x", "contents": b64(b"x" * (MIB + 1))}),
+        400,
+        "MAX_BLOCK_SIZE_EXCEEDED",
+    )
     put(api, f"{dbfs_home}/f", b"x")
     refused(api.call("GET", "/api/2.0/dbfs/read", params={"path": f"{dbfs_home}/f", "length": MIB + 1}), 400, "MAX_READ_SIZE_EXCEEDED")
     for bad in ({"offset": -1}, {"length": -1}):
@@ -103,7 +117,11 @@ def test_limits_have_their_own_codes(api, dbfs_home):
 
 def test_multipart_put_with_the_forms_that_clients_send(api, dbfs_home):
     for number, overwrite in enumerate(("True", "true", "False")):
-        files = {"file": ("any name", BINARY, "multipart/form-data"), "path": (None, f"{dbfs_home}/m{number}"), "overwrite": (None, overwrite)}
+        files = {
+            "file": ("any name", BINARY, "multipart/form-data"),
+            "path": (None, f"{dbfs_home}/m{number}"),
+            "overwrite": (None, overwrite),
+        }
         response = api.call("POST", "/api/2.0/dbfs/put", files=files)
         assert response.ok, response.text
         assert api.get("/api/2.0/dbfs/get-status", path=f"{dbfs_home}/m{number}")["file_size"] == len(BINARY)
@@ -121,7 +139,9 @@ def test_sdk_uploads_downloads_and_moves(w, dbfs_home):
     w.dbfs.mkdirs(f"{dbfs_home}/deep/er")
     w.dbfs.move_(f"{dbfs_home}/handle", f"{dbfs_home}/deep/er/moved")
     assert [entry.path for entry in w.dbfs.list(dbfs_home, recursive=True) if not entry.is_dir] == [
-        f"{dbfs_home}/deep/er/moved", f"{dbfs_home}/sdk.bin"]
+        f"{dbfs_home}/deep/er/moved",
+        f"{dbfs_home}/sdk.bin",
+    ]
     with pytest.raises(NotFound):
         w.dbfs.get_status(f"{dbfs_home}/handle")
 
@@ -130,8 +150,7 @@ def test_sdk_uploads_downloads_and_moves(w, dbfs_home):
 
 
 def checksums(folder):
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in folder.rglob("*") if path.is_file()}
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_legacy_copies_a_tree_there_and_back(legacy, dbfs_home, tmp_path):

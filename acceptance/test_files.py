@@ -6,6 +6,7 @@ import os
 
 import pytest
 from databricks.sdk.errors import AlreadyExists, NotFound, ResourceConflict
+
 from harness.api import refused
 
 VOLUME = "/Volumes/main/default/acceptance"

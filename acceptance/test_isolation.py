@@ -30,18 +30,27 @@ def test_nothing_of_dev_is_in_staging(server, api, home, dbfs_home):
 
 def test_same_path_holds_other_content_in_each_workspace(server):
     for name in WORKSPACES:
-        server.api(name).post("/api/2.0/dbfs/put", {"path": "/same", "contents": base64.b64encode(name.encode()).decode(), "overwrite": True})
-    assert [base64.b64decode(server.api(name).get("/api/2.0/dbfs/read", path="/same")["data"]).decode() for name in WORKSPACES] == list(WORKSPACES)
+        server.api(name).post(
+            "/api/2.0/dbfs/put", {"path": "/same", "contents": base64.b64encode(name.encode()).decode(), "overwrite": True}
+        )
+    assert [base64.b64decode(server.api(name).get("/api/2.0/dbfs/read", path="/same")["data"]).decode() for name in WORKSPACES] == list(
+        WORKSPACES
+    )
 
 
 def test_run_sees_only_its_own_workspace(server, api, home, cluster_id):
     staging = server.api("staging")
     staging.post("/api/2.0/dbfs/put", {"path": "/staging-only", "contents": base64.b64encode(b"x").decode(), "overwrite": True})
-    _, output = api.run_cells(f"{home}/n", [
-        "import os\nfound = []\nfor folder, names, files in os.walk('/'):\n"
-        "    names[:] = [n for n in names if folder != '/' or n not in ('proc', 'sys', 'usr')]\n"
-        "    found += [folder + '/' + f for f in files if f in ('staging-only', 'databrickscfg') or f.endswith('.sqlite')]",
-        "dbutils.notebook.exit(str(found))"], cluster_id)
+    _, output = api.run_cells(
+        f"{home}/n",
+        [
+            "import os\nfound = []\nfor folder, names, files in os.walk('/'):\n"
+            "    names[:] = [n for n in names if folder != '/' or n not in ('proc', 'sys', 'usr')]\n"
+            "    found += [folder + '/' + f for f in files if f in ('staging-only', 'databrickscfg') or f.endswith('.sqlite')]",
+            "dbutils.notebook.exit(str(found))",
+        ],
+        cluster_id,
+    )
     assert output["notebook_output"]["result"] == "[]"
 
 
@@ -70,7 +79,11 @@ def test_plain_user_cannot_reach_anothers_home(bob, api, w):
         ("GET", "/api/2.0/workspace/list", {"params": {"path": path.rsplit("/", 1)[0]}}),
         ("POST", "/api/2.0/workspace/delete", {"json": {"path": path}}),
         ("POST", "/api/2.0/workspace/mkdirs", {"json": {"path": path.rsplit("/", 1)[0] + "/hers"}}),
-        ("POST", "/api/2.0/workspace/import", {"json": {"path": path, "format": "SOURCE", "language": "PYTHON", "content": "", "overwrite": True}}),
+        (
+            "POST",
+            "/api/2.0/workspace/import",
+            {"json": {"path": path, "format": "SOURCE", "language": "PYTHON", "content": "", "overwrite": True}},
+        ),
         ("GET", f"/api/2.0/workspace-files{path}", {}),
     ):
         refused(bob.call(method, call, **options), 403, "PERMISSION_DENIED")
@@ -80,25 +93,39 @@ def test_plain_user_cannot_reach_anothers_home(bob, api, w):
 def test_plain_user_cannot_run_anothers_notebook_or_change_anothers_job(bob, api, w, home, cluster_id):
     path = f"/Users/{w.current_user.me().user_name}/private/runnable"
     api.notebook(path, ["dbutils.notebook.exit('leaked')"])
-    response = bob.call("POST", "/api/2.0/jobs/runs/submit", json={"existing_cluster_id": cluster_id, "notebook_task": {"notebook_path": path}})
+    response = bob.call(
+        "POST", "/api/2.0/jobs/runs/submit", json={"existing_cluster_id": cluster_id, "notebook_task": {"notebook_path": path}}
+    )
     if response.ok:
         run = api.finished(response.json()["run_id"])
         assert run["state"]["result_state"] == "FAILED"
         assert "leaked" not in api.call("GET", "/api/2.1/jobs/runs/get-output", params={"run_id": run["run_id"]}).text
     else:
         refused(response, 403, "PERMISSION_DENIED")
-    job_id = api.post("/api/2.0/jobs/create", {"name": "admins", "existing_cluster_id": cluster_id, "notebook_task": {"notebook_path": path}})["job_id"]
+    job_id = api.post(
+        "/api/2.0/jobs/create", {"name": "admins", "existing_cluster_id": cluster_id, "notebook_task": {"notebook_path": path}}
+    )["job_id"]
     for call in ("jobs/delete", "jobs/run-now"):
         refused(bob.call("POST", f"/api/2.0/{call}", json={"job_id": job_id}), 403, "PERMISSION_DENIED")
-    refused(bob.call("POST", "/api/2.0/jobs/delete", json={"job_id": 4242424242}), (400, 403), {"PERMISSION_DENIED", "INVALID_PARAMETER_VALUE"})
+    refused(
+        bob.call("POST", "/api/2.0/jobs/delete", json={"job_id": 4242424242}), (400, 403), {"PERMISSION_DENIED", "INVALID_PARAMETER_VALUE"}
+    )
 
 
 def test_notebook_of_a_plain_user_cannot_read_anothers_home_through_the_file_system(bob, api, w, plain_user, cluster_id):
     path = f"/Users/{w.current_user.me().user_name}/private/data.txt"
     api.mkdirs(path.rsplit("/", 1)[0])
-    api.post("/api/2.0/workspace/import", {"path": path, "format": "AUTO", "content": base64.b64encode(b"not for bob").decode(), "overwrite": True})
-    run, output = bob.run_cells(f"/Users/{plain_user[0]}/peek", [
-        f"try:\n    text = open('/Workspace{path}').read()\nexcept OSError as error:\n    text = type(error).__name__\ndbutils.notebook.exit(text)"], cluster_id)
+    api.post(
+        "/api/2.0/workspace/import",
+        {"path": path, "format": "AUTO", "content": base64.b64encode(b"not for bob").decode(), "overwrite": True},
+    )
+    run, output = bob.run_cells(
+        f"/Users/{plain_user[0]}/peek",
+        [
+            f"try:\n    text = open('/Workspace{path}').read()\nexcept OSError as error:\n    text = type(error).__name__\ndbutils.notebook.exit(text)"
+        ],
+        cluster_id,
+    )
     if run["state"]["result_state"] == "SUCCESS":
         assert "not for bob" not in output["notebook_output"]["result"]
 

@@ -48,7 +48,9 @@ def test_passing_tests_are_found_run_and_reported(nutter, api, home, cluster_id,
     api.notebook(f"{home}/test_sums", fixture("SumsFixture", 3))
     api.notebook(f"{home}/deeper/test_more", fixture("MoreFixture", 3))
     api.notebook(f"{home}/deeper/helper", ["raise RuntimeError('not a test')"])
-    result = nutter.run("run", f"{home}/", "--cluster_id", cluster_id, "--junit_report", "--recursive", "--timeout", 200, "--poll_wait_time", 2, timeout=280)
+    result = nutter.run(
+        "run", f"{home}/", "--cluster_id", cluster_id, "--junit_report", "--recursive", "--timeout", 200, "--poll_wait_time", 2, timeout=280
+    )
     assert result.status == 0, result.shown()
     assert "PASSED" in result.stdout and "FAILED" not in result.stdout.replace("Failed Test Cases: 0", "")
     assert cases(tmp_path) == {"adds": True, "threshold": True}
@@ -56,7 +58,9 @@ def test_passing_tests_are_found_run_and_reported(nutter, api, home, cluster_id,
 
 def test_failing_test_fails_the_command(nutter, api, home, cluster_id, tmp_path):
     api.notebook(f"{home}/test_sums", fixture("SumsFixture", 4))
-    result = nutter.run("run", f"{home}/test_sums", "--cluster_id", cluster_id, "--junit_report", "--timeout", 200, "--poll_wait_time", 2, timeout=280)
+    result = nutter.run(
+        "run", f"{home}/test_sums", "--cluster_id", cluster_id, "--junit_report", "--timeout", 200, "--poll_wait_time", 2, timeout=280
+    )
     assert result.status != 0, result.shown()
     assert cases(tmp_path) == {"adds": False, "threshold": True}
 

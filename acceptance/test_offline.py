@@ -5,13 +5,14 @@ import sys
 
 import pytest
 
-from conftest import new_cluster, run_server
+from harness.api import new_cluster
+from harness.server import run_server
 
 DRIVER = """
 import json, sys
 sys.path.insert(0, {acceptance!r})
+from harness.api import new_cluster
 from harness.server import Server
-from conftest import new_cluster
 
 server = Server({folder!r})
 server.start()

@@ -17,12 +17,22 @@ def build(server, seeds, cluster_id, tmp_path, request):
     """Runs build.sh on a copy of the weights project that the test may change; returns a function."""
     source, results = tmp_path / "source", tmp_path / "results"
     shutil.copytree(seeds / "weights", source)
-    program = Program(["bash", str(seeds / "build.sh")], {
-        **server.client_env(), "REPO_NAME": f"weights-{request.node.name}", "BRANCH": "feature/x", "CLUSTER_ID": cluster_id,
-        "SOURCE": str(source), "RESULTS": str(results), "POLL_SECONDS": "1"})
+    program = Program(
+        ["bash", str(seeds / "build.sh")],
+        {
+            **server.client_env(),
+            "REPO_NAME": f"weights-{request.node.name}",
+            "BRANCH": "feature/x",
+            "CLUSTER_ID": cluster_id,
+            "SOURCE": str(source),
+            "RESULTS": str(results),
+            "POLL_SECONDS": "1",
+        },
+    )
 
     def run(build_id):
         return program.run(timeout=180, env={"BUILD_ID": build_id})
+
     run.source, run.results = source, results
     return run
 
@@ -64,15 +74,28 @@ def test_broken_notebook_fails_the_build(build):
 
 @pytest.fixture
 def deploy(server, seeds, cluster_id, origin, git_root, http_git):
-    origin.commit({
-        "notebooks/__init__.py": "", "features.py": "def double(x):\n    return 2 * x\n",
-        "notebooks/pipeline.py": NOTEBOOK + "from features import double\nresult = double(int(limit))\n",
-        "tests/integration_test.py": NOTEBOOK + "# MAGIC %md\n# MAGIC The pipeline with a test configuration\n\n# COMMAND ----------\n\nlimit = '21'\n"
-                                     "\n# COMMAND ----------\n\n# MAGIC %run  ./../notebooks/pipeline\n\n# COMMAND ----------\n\nassert result == 42, result\n",
-    })
-    program = Program([sys.executable, str(seeds / "deploy.py")], {
-        **server.client_env(), "CLUSTER_ID": cluster_id, "REPO_URL": f"{http_git.url}/{origin.bare.relative_to(git_root)}",
-        "BRANCH": "main", "WORKSPACE_FOLDER": "/Repos/ci", "TEST_NOTEBOOK": "tests/integration_test", "POLL_SECONDS": "0.2"})
+    origin.commit(
+        {
+            "notebooks/__init__.py": "",
+            "features.py": "def double(x):\n    return 2 * x\n",
+            "notebooks/pipeline.py": NOTEBOOK + "from features import double\nresult = double(int(limit))\n",
+            "tests/integration_test.py": NOTEBOOK
+            + "# MAGIC %md\n# MAGIC The pipeline with a test configuration\n\n# COMMAND ----------\n\nlimit = '21'\n"
+            "\n# COMMAND ----------\n\n# MAGIC %run  ./../notebooks/pipeline\n\n# COMMAND ----------\n\nassert result == 42, result\n",
+        }
+    )
+    program = Program(
+        [sys.executable, str(seeds / "deploy.py")],
+        {
+            **server.client_env(),
+            "CLUSTER_ID": cluster_id,
+            "REPO_URL": f"{http_git.url}/{origin.bare.relative_to(git_root)}",
+            "BRANCH": "main",
+            "WORKSPACE_FOLDER": "/Repos/ci",
+            "TEST_NOTEBOOK": "tests/integration_test",
+            "POLL_SECONDS": "0.2",
+        },
+    )
     return program
 
 

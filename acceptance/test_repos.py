@@ -30,8 +30,9 @@ def create(api, url, path, provider="gitHub"):
 
 def test_clone_holds_notebooks_files_and_binary_data(api, w, origin, url, repo_path):
     blob = bytes(range(256)) * 64
-    head = origin.commit({"notebooks/train.py": NOTEBOOK.format("v1"), "lib/util.py": "ANSWER = 42\n",
-                          "data/blob.bin": blob, "with space/ü.txt": "text"})
+    head = origin.commit(
+        {"notebooks/train.py": NOTEBOOK.format("v1"), "lib/util.py": "ANSWER = 42\n", "data/blob.bin": blob, "with space/ü.txt": "text"}
+    )
     repo = create(api, url, repo_path)
     assert (repo["path"], repo["branch"], repo["head_commit_id"]) == (repo_path, "main", head)
     assert repo["url"] == url
@@ -77,8 +78,11 @@ def test_missing_branch_leaves_everything_as_it_was(api, origin, url, repo_path)
     head = origin.commit({"n.py": NOTEBOOK.format("v1")})
     repo = create(api, url, repo_path)
     for body in ({"branch": "nowhere"}, {"tag": "nowhere"}):
-        message = refused(api.call("PATCH", f"/api/2.0/repos/{repo['id']}", json=body), (400, 404),
-                          {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "BAD_REQUEST", "GIT_ERROR"})
+        message = refused(
+            api.call("PATCH", f"/api/2.0/repos/{repo['id']}", json=body),
+            (400, 404),
+            {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "BAD_REQUEST", "GIT_ERROR"},
+        )
         assert "nowhere" in message
     refused(api.call("PATCH", f"/api/2.0/repos/{repo['id']}", json={"branch": "main", "tag": "x"}), 400, "INVALID_PARAMETER_VALUE")
     after = api.get(f"/api/2.0/repos/{repo['id']}")
@@ -124,19 +128,23 @@ def test_private_repository_needs_the_stored_credential(api, w, git_root, http_g
     url = f"{http_git.url}/private/hidden.git"
     api.mkdirs("/Repos/acceptance")
     response = api.call("POST", "/api/2.0/repos", json={"url": url, "provider": "gitHub", "path": "/Repos/acceptance/hidden"})
-    refused(response, (400, 401, 403, 404), {"PERMISSION_DENIED", "INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "GIT_ERROR"})
+    refused(
+        response,
+        (400, 401, 403, 404),
+        {"PERMISSION_DENIED", "INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "GIT_ERROR"},
+    )
     credential = w.git_credentials.create(git_provider="gitHub", git_username=http_git.user, personal_access_token=http_git.password)
     try:
         assert http_git.password not in api.call("GET", "/api/2.0/git-credentials").text
         assert w.git_credentials.get(credential.credential_id).git_username == http_git.user
         assert create(api, url, "/Repos/acceptance/hidden")["head_commit_id"] == head
-        w.git_credentials.update(credential.credential_id, git_provider="gitHub", git_username=http_git.user,
-                                 personal_access_token="wrong")
+        w.git_credentials.update(credential.credential_id, git_provider="gitHub", git_username=http_git.user, personal_access_token="wrong")
         newer = origin.commit({"n.py": NOTEBOOK.format("v2")})
         repo_id = api.get("/api/2.0/workspace/get-status", path="/Repos/acceptance/hidden")["object_id"]
         assert not api.call("PATCH", f"/api/2.0/repos/{repo_id}", json={"branch": "main"}).ok
-        w.git_credentials.update(credential.credential_id, git_provider="gitHub", git_username=http_git.user,
-                                 personal_access_token=http_git.password)
+        w.git_credentials.update(
+            credential.credential_id, git_provider="gitHub", git_username=http_git.user, personal_access_token=http_git.password
+        )
         assert api.call("PATCH", f"/api/2.0/repos/{repo_id}", json={"branch": "main"}).ok
         assert api.get(f"/api/2.0/repos/{repo_id}")["head_commit_id"] == newer
     finally:
@@ -166,13 +174,21 @@ def test_local_address_elsewhere_is_refused(api, origin, repo_path, git_root, tm
         refused(response, (400, 403), {"INVALID_PARAMETER_VALUE", "PERMISSION_DENIED"})
 
 
-@pytest.mark.parametrize("address", [
-    "http://127.0.0.1:9/nobody/listens.git", "ext::sh -c touch% /tmp/forebay-was-here", "--upload-pack=touch /tmp/forebay-was-here",
-    "ssh://-oProxyCommand=touch$IFS/tmp/forebay-was-here/x", "not an address",
-])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://127.0.0.1:9/nobody/listens.git",
+        "ext::sh -c touch% /tmp/forebay-was-here",
+        "--upload-pack=touch /tmp/forebay-was-here",
+        "ssh://-oProxyCommand=touch$IFS/tmp/forebay-was-here/x",
+        "not an address",
+    ],
+)
 def test_bad_addresses_are_refused_in_plain_words(api, repo_path, address):
     response = api.call("POST", "/api/2.0/repos", json={"url": address, "provider": "gitHub", "path": repo_path}, timeout=90)
-    refused(response, (400, 403, 404), {"INVALID_PARAMETER_VALUE", "PERMISSION_DENIED", "RESOURCE_DOES_NOT_EXIST", "BAD_REQUEST", "GIT_ERROR"})
+    refused(
+        response, (400, 403, 404), {"INVALID_PARAMETER_VALUE", "PERMISSION_DENIED", "RESOURCE_DOES_NOT_EXIST", "BAD_REQUEST", "GIT_ERROR"}
+    )
     import os
 
     assert not os.path.exists("/tmp/forebay-was-here")
@@ -194,12 +210,15 @@ def test_legacy_cli_creates_and_updates(legacy, api, origin, url, repo_path):
 
 
 def test_notebook_in_a_repo_imports_its_module_and_runs_its_neighbour(api, origin, url, repo_path, cluster_id):
-    origin.commit({
-        "lib/__init__.py": "", "lib/scores.py": "def double(x):\n    return 2 * x\n",
-        "notebooks/setup.py": "# Databricks notebook source\nfactor = 21\n",
-        "notebooks/main.py": "# Databricks notebook source\n# MAGIC %run ./../notebooks/setup\n\n# COMMAND ----------\n\n"
-                             "from lib.scores import double\ndbutils.notebook.exit(str(double(factor)))\n",
-    })
+    origin.commit(
+        {
+            "lib/__init__.py": "",
+            "lib/scores.py": "def double(x):\n    return 2 * x\n",
+            "notebooks/setup.py": "# Databricks notebook source\nfactor = 21\n",
+            "notebooks/main.py": "# Databricks notebook source\n# MAGIC %run ./../notebooks/setup\n\n# COMMAND ----------\n\n"
+            "from lib.scores import double\ndbutils.notebook.exit(str(double(factor)))\n",
+        }
+    )
     create(api, url, repo_path)
     run = api.finished(api.submit(f"{repo_path}/notebooks/main", cluster_id))
     output = api.output(run["run_id"])

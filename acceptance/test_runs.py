@@ -79,13 +79,21 @@ def test_idempotency_token_gives_the_same_run(api, home, cluster_id):
     assert api.submit(f"{home}/n", cluster_id, idempotency_token="once-only") == first
     api.finished(first)
     assert api.submit(f"{home}/n", cluster_id, idempotency_token="once-only") == first
-    refused(api.call("POST", "/api/2.0/jobs/runs/submit", json={
-        "existing_cluster_id": cluster_id, "notebook_task": {"notebook_path": f"{home}/n"}, "idempotency_token": "x" * 65}), 400, "INVALID_PARAMETER_VALUE")
+    refused(
+        api.call(
+            "POST",
+            "/api/2.0/jobs/runs/submit",
+            json={"existing_cluster_id": cluster_id, "notebook_task": {"notebook_path": f"{home}/n"}, "idempotency_token": "x" * 65},
+        ),
+        400,
+        "INVALID_PARAMETER_VALUE",
+    )
 
 
 def test_missing_notebook_fails_with_its_path(api, home, cluster_id):
-    response = api.call("POST", "/api/2.0/jobs/runs/submit", json={
-        "existing_cluster_id": cluster_id, "notebook_task": {"notebook_path": f"{home}/nowhere"}})
+    response = api.call(
+        "POST", "/api/2.0/jobs/runs/submit", json={"existing_cluster_id": cluster_id, "notebook_task": {"notebook_path": f"{home}/nowhere"}}
+    )
     if response.ok:
         run = api.finished(response.json()["run_id"])
         assert run["state"]["result_state"] == "FAILED"
@@ -132,8 +140,11 @@ def test_timeout_ends_a_run(api, home, cluster_id):
 
 def test_cancel_all_and_delete(w, api, home, cluster_id):
     api.notebook(f"{home}/n", ["import time\ntime.sleep(600)"])
-    job_id = w.jobs.create(name="many", max_concurrent_runs=3, tasks=[jobs.Task(
-        task_key="t", existing_cluster_id=cluster_id, notebook_task=jobs.NotebookTask(notebook_path=f"{home}/n"))]).job_id
+    job_id = w.jobs.create(
+        name="many",
+        max_concurrent_runs=3,
+        tasks=[jobs.Task(task_key="t", existing_cluster_id=cluster_id, notebook_task=jobs.NotebookTask(notebook_path=f"{home}/n"))],
+    ).job_id
     run_ids = [w.jobs.run_now(job_id).run_id for _ in range(2)]
     refused(api.call("POST", "/api/2.1/jobs/runs/delete", json={"run_id": run_ids[0]}), 400, {"INVALID_STATE", "INVALID_PARAMETER_VALUE"})
     assert {run.run_id for run in w.jobs.list_runs(job_id=job_id, active_only=True)} == set(run_ids)
@@ -149,12 +160,14 @@ def test_cancel_all_and_delete(w, api, home, cluster_id):
 
 def test_tasks_run_in_order_and_pass_values(w, api, home, cluster_id):
     api.notebook(f"{home}/first", ["dbutils.jobs.taskValues.set('answer', 42)"])
-    api.notebook(f"{home}/second", [
-        "value = dbutils.jobs.taskValues.get('first', 'answer')\ndbutils.notebook.exit(str(value + 1))"])
-    run = w.jobs.submit(run_name="two", tasks=[
-        submit_task(cluster_id, f"{home}/second", "second", depends_on=[jobs.TaskDependency(task_key="first")]),
-        submit_task(cluster_id, f"{home}/first", "first"),
-    ]).result(timeout=timedelta(minutes=2))
+    api.notebook(f"{home}/second", ["value = dbutils.jobs.taskValues.get('first', 'answer')\ndbutils.notebook.exit(str(value + 1))"])
+    run = w.jobs.submit(
+        run_name="two",
+        tasks=[
+            submit_task(cluster_id, f"{home}/second", "second", depends_on=[jobs.TaskDependency(task_key="first")]),
+            submit_task(cluster_id, f"{home}/first", "first"),
+        ],
+    ).result(timeout=timedelta(minutes=2))
     tasks = {task.task_key: task for task in run.tasks}
     assert tasks["first"].end_time <= tasks["second"].start_time
     assert w.jobs.get_run_output(tasks["second"].run_id).notebook_output.result == "43"
@@ -166,11 +179,14 @@ def test_tasks_run_in_order_and_pass_values(w, api, home, cluster_id):
 def test_failure_stops_what_depends_on_it(w, api, home, cluster_id):
     api.notebook(f"{home}/bad", ["raise ValueError('on purpose')"])
     api.notebook(f"{home}/good", ["x = 1"])
-    waiter = w.jobs.submit(run_name="chain", tasks=[
-        submit_task(cluster_id, f"{home}/bad", "bad"),
-        submit_task(cluster_id, f"{home}/good", "after", depends_on=[jobs.TaskDependency(task_key="bad")]),
-        submit_task(cluster_id, f"{home}/good", "beside"),
-    ])
+    waiter = w.jobs.submit(
+        run_name="chain",
+        tasks=[
+            submit_task(cluster_id, f"{home}/bad", "bad"),
+            submit_task(cluster_id, f"{home}/good", "after", depends_on=[jobs.TaskDependency(task_key="bad")]),
+            submit_task(cluster_id, f"{home}/good", "beside"),
+        ],
+    )
     with pytest.raises(OperationFailed):
         waiter.result(timeout=timedelta(minutes=2))
     run = api.run(waiter.run_id)
@@ -183,12 +199,15 @@ def test_failure_stops_what_depends_on_it(w, api, home, cluster_id):
 def test_diamond_runs_both_sides(w, api, home, cluster_id):
     api.notebook(f"{home}/n", ["import time\ntime.sleep(1)"])
     after = lambda *keys: [jobs.TaskDependency(task_key=key) for key in keys]  # noqa: E731
-    run = w.jobs.submit(run_name="diamond", tasks=[
-        submit_task(cluster_id, f"{home}/n", "top"),
-        submit_task(cluster_id, f"{home}/n", "left", depends_on=after("top")),
-        submit_task(cluster_id, f"{home}/n", "right", depends_on=after("top")),
-        submit_task(cluster_id, f"{home}/n", "bottom", depends_on=after("left", "right")),
-    ]).result(timeout=timedelta(minutes=2))
+    run = w.jobs.submit(
+        run_name="diamond",
+        tasks=[
+            submit_task(cluster_id, f"{home}/n", "top"),
+            submit_task(cluster_id, f"{home}/n", "left", depends_on=after("top")),
+            submit_task(cluster_id, f"{home}/n", "right", depends_on=after("top")),
+            submit_task(cluster_id, f"{home}/n", "bottom", depends_on=after("left", "right")),
+        ],
+    ).result(timeout=timedelta(minutes=2))
     tasks = {task.task_key: task for task in run.tasks}
     assert max(tasks["left"].start_time, tasks["right"].start_time) < min(tasks["left"].end_time, tasks["right"].end_time)
     assert tasks["bottom"].start_time >= max(tasks["left"].end_time, tasks["right"].end_time)
@@ -199,16 +218,24 @@ def test_diamond_runs_both_sides(w, api, home, cluster_id):
 
 def test_script_from_dbfs_gets_its_arguments(api, w, dbfs_home, cluster_id):
     w.dbfs.upload(f"{dbfs_home}/job.py", io.BytesIO(b"import sys\nprint('args', sys.argv[1:])\n"))
-    run = w.jobs.submit(run_name="script", tasks=[jobs.SubmitTask(
-        task_key="s", existing_cluster_id=cluster_id,
-        spark_python_task=jobs.SparkPythonTask(python_file=f"dbfs:{dbfs_home}/job.py", parameters=["--date", "2026-01-31"]))]).result()
+    run = w.jobs.submit(
+        run_name="script",
+        tasks=[
+            jobs.SubmitTask(
+                task_key="s",
+                existing_cluster_id=cluster_id,
+                spark_python_task=jobs.SparkPythonTask(python_file=f"dbfs:{dbfs_home}/job.py", parameters=["--date", "2026-01-31"]),
+            )
+        ],
+    ).result()
     assert "args ['--date', '2026-01-31']" in w.jobs.get_run_output(run.tasks[0].run_id).logs
 
 
 def test_script_exit_status_fails_the_run(api, w, dbfs_home, cluster_id):
     w.dbfs.upload(f"{dbfs_home}/bad.py", io.BytesIO(b"import sys\nprint('before')\nsys.exit(3)\n"))
-    run_id = api.post("/api/2.0/jobs/runs/submit", {
-        "existing_cluster_id": cluster_id, "spark_python_task": {"python_file": f"dbfs:{dbfs_home}/bad.py"}})["run_id"]
+    run_id = api.post(
+        "/api/2.0/jobs/runs/submit", {"existing_cluster_id": cluster_id, "spark_python_task": {"python_file": f"dbfs:{dbfs_home}/bad.py"}}
+    )["run_id"]
     assert api.finished(run_id)["state"]["result_state"] == "FAILED"
     assert "before" in api.output(run_id)["logs"]
 
@@ -234,10 +261,17 @@ def wheel(name="riskpack", version="1.2.3"):
 def test_wheel_task_runs_its_entry_point(w, dbfs_home, cluster_id):
     name, content = wheel()
     w.dbfs.upload(f"{dbfs_home}/{name}", io.BytesIO(content))
-    run = w.jobs.submit(run_name="wheel", tasks=[jobs.SubmitTask(
-        task_key="w", existing_cluster_id=cluster_id,
-        python_wheel_task=jobs.PythonWheelTask(package_name="riskpack", entry_point="score", named_parameters={"date": "today"}),
-        libraries=[library(whl=f"dbfs:{dbfs_home}/{name}")])]).result(timeout=timedelta(minutes=3))
+    run = w.jobs.submit(
+        run_name="wheel",
+        tasks=[
+            jobs.SubmitTask(
+                task_key="w",
+                existing_cluster_id=cluster_id,
+                python_wheel_task=jobs.PythonWheelTask(package_name="riskpack", entry_point="score", named_parameters={"date": "today"}),
+                libraries=[library(whl=f"dbfs:{dbfs_home}/{name}")],
+            )
+        ],
+    ).result(timeout=timedelta(minutes=3))
     logs = w.jobs.get_run_output(run.tasks[0].run_id).logs
     assert "wheel" in logs and "--date=today" in logs
 
@@ -267,8 +301,14 @@ def test_export_shows_code_and_output(api, w, home, cluster_id):
 
 def test_run_list_filters_and_pages(api, home, cluster_id):
     api.notebook(f"{home}/n", ["x = 1"])
-    job_id = api.post("/api/2.1/jobs/create", {"name": "history", "max_concurrent_runs": 10, "tasks": [
-        {"task_key": "t", "existing_cluster_id": cluster_id, "notebook_task": {"notebook_path": f"{home}/n"}}]})["job_id"]
+    job_id = api.post(
+        "/api/2.1/jobs/create",
+        {
+            "name": "history",
+            "max_concurrent_runs": 10,
+            "tasks": [{"task_key": "t", "existing_cluster_id": cluster_id, "notebook_task": {"notebook_path": f"{home}/n"}}],
+        },
+    )["job_id"]
     run_ids = [api.finished(api.post("/api/2.1/jobs/run-now", {"job_id": job_id})["run_id"])["run_id"] for _ in range(3)]
     listed = api.get("/api/2.1/jobs/runs/list", job_id=job_id, completed_only="true")
     assert [run["run_id"] for run in listed["runs"]] == run_ids[::-1]
@@ -277,13 +317,16 @@ def test_run_list_filters_and_pages(api, home, cluster_id):
     rest = api.get("/api/2.1/jobs/runs/list", job_id=job_id, limit=2, page_token=page["next_page_token"])
     assert [run["run_id"] for run in page["runs"] + rest["runs"]] == run_ids[::-1]
     assert api.get("/api/2.1/jobs/runs/list", job_id=job_id, active_only="true").get("runs", []) == []
-    refused(api.call("GET", "/api/2.1/jobs/runs/list", params={"active_only": "true", "completed_only": "true"}), 400, "INVALID_PARAMETER_VALUE")
+    refused(
+        api.call("GET", "/api/2.1/jobs/runs/list", params={"active_only": "true", "completed_only": "true"}), 400, "INVALID_PARAMETER_VALUE"
+    )
 
 
 def test_second_run_of_a_busy_job_is_skipped(api, home, cluster_id):
     api.notebook(f"{home}/n", ["import time\ntime.sleep(600)"])
-    job_id = api.post("/api/2.0/jobs/create", {"name": "busy", "existing_cluster_id": cluster_id,
-                                               "notebook_task": {"notebook_path": f"{home}/n"}})["job_id"]
+    job_id = api.post(
+        "/api/2.0/jobs/create", {"name": "busy", "existing_cluster_id": cluster_id, "notebook_task": {"notebook_path": f"{home}/n"}}
+    )["job_id"]
     first = api.post("/api/2.0/jobs/run-now", {"job_id": job_id})["run_id"]
     second = api.finished(api.post("/api/2.0/jobs/run-now", {"job_id": job_id})["run_id"])
     assert (second["state"]["life_cycle_state"], second["state"]["result_state"]) == ("SKIPPED", "MAXIMUM_CONCURRENT_RUNS_REACHED")

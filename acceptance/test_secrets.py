@@ -80,11 +80,16 @@ def test_value_is_neither_listed_nor_stored_in_clear(server, api, scope):
 
 def test_notebook_reads_a_secret_and_shows_it_redacted(api, w, scope, home, cluster_id):
     w.secrets.put_secret(scope, "key", string_value="Hidden-From-Output")
-    run, output = api.run_cells(f"{home}/n", [
-        f"value = dbutils.secrets.get('{scope}', 'key')\nprint('it is', value)\nprint(len(value))\nvalue",
-        "import base64\nprint(base64.b64encode(value.encode()).decode())",
-        "import os\nos.system('echo ' + value)",
-        "dbutils.notebook.exit(value)"], cluster_id)
+    run, output = api.run_cells(
+        f"{home}/n",
+        [
+            f"value = dbutils.secrets.get('{scope}', 'key')\nprint('it is', value)\nprint(len(value))\nvalue",
+            "import base64\nprint(base64.b64encode(value.encode()).decode())",
+            "import os\nos.system('echo ' + value)",
+            "dbutils.notebook.exit(value)",
+        ],
+        cluster_id,
+    )
     assert run["state"]["result_state"] == "SUCCESS", output
     shown = json.dumps(api.executed(run["run_id"])) + json.dumps(output)
     assert "[REDACTED]" in shown

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from conftest import new_cluster
+from harness.api import new_cluster
 from harness.programs import Program
 from harness.server import Server, binary
 
@@ -64,8 +64,9 @@ def test_unknown_option_and_help():
 
 
 def test_token_of_the_command_line_works(server, forebay):
-    printed = json.loads(forebay("token", "create", "--user", "carol@example.com", "--workspace", "staging",
-                                 "--data", server.data, "--output", "json"))
+    printed = json.loads(
+        forebay("token", "create", "--user", "carol@example.com", "--workspace", "staging", "--data", server.data, "--output", "json")
+    )
     staging = server.api("staging", printed["token_value"])
     assert staging.get("/api/2.0/preview/scim/v2/Me")["userName"] == "carol@example.com"
     assert server.api("dev", printed["token_value"]).call("GET", "/api/2.0/preview/scim/v2/Me").status_code == 401

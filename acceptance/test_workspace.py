@@ -55,8 +55,7 @@ def test_listing_a_notebook_gives_that_notebook(api, home):
 
 
 def test_missing_path_is_404(api, w, home):
-    message = refused(api.call("GET", "/api/2.0/workspace/list", params={"path": f"{home}/nothing"}), 404,
-                      "RESOURCE_DOES_NOT_EXIST")
+    message = refused(api.call("GET", "/api/2.0/workspace/list", params={"path": f"{home}/nothing"}), 404, "RESOURCE_DOES_NOT_EXIST")
     assert f"{home}/nothing" in message
     with pytest.raises(ResourceDoesNotExist):
         w.workspace.get_status(f"{home}/nothing")
@@ -96,8 +95,7 @@ def test_source_comes_back_byte_for_byte(api, home):
         api.post("/api/2.0/workspace/import", import_body(f"{home}/{name}", text))
         exported = api.get("/api/2.0/workspace/export", path=f"{home}/{name}", format="SOURCE")
         assert base64.b64decode(exported["content"]).decode().rstrip("\n") == text.rstrip("\n")
-        raw = api.call("GET", "/api/2.0/workspace/export",
-                       params={"path": f"{home}/{name}", "format": "SOURCE", "direct_download": "true"})
+        raw = api.call("GET", "/api/2.0/workspace/export", params={"path": f"{home}/{name}", "format": "SOURCE", "direct_download": "true"})
         assert raw.text.rstrip("\n") == text.rstrip("\n")
 
 
@@ -105,8 +103,7 @@ def test_source_import_keeps_the_name_and_auto_strips_the_extension(api, home):
     api.post("/api/2.0/workspace/import", import_body(f"{home}/kept.py", TWO_CELLS))
     api.post("/api/2.0/workspace/import", {"path": f"{home}/stripped.py", "content": b64(TWO_CELLS), "format": "AUTO"})
     api.post("/api/2.0/workspace/import", {"path": f"{home}/module.py", "content": b64("x = 1\n"), "format": "AUTO"})
-    kinds = {entry["path"].rsplit("/", 1)[1]: entry["object_type"]
-             for entry in api.get("/api/2.0/workspace/list", path=home)["objects"]}
+    kinds = {entry["path"].rsplit("/", 1)[1]: entry["object_type"] for entry in api.get("/api/2.0/workspace/list", path=home)["objects"]}
     assert kinds == {"kept.py": "NOTEBOOK", "stripped": "NOTEBOOK", "module.py": "FILE"}
 
 
@@ -119,7 +116,9 @@ def test_source_without_header_is_a_notebook_of_one_cell(api, home):
 
 def test_ipynb_keeps_cells_through_both_formats(api, home):
     notebook = {
-        "nbformat": 4, "nbformat_minor": 5, "metadata": {"language_info": {"name": "python"}},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+        "metadata": {"language_info": {"name": "python"}},
         "cells": [
             {"cell_type": "markdown", "id": "a", "metadata": {}, "source": ["# Title\n", "text"]},
             {"cell_type": "code", "id": "b", "metadata": {}, "execution_count": None, "outputs": [], "source": ["x = 1\n", "x"]},
@@ -145,8 +144,7 @@ def test_source_notebook_exports_as_jupyter_and_html(w, home):
 
 def test_second_import_needs_overwrite(api, w, home):
     api.post("/api/2.0/workspace/import", import_body(f"{home}/n", TWO_CELLS))
-    refused(api.call("POST", "/api/2.0/workspace/import", json=import_body(f"{home}/n", cells("y = 2"))), 400,
-            "RESOURCE_ALREADY_EXISTS")
+    refused(api.call("POST", "/api/2.0/workspace/import", json=import_body(f"{home}/n", cells("y = 2"))), 400, "RESOURCE_ALREADY_EXISTS")
     with pytest.raises(ResourceAlreadyExists):
         w.workspace.import_(f"{home}/n", content=b64(TWO_CELLS), format=ImportFormat.SOURCE, language=Language.PYTHON)
     before = api.get("/api/2.0/workspace/get-status", path=f"{home}/n")["object_id"]
@@ -156,14 +154,16 @@ def test_second_import_needs_overwrite(api, w, home):
 
 
 def test_import_into_a_missing_folder_is_404(api, home):
-    message = refused(api.call("POST", "/api/2.0/workspace/import", json=import_body(f"{home}/no/n", TWO_CELLS)), 404,
-                      "RESOURCE_DOES_NOT_EXIST")
+    message = refused(
+        api.call("POST", "/api/2.0/workspace/import", json=import_body(f"{home}/no/n", TWO_CELLS)), 404, "RESOURCE_DOES_NOT_EXIST"
+    )
     assert "parent folder" in message
 
 
 def test_multipart_import_of_the_sdk(w, home):
-    w.workspace.upload(f"{home}/up.py", io.BytesIO(TWO_CELLS.encode()), format=ImportFormat.SOURCE, language=Language.PYTHON,
-                       overwrite=True)
+    w.workspace.upload(
+        f"{home}/up.py", io.BytesIO(TWO_CELLS.encode()), format=ImportFormat.SOURCE, language=Language.PYTHON, overwrite=True
+    )
     w.workspace.upload(f"{home}/data.csv", io.BytesIO(b"a,b\n1,2\n"), format=ImportFormat.AUTO, overwrite=True)
     assert w.workspace.get_status(f"{home}/data.csv").object_type == ObjectType.FILE
     with w.workspace.download(f"{home}/data.csv") as content:
@@ -228,19 +228,31 @@ def test_legacy_import_keeps_the_target_name(legacy, api, home, tmp_path):
 
 def test_legacy_import_dir_strips_extensions_and_leaves_hidden_files(legacy, api, home, tmp_path):
     tree = {
-        "one.py": "# Databricks notebook source\nprint(1)\n", "two.r": "# Databricks notebook source\nprint(2)\n",
-        "sub/three.sql": "-- Databricks notebook source\nselect 3\n", "sub/four.scala": "// Databricks notebook source\nprintln(4)\n",
-        ".hidden.py": "# Databricks notebook source\n", ".git/config": "[core]\n", "readme.txt": "not a notebook",
+        "one.py": "# Databricks notebook source\nprint(1)\n",
+        "two.r": "# Databricks notebook source\nprint(2)\n",
+        "sub/three.sql": "-- Databricks notebook source\nselect 3\n",
+        "sub/four.scala": "// Databricks notebook source\nprintln(4)\n",
+        ".hidden.py": "# Databricks notebook source\n",
+        ".git/config": "[core]\n",
+        "readme.txt": "not a notebook",
     }
     for name, text in tree.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     for _ in range(2):  # the second time proves --overwrite
         legacy("workspace", "import_dir", "-o", "-e", tmp_path, f"{home}/tree")
-    found = {entry["path"]: entry.get("language") for folder in (f"{home}/tree", f"{home}/tree/sub")
-             for entry in api.get("/api/2.0/workspace/list", path=folder)["objects"] if entry["object_type"] == "NOTEBOOK"}
-    assert found == {f"{home}/tree/one": "PYTHON", f"{home}/tree/two": "R", f"{home}/tree/sub/three": "SQL",
-                     f"{home}/tree/sub/four": "SCALA"}
+    found = {
+        entry["path"]: entry.get("language")
+        for folder in (f"{home}/tree", f"{home}/tree/sub")
+        for entry in api.get("/api/2.0/workspace/list", path=folder)["objects"]
+        if entry["object_type"] == "NOTEBOOK"
+    }
+    assert found == {
+        f"{home}/tree/one": "PYTHON",
+        f"{home}/tree/two": "R",
+        f"{home}/tree/sub/three": "SQL",
+        f"{home}/tree/sub/four": "SCALA",
+    }
 
 
 def test_legacy_export_dir_gives_the_sources_back(legacy, home, tmp_path):

@@ -13,10 +13,21 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "acceptance"))
 
+from harness.api import new_cluster  # noqa: E402, F401 - the benchmarks take it from here
 from harness.server import Server, target_dir  # noqa: E402
 
-CELLS = ["x = 1", "y = [n * n for n in range(100)]", "print('third', sum(y))", "x + 1", "text = 'a' * 10", "text.upper()",
-         "data = {'a': 1, 'b': 2}", "print(data)", "sorted(data)", "z = x + len(text)\nz"]
+CELLS = [
+    "x = 1",
+    "y = [n * n for n in range(100)]",
+    "print('third', sum(y))",
+    "x + 1",
+    "text = 'a' * 10",
+    "text.upper()",
+    "data = {'a': 1, 'b': 2}",
+    "print(data)",
+    "sorted(data)",
+    "z = x + len(text)\nz",
+]
 WITH_PANDAS = ["import pandas as pd\nimport pyarrow as pa\nframe = pd.DataFrame({'a': range(10)})", *CELLS[1:]]
 
 
@@ -45,14 +56,6 @@ def server(path, **options):
     finally:
         if running.alive():
             running.stop()
-
-
-def new_cluster(api, **more):
-    versions = api.get("/api/2.0/clusters/spark-versions")["versions"]
-    nodes = api.get("/api/2.0/clusters/list-node-types")["node_types"]
-    return api.post("/api/2.0/clusters/create", {
-        "cluster_name": "bench", "spark_version": versions[0]["key"], "node_type_id": nodes[0]["node_type_id"], "num_workers": 0,
-        **more})["cluster_id"]
 
 
 def until_ended(api, run_id, pause=0.002, timeout=120):
@@ -123,7 +126,7 @@ def table(title, head, rows, note=""):
     print(f"\n### {title}\n")
     widths = [max(len(str(row[column])) for row in [head, *rows]) for column in range(len(head))]
     for number, row in enumerate([head, *rows]):
-        print("| " + " | ".join(str(cell).ljust(width) for cell, width in zip(row, widths)) + " |")
+        print("| " + " | ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=False)) + " |")
         if number == 0:
             print("|" + "|".join("-" * (width + 2) for width in widths) + "|")
     if note:

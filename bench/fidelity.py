@@ -28,7 +28,10 @@ CELLS = [
     ("captured text", "caught.stdout"),
     ("matplotlib figure", "%matplotlib inline\nimport matplotlib.pyplot as plt\nfigure = plt.figure(figsize=(2, 1))\nplt.plot([1, 2, 3]);"),
     ("two figures", "for n in range(2):\n    plt.figure(figsize=(1, 1))\n    plt.plot([n, 1])\nplt.show()"),
-    ("HTML and Markdown", "from IPython.display import HTML, JSON, Markdown, display as show\nshow(HTML('<b>bold</b>'))\nshow(Markdown('*md*'))\nJSON({'a': 1})"),
+    (
+        "HTML and Markdown",
+        "from IPython.display import HTML, JSON, Markdown, display as show\nshow(HTML('<b>bold</b>'))\nshow(Markdown('*md*'))\nJSON({'a': 1})",
+    ),
     ("display id and update", "handle = show(HTML('first'), display_id=True)\nhandle.update(HTML('second'))"),
     ("clear_output", "from IPython.display import clear_output\nprint('gone')\nclear_output()\nprint('stays')"),
     ("data frame", "import pandas as pd\nframe = pd.DataFrame({'a': [1, 2], 'b': ['x', 'y']})\nframe"),
@@ -37,11 +40,17 @@ CELLS = [
     ("several underscores", "[_, __]"),
     ("trailing semicolon", "42;"),
     ("expression in the middle", "1\n2\n3"),
-    ("rich repr", "class Rich:\n    def _repr_html_(self):\n        return '<i>rich</i>'\n    def __repr__(self):\n        return 'plain'\nRich()"),
+    (
+        "rich repr",
+        "class Rich:\n    def _repr_html_(self):\n        return '<i>rich</i>'\n    def __repr__(self):\n        return 'plain'\nRich()",
+    ),
     ("warning", "import warnings\nwarnings.warn('look out')"),
     ("stderr and stdout", "import sys\nprint('out')\nprint('err', file=sys.stderr)\nprint('out again')"),
     ("threads", "import threading\nthread = threading.Thread(target=lambda: print('from a thread'))\nthread.start()\nthread.join()"),
-    ("fork pool", "import multiprocessing\nwith multiprocessing.get_context('fork').Pool(2) as pool:\n    answer = pool.map(abs, [-1, -2, -3])\nanswer"),
+    (
+        "fork pool",
+        "import multiprocessing\nwith multiprocessing.get_context('fork').Pool(2) as pool:\n    answer = pool.map(abs, [-1, -2, -3])\nanswer",
+    ),
     ("sub-process", "import subprocess\nsubprocess.run(['echo', 'captured'], capture_output=True, text=True).stdout"),
     ("os.system", "import os\nos.system('echo by os.system')"),
     ("C level output", "import ctypes\nlibc = ctypes.CDLL(None)\nlibc.puts(b'from C')\nlibc.fflush(None);"),
@@ -69,11 +78,17 @@ FAILING = [
 ]
 
 PLAIN = [
-    (re.compile(r"\x1b\[[0-9;]*m"), ""), (re.compile(r"0x[0-9a-f]{6,}"), "0xADDRESS"),
-    (re.compile(r"\b\d+(\.\d+)?(e-?\d+)? ?(ns|µs|μs|us|ms|s|min)\b"), "TIME"), (re.compile(r"± ?"), "± "),
-    (re.compile(r"/[^\s:\"']*ipykernel[^\s:\"']*"), "FILE"), (re.compile(r"(File |Cell )[^\n]*?(line \d+)"), r"\1\2"),
-    (re.compile(r"<ipython-input[^>]*>|<notebook[^>]*>"), "FILE"), (re.compile(r"\([^()\n]*, (line \d+)\)"), r"(FILE, \1)"), (re.compile(r"In ?\[\d*\]"), "In []"),
-    (re.compile(r"^[^\n]*: (\w*Warning): ", re.MULTILINE), r"FILE: \1: "), (re.compile(r"\bpid[= ]\d+"), "pid"),
+    (re.compile(r"\x1b\[[0-9;]*m"), ""),
+    (re.compile(r"0x[0-9a-f]{6,}"), "0xADDRESS"),
+    (re.compile(r"\b\d+(\.\d+)?(e-?\d+)? ?(ns|µs|μs|us|ms|s|min)\b"), "TIME"),
+    (re.compile(r"± ?"), "± "),
+    (re.compile(r"/[^\s:\"']*ipykernel[^\s:\"']*"), "FILE"),
+    (re.compile(r"(File |Cell )[^\n]*?(line \d+)"), r"\1\2"),
+    (re.compile(r"<ipython-input[^>]*>|<notebook[^>]*>"), "FILE"),
+    (re.compile(r"\([^()\n]*, (line \d+)\)"), r"(FILE, \1)"),
+    (re.compile(r"In ?\[\d*\]"), "In []"),
+    (re.compile(r"^[^\n]*: (\w*Warning): ", re.MULTILINE), r"FILE: \1: "),
+    (re.compile(r"\bpid[= ]\d+"), "pid"),
 ]
 
 
@@ -90,20 +105,26 @@ def normalised(cell):
     streams, rest = {}, []
     for output in cell.get("outputs", []):
         if output["output_type"] == "stream":
-            streams[output["name"]] = streams.get(output["name"], "") + (output["text"] if isinstance(output["text"], str) else "".join(output["text"]))
+            streams[output["name"]] = streams.get(output["name"], "") + (
+                output["text"] if isinstance(output["text"], str) else "".join(output["text"])
+            )
         elif output["output_type"] == "error":
             frames = plain("\n".join(output["traceback"]))
             rest.append(["error", output["ename"], plain(output["evalue"]), frames.splitlines()[-1:] if frames else []])
         else:
-            data = {kind: "PNG" if kind == "image/png" else plain(value if isinstance(value, (str, list)) else json.dumps(value))
-                    for kind, value in sorted(output["data"].items())}
+            data = {
+                kind: "PNG" if kind == "image/png" else plain(value if isinstance(value, (str, list)) else json.dumps(value))
+                for kind, value in sorted(output["data"].items())
+            }
             rest.append([output["output_type"], data])
     return [*sorted([name, plain(text)] for name, text in streams.items()), *rest]
 
 
 def by_nbclient(path, sources, stop_on_error):
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
-    client = NotebookClient(notebook, kernel_name="python3", timeout=120, allow_errors=not stop_on_error, resources={"metadata": {"path": str(path)}})
+    client = NotebookClient(
+        notebook, kernel_name="python3", timeout=120, allow_errors=not stop_on_error, resources={"metadata": {"path": str(path)}}
+    )
     client.execute()
     return notebook["cells"]
 
@@ -140,7 +161,7 @@ def main():
         run, ours = by_forebay(api, cluster_id, "cells", [source for _, source in CELLS])
         if run["state"]["result_state"] != "SUCCESS":
             print("the run of the cells ended early:", run["state"])
-        for (name, _), left, right in zip(CELLS, theirs, ours):
+        for (name, _), left, right in zip(CELLS, theirs, ours, strict=False):
             compare(name, left, right)
         for number, (name, source) in enumerate(FAILING):
             run, ours = by_forebay(api, cluster_id, f"failing{number}", [source])

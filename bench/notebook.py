@@ -61,14 +61,21 @@ def main():
     with folder() as path, server(path) as running:
         # A cluster may ask for a process of its own for each run: libraries that do not survive a fork need it.
         cold = {"spark_env_vars": {"FOREBAY_FRESH_PROCESS": "1"}}
-        rows = {"trivial": {"Forebay, warm": Forebay(running, "trivial", CELLS),
-                            "Forebay, new process": Forebay(running, "trivial", CELLS, **cold), **peers(path, "trivial", CELLS)},
-                "pandas and pyarrow in cell 1": {"Forebay, warm": Forebay(running, "pandas", WITH_PANDAS),
-                                                 "Forebay, new process": Forebay(running, "pandas", WITH_PANDAS, **cold),
-                                                 **peers(path, "pandas", WITH_PANDAS)}}
+        rows = {
+            "trivial": {
+                "Forebay, warm": Forebay(running, "trivial", CELLS),
+                "Forebay, new process": Forebay(running, "trivial", CELLS, **cold),
+                **peers(path, "trivial", CELLS),
+            },
+            "pandas and pyarrow in cell 1": {
+                "Forebay, warm": Forebay(running, "pandas", WITH_PANDAS),
+                "Forebay, new process": Forebay(running, "pandas", WITH_PANDAS, **cold),
+                **peers(path, "pandas", WITH_PANDAS),
+            },
+        }
         times = {(kind, name): [] for kind, group in rows.items() for name in group}
-        for kind, group in rows.items():
-            for name, action in group.items():
+        for group in rows.values():
+            for action in group.values():
                 action()  # the first one builds, compiles and warms up
         for _ in range(options.rounds):
             for kind, group in rows.items():
@@ -82,8 +89,12 @@ def main():
                 median = sorted(times[kind, name])[len(times[kind, name]) // 2]
                 lines.append([name, milliseconds(times[kind, name]), f"{median / best:.1f}x"])
             lines.insert(1, ["Forebay, warm, nothing beside it", milliseconds(calm[kind]), ""])
-            table(f"Ten cells, {kind}: ms from submit to the end, median (min-max)", ["runner", "ms", "ratio"], lines,
-                  f"n = {options.rounds}, {where}; as recorded by the server: {milliseconds(group['Forebay, warm'].inside)} ms")
+            table(
+                f"Ten cells, {kind}: ms from submit to the end, median (min-max)",
+                ["runner", "ms", "ratio"],
+                lines,
+                f"n = {options.rounds}, {where}; as recorded by the server: {milliseconds(group['Forebay, warm'].inside)} ms",
+            )
         print(f"\nserver memory after {options.rounds * 4 + options.warm_rounds * 2} runs: {memory(running.process.pid) >> 20} MiB")
 
 

@@ -12,8 +12,10 @@ def fill(api, count):
     cluster_id = new_cluster(api)
     for number in range(count):
         api.notebook(f"/Shared/bench/n{number}", [f"x = {number}"])
-        api.post("/api/2.0/jobs/create", {"name": f"job {number}", "existing_cluster_id": cluster_id,
-                                          "notebook_task": {"notebook_path": f"/Shared/bench/n{number}"}})
+        api.post(
+            "/api/2.0/jobs/create",
+            {"name": f"job {number}", "existing_cluster_id": cluster_id, "notebook_task": {"notebook_path": f"/Shared/bench/n{number}"}},
+        )
     return cluster_id
 
 
@@ -21,7 +23,10 @@ def idle_runs(running, cluster_id, count):
     """Private and proportional memory for each of some runs that have used pandas and now wait."""
     api = running.api()
     before = set(children_of(running.process.pid))
-    api.notebook("/Shared/bench/idle", ["import pandas as pd\nframe = pd.DataFrame({'a': range(1000)})\nframe.describe()", "import time\ntime.sleep(600)"])
+    api.notebook(
+        "/Shared/bench/idle",
+        ["import pandas as pd\nframe = pd.DataFrame({'a': range(1000)})\nframe.describe()", "import time\ntime.sleep(600)"],
+    )
     run_ids = [api.submit("/Shared/bench/idle", cluster_id) for _ in range(count)]
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and any(api.run(run_id)["state"]["life_cycle_state"] != "RUNNING" for run_id in run_ids):
@@ -53,13 +58,19 @@ def main():
         api = running.api()
         first = timed(lambda: api.run_cells("/Shared/bench/first", ["import pandas"], cluster_id))[0]
         private, share = idle_runs(running, cluster_id, options.idle_runs)
-        table(f"Start and memory, data folder with {options.objects} notebooks and jobs", ["what", "value"], [
-            ["from start to an answer of all three workspaces, ms", milliseconds(ready)], ["from SIGTERM to the end, ms", milliseconds(stopped)],
-            ["memory of the server process at rest", f"{statistics.median(at_rest) / 2**20:.0f} MiB"],
-            ["first notebook after a start", f"{first * 1000:,.0f} ms"],
-            [f"private memory of an idle pandas run (of {options.idle_runs})", f"{private / 2**20:.1f} MiB"],
-            ["its proportional share of memory", f"{share / 2**20:.1f} MiB"],
-        ], f"n = {options.rounds}, {where}")
+        table(
+            f"Start and memory, data folder with {options.objects} notebooks and jobs",
+            ["what", "value"],
+            [
+                ["from start to an answer of all three workspaces, ms", milliseconds(ready)],
+                ["from SIGTERM to the end, ms", milliseconds(stopped)],
+                ["memory of the server process at rest", f"{statistics.median(at_rest) / 2**20:.0f} MiB"],
+                ["first notebook after a start", f"{first * 1000:,.0f} ms"],
+                [f"private memory of an idle pandas run (of {options.idle_runs})", f"{private / 2**20:.1f} MiB"],
+                ["its proportional share of memory", f"{share / 2**20:.1f} MiB"],
+            ],
+            f"n = {options.rounds}, {where}",
+        )
 
 
 if __name__ == "__main__":

@@ -32,15 +32,25 @@ def main():
         stop.set()
         watcher.join()
         lost = options.runs - sum(states.values())
-        table("Backlog of small notebook runs", ["what", "value"], [
-            ["runs", options.runs], ["distinct run ids", len(set(run_ids))], ["ended with success", states.get("SUCCESS", 0)],
-            ["ended otherwise", sum(states.values()) - states.get("SUCCESS", 0)], ["not ended", lost],
-            ["all submitted after", f"{submitted:.1f} s"], ["all ended after", f"{elapsed:.1f} s"],
-            ["runs each second", f"{options.runs / elapsed:.1f}"], ["17,000 runs would take", f"{17_000 * elapsed / options.runs / 60:.1f} minutes"],
-            ["another call meanwhile, median", f"{statistics.median(latencies) * 1000:.1f} ms"],
-            ["another call meanwhile, p99", f"{sorted(latencies)[int(len(latencies) * 0.99)] * 1000:.1f} ms"],
-            ["server memory", f"{memory(running.process.pid) >> 20} MiB"],
-        ], where)
+        table(
+            "Backlog of small notebook runs",
+            ["what", "value"],
+            [
+                ["runs", options.runs],
+                ["distinct run ids", len(set(run_ids))],
+                ["ended with success", states.get("SUCCESS", 0)],
+                ["ended otherwise", sum(states.values()) - states.get("SUCCESS", 0)],
+                ["not ended", lost],
+                ["all submitted after", f"{submitted:.1f} s"],
+                ["all ended after", f"{elapsed:.1f} s"],
+                ["runs each second", f"{options.runs / elapsed:.1f}"],
+                ["17,000 runs would take", f"{17_000 * elapsed / options.runs / 60:.1f} minutes"],
+                ["another call meanwhile, median", f"{statistics.median(latencies) * 1000:.1f} ms"],
+                ["another call meanwhile, p99", f"{sorted(latencies)[int(len(latencies) * 0.99)] * 1000:.1f} ms"],
+                ["server memory", f"{memory(running.process.pid) >> 20} MiB"],
+            ],
+            where,
+        )
 
 
 def watch(api, latencies, stop):

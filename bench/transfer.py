@@ -46,8 +46,10 @@ def copy_durably(source, target):
 def multipart(path, source):
     """A multipart body from a file, made piece by piece: what a streaming client sends."""
     edge = "forebay-bench-edge"
-    head = "".join(f'--{edge}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
-                   for name, value in (("path", path), ("overwrite", "true")))
+    head = "".join(
+        f'--{edge}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+        for name, value in (("path", path), ("overwrite", "true"))
+    )
     head += f'--{edge}\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n'
 
     def pieces():
@@ -56,6 +58,7 @@ def multipart(path, source):
             while piece := file.read(MIB):
                 yield piece
         yield f"\r\n--{edge}--\r\n".encode()
+
     return pieces(), f"multipart/form-data; boundary={edge}"
 
 
@@ -86,8 +89,11 @@ def imports(running):
     running.api().mkdirs("/Shared/bench")
 
     def one(number):
-        running.api().post("/api/2.0/workspace/import", {"path": f"/Shared/bench/n{number}", "format": "SOURCE",
-                                                          "language": "PYTHON", "overwrite": True, "content": content})
+        running.api().post(
+            "/api/2.0/workspace/import",
+            {"path": f"/Shared/bench/n{number}", "format": "SOURCE", "language": "PYTHON", "overwrite": True, "content": content},
+        )
+
     with concurrent.futures.ThreadPoolExecutor(20) as pool:
         list(pool.map(one, range(20)))
 
@@ -115,8 +121,10 @@ def main():
 
         few = min(options.mib, 64)
         actions = {
-            "cp": (lambda: shutil.copyfile(source, target), size), "cp, durable (fsync)": (lambda: copy_durably(source, target), size),
-            "Files API upload": (put_file, size), "Files API download": (lambda: download(api, volume, target), size),
+            "cp": (lambda: shutil.copyfile(source, target), size),
+            "cp, durable (fsync)": (lambda: copy_durably(source, target), size),
+            "Files API upload": (put_file, size),
+            "Files API download": (lambda: download(api, volume, target), size),
             "DBFS multipart put": (put_multipart, size),
             f"DBFS blocks up ({few} MiB)": (lambda: blocks_up(api, "/bench/b", source, few), few * MIB),
             f"DBFS blocks down ({few} MiB)": (lambda: blocks_down(api, "/bench/b", few), few * MIB),
@@ -134,9 +142,15 @@ def main():
             median = sorted(seconds)[len(seconds) // 2]
             speeds[name] = count / median
             against = speeds["cp, durable (fsync)"] if "upload" in name or "put" in name else speeds["cp"]
-            rows.append([name, f"{median * 1000:,.0f}", f"{count / median / MIB:,.0f}", f"{against / speeds[name]:.2f}x", f"{grown / MIB:.0f}"])
-        table(f"Transfer of {options.mib} MiB", ["what", "ms", "MiB/s", "time against cp", "server grew by MiB"], rows,
-              f"median of {options.rounds}; uploads are compared with a durable copy, since an acknowledged upload is on the disk; {where}")
+            rows.append(
+                [name, f"{median * 1000:,.0f}", f"{count / median / MIB:,.0f}", f"{against / speeds[name]:.2f}x", f"{grown / MIB:.0f}"]
+            )
+        table(
+            f"Transfer of {options.mib} MiB",
+            ["what", "ms", "MiB/s", "time against cp", "server grew by MiB"],
+            rows,
+            f"median of {options.rounds}; uploads are compared with a durable copy, since an acknowledged upload is on the disk; {where}",
+        )
 
 
 if __name__ == "__main__":

@@ -41,10 +41,16 @@ class Api:
         self.mkdirs(path.rsplit("/", 1)[0] or "/")
         if isinstance(source, (list, tuple)):
             source = cells(*source)
-        self.post("/api/2.0/workspace/import", {
-            "path": path, "format": "SOURCE", "language": language, "overwrite": True,
-            "content": base64.b64encode(source.encode()).decode(),
-        })
+        self.post(
+            "/api/2.0/workspace/import",
+            {
+                "path": path,
+                "format": "SOURCE",
+                "language": language,
+                "overwrite": True,
+                "content": base64.b64encode(source.encode()).decode(),
+            },
+        )
         return path
 
     def submit(self, notebook_path, cluster_id, parameters=None, **extra):
@@ -60,9 +66,11 @@ class Api:
 
     def finished(self, run_id, timeout=90):
         """Waits for the end of a run and returns it."""
+
         def ended():
             run = self.run(run_id)
             return run if run["state"]["life_cycle_state"] in TERMINAL else None
+
         return wait.until(f"run {run_id} to end", ended, timeout=timeout, interval=0.1)
 
     def output(self, run_id):
@@ -82,6 +90,22 @@ class Api:
         run = self.run(run_id)
         tasks = run.get("tasks") or []
         return self.get(f"/api/forebay/v1/runs/{tasks[0]['run_id'] if tasks else run_id}/notebook")
+
+
+def new_cluster(api, **more):
+    """Defines a cluster with the first version and node type that the server offers."""
+    versions = api.get("/api/2.0/clusters/spark-versions")["versions"]
+    nodes = api.get("/api/2.0/clusters/list-node-types")["node_types"]
+    return api.post(
+        "/api/2.0/clusters/create",
+        {
+            "cluster_name": "acceptance",
+            "spark_version": versions[0]["key"],
+            "node_type_id": nodes[0]["node_type_id"],
+            "num_workers": 0,
+            **more,
+        },
+    )["cluster_id"]
 
 
 def cells(*sources):

@@ -12,15 +12,18 @@ from . import wait
 from .server import free_ports
 
 IDENTITY = {
-    "GIT_AUTHOR_NAME": "Ada Author", "GIT_AUTHOR_EMAIL": "ada@example.com",
-    "GIT_COMMITTER_NAME": "Ada Author", "GIT_COMMITTER_EMAIL": "ada@example.com",
-    "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null", "GIT_TERMINAL_PROMPT": "0",
+    "GIT_AUTHOR_NAME": "Ada Author",
+    "GIT_AUTHOR_EMAIL": "ada@example.com",
+    "GIT_COMMITTER_NAME": "Ada Author",
+    "GIT_COMMITTER_EMAIL": "ada@example.com",
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+    "GIT_CONFIG_SYSTEM": "/dev/null",
+    "GIT_TERMINAL_PROMPT": "0",
 }
 
 
 def git(folder, *args):
-    done = subprocess.run(["git", *args], cwd=folder, env={**os.environ, **IDENTITY}, capture_output=True, text=True,
-                          check=False)
+    done = subprocess.run(["git", *args], cwd=folder, env={**os.environ, **IDENTITY}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"git {' '.join(args)}: {done.stderr}"
     return done.stdout.strip()
 
@@ -38,8 +41,10 @@ class Origin:
 
     def commit(self, files, branch="main", message="a change", tag=None):
         """Writes `files` (path -> text or bytes), commits, pushes and returns the commit id."""
-        if git(self.work, "branch", "--list", branch) or git(self.work, "rev-list", "-n", "1", "--all"):
-            git(self.work, "checkout", "--quiet", "-B", branch)
+        if git(self.work, "branch", "--list", branch):
+            git(self.work, "checkout", "--quiet", branch)
+        elif git(self.work, "rev-list", "-n", "1", "--all"):
+            git(self.work, "checkout", "--quiet", "-b", branch)
         for path, content in files.items():
             target = self.work / path
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -73,7 +78,7 @@ class HttpGit:
             return True
         return header == "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
 
-    def handler(outer):  # noqa: N805 - the class below has its own self
+    def handler(outer):
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.0"
 
@@ -96,11 +101,18 @@ class HttpGit:
                     return
                 body = self.body()
                 env = {
-                    **os.environ, **IDENTITY, "GIT_PROJECT_ROOT": str(outer.root), "GIT_HTTP_EXPORT_ALL": "1",
-                    "REQUEST_METHOD": self.command, "PATH_INFO": path, "QUERY_STRING": query,
-                    "CONTENT_TYPE": self.headers.get("Content-Type", ""), "CONTENT_LENGTH": str(len(body)),
+                    **os.environ,
+                    **IDENTITY,
+                    "GIT_PROJECT_ROOT": str(outer.root),
+                    "GIT_HTTP_EXPORT_ALL": "1",
+                    "REQUEST_METHOD": self.command,
+                    "PATH_INFO": path,
+                    "QUERY_STRING": query,
+                    "CONTENT_TYPE": self.headers.get("Content-Type", ""),
+                    "CONTENT_LENGTH": str(len(body)),
                     "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
-                    "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""), "REMOTE_ADDR": "127.0.0.1",
+                    "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
+                    "REMOTE_ADDR": "127.0.0.1",
                 }
                 done = subprocess.run(["git", "http-backend"], input=body, env=env, capture_output=True, check=False)
                 self.answer(done.stdout)
@@ -163,8 +175,10 @@ class SshGit:
 
     def client_env(self):
         """What the server's environment needs so that its `ssh` uses our key and knows the host."""
-        return {"GIT_SSH_COMMAND": f"ssh -F /dev/null -i {self.key} -o IdentitiesOnly=yes "
-                                   f"-o UserKnownHostsFile={self.known_hosts} -o BatchMode=yes"}
+        return {
+            "GIT_SSH_COMMAND": f"ssh -F /dev/null -i {self.key} -o IdentitiesOnly=yes "
+            f"-o UserKnownHostsFile={self.known_hosts} -o BatchMode=yes"
+        }
 
     def close(self):
         self.process.terminate()

@@ -29,8 +29,15 @@ class Program:
     def run(self, *args, timeout=120, env=None, folder=None):
         command = [*self.words, *(str(arg) for arg in args)]
         done = subprocess.run(
-            command, env={**self.env, **(env or {})}, cwd=folder or self.folder, stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, timeout=timeout, check=False)
+            command,
+            env={**self.env, **(env or {})},
+            cwd=folder or self.folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
         return Result(command, done.returncode, done.stdout, done.stderr)
 
     def __call__(self, *args, **kwargs):

@@ -100,8 +100,8 @@ class Server:
         assert self.process is None, "this server is running already"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env(),
-                start_new_session=True)
+                self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env(), start_new_session=True
+            )
         self.wait_ready(timeout)
         return self
 
@@ -184,11 +184,44 @@ class Server:
         return env
 
 
+# Servers that are alive now, so that a failed test can show their logs.
+RUNNING = []
+
+
+def run_server(folder, **options):
+    """Starts a server and yields it; the caller's end is its end."""
+    server = Server(folder, **options)
+    RUNNING.append(server)
+    try:
+        yield server.start()
+    finally:
+        RUNNING.remove(server)
+        if server.alive():
+            server.stop()
+
+
 KEPT_VARIABLES = (
-    "PATH", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE", "FOREBAY_CACHE",
+    "PATH",
+    "LANG",
+    "LC_ALL",
+    "TMPDIR",
+    "VIRTUAL_ENV",
+    "PYTHONDONTWRITEBYTECODE",
+    "FOREBAY_CACHE",
     # Where this machine gets its packages from: the server builds environments with the same settings.
-    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "PIP_CERT", "PIP_INDEX_URL", "PIP_CONFIG_FILE",
-    "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_NATIVE_TLS", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "REQUESTS_CA_BUNDLE",
+    "PIP_CERT",
+    "PIP_INDEX_URL",
+    "PIP_CONFIG_FILE",
+    "UV_DEFAULT_INDEX",
+    "UV_INDEX_URL",
+    "UV_NATIVE_TLS",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "NO_PROXY",
+    "no_proxy",
 )
 
 

@@ -12,7 +12,7 @@ def until(what, check, timeout=30.0, interval=0.05):
             last = check()
             if last:
                 return last
-        except Exception as error:  # noqa: BLE001 - the last one is shown when time is up
+        except Exception as error:
             last = error
         if time.monotonic() > deadline:
             raise AssertionError(f"still waiting after {timeout} s for {what}; last seen: {last!r}")

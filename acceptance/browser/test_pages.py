@@ -1,0 +1,99 @@
+"""The pages: what runs, what failed and where; on a phone, and without JavaScript."""
+
+import pytest
+
+from harness.pages import PHONE, fits
+
+CELLS = [
+    "# MAGIC %md\n# MAGIC # Monthly report",
+    "print('visible output')",
+    "import pandas as pd\npd.DataFrame({'region': ['north'], 'sales': [3]})",
+]
+
+
+@pytest.fixture(scope="session")
+def good_run(api, cluster_id):
+    run, _ = api.run_cells("/Shared/pages/report", CELLS, cluster_id)
+    return run
+
+
+@pytest.fixture(scope="session")
+def bad_run(api, cluster_id):
+    run, _ = api.run_cells("/Shared/pages/broken", ["x = 1", "def share(total):\n    return 1 / total\nshare(0)"], cluster_id)
+    return run
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+def test_home_names_the_workspaces_and_the_failed_run(browse, bad_run, javascript):
+    page = browse("/", javascript=javascript)
+    text = page.inner_text("body")
+    for name in ("dev", "staging", "prod"):
+        assert name in text
+    assert "broken" in text
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+def test_run_page_shows_cells_and_output(browse, good_run, javascript, server):
+    page = browse(path_of(good_run), javascript=javascript)
+    text = page.inner_text("body")
+    assert "Monthly report" in text and "visible output" in text
+    assert "north" in text
+
+
+def test_failed_run_shows_the_error_first(browse, bad_run):
+    page = browse(path_of(bad_run))
+    text = page.inner_text("body")
+    assert "ZeroDivisionError" in text
+    assert text.index("ZeroDivisionError") < text.index("def share")
+
+
+def path_of(run):
+    """The page that clients print for a run, below whatever host."""
+    return "/" + run["run_page_url"].split("//", 1)[1].split("/", 1)[1]
+
+
+def test_workspace_browser_renders_a_notebook(browse, good_run):
+    page = browse("/workspace/Shared/pages")
+    page.click("text=report")
+    page.wait_for_load_state()
+    assert "Monthly report" in page.inner_text("body")
+
+
+@pytest.mark.parametrize("path", ["/", "/runs", "/workspace/Shared"])
+def test_pages_fit_a_phone(browse, good_run, path):
+    assert fits(browse(path, size=PHONE))
+
+
+def test_run_page_fits_a_phone(browse, good_run, bad_run):
+    for run in (good_run, bad_run):
+        assert fits(browse(path_of(run), size=PHONE))
+
+
+def test_pages_want_a_sign_in(browse, good_run):
+    page = browse(path_of(good_run), signed_in=False)
+    assert "visible output" not in page.inner_text("body")
+
+
+def test_output_of_a_notebook_cannot_run_script_on_our_page(browse, api, cluster_id):
+    """HTML that a notebook shows is somebody else's text: it must not act with the rights of who reads it."""
+    run, _ = api.run_cells(
+        "/Shared/pages/hostile",
+        [
+            'displayHTML(\'<b id=seen>shown</b><script>parent.document.title = document.title = "owned"</script>'
+            "<img src=x onerror=\"parent.document.title = document.title = \\'owned\\'\">')",
+            "# MAGIC %md\n# MAGIC <script>document.title = 'owned'</script> text",
+        ],
+        cluster_id,
+    )
+    page = browse(path_of(run))
+    page.wait_for_timeout(500)
+    assert page.title() != "owned"
+
+
+def test_live_output_appears_while_the_run_goes_on(browse, api, cluster_id):
+    api.notebook("/Shared/pages/live", ["print('first part')", "import time\ntime.sleep(6)\nprint('second part')"])
+    run_id = api.submit("/Shared/pages/live", cluster_id)
+    page = browse(path_of(api.run(run_id)))
+    page.wait_for_selector("text=first part")
+    page.wait_for_selector("text=second part")
+    api.finished(run_id)
