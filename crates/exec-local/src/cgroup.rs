@@ -1,0 +1,375 @@
+//! Memory and process limits, accounting and the last kill, through whichever cgroup version the
+//! host has.
+//!
+//! Version 1: one hierarchy per controller, each with its own path. Version 2: one tree. Without
+//! either, limits fall back to `RLIMIT_AS` per process and accounting to what `wait4` tells.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use forebay_exec::{Limits, Usage};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+const MOUNT: &str = "/sys/fs/cgroup";
+const V1_CONTROLLERS: &[&str] = &["memory", "pids", "cpuacct", "blkio"];
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Cgroups {
+    /// Our folder in the one tree.
+    V2(PathBuf),
+    /// Controller and our folder in its hierarchy.
+    V1(Vec<(&'static str, PathBuf)>),
+    None,
+}
+
+impl Cgroups {
+    /// Finds what is usable, and removes groups that a server left behind when it died.
+    pub(crate) fn probe() -> (Self, Vec<String>) {
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let v1 = Self::probe_v1(Path::new(MOUNT), &own);
+        let (found, reasons) = if v1.iter().any(|(name, _)| *name == "memory") {
+            let missing = ["pids", "cpuacct"]
+                .into_iter()
+                .filter(|wanted| !v1.iter().any(|(name, _)| name == wanted));
+            let reasons = missing
+                .map(|name| format!("the cgroup controller {name} is not writable"))
+                .collect();
+            (Self::V1(v1), reasons)
+        } else {
+            match Self::probe_v2(Path::new(MOUNT), &own) {
+                Ok(folder) => (Self::V2(folder), Vec::new()),
+                Err(error) => (
+                    Self::None,
+                    vec![format!(
+                        "cgroups are not usable ({error}): memory is limited per process only, \
+                         and out-of-memory cannot be told from other failures"
+                    )],
+                ),
+            }
+        };
+        found.sweep();
+        (found, reasons)
+    }
+
+    pub(crate) fn describe(&self) -> &'static str {
+        match self {
+            Self::V2(_) => "cgroup v2",
+            Self::V1(_) => "cgroup v1",
+            Self::None => "none",
+        }
+    }
+
+    fn probe_v1(mount: &Path, own: &str) -> Vec<(&'static str, PathBuf)> {
+        let mut found = Vec::new();
+        for line in own.lines() {
+            let mut parts = line.splitn(3, ':').skip(1);
+            let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else {
+                continue;
+            };
+            for name in V1_CONTROLLERS {
+                if !controllers.split(',').any(|controller| controller == *name) {
+                    continue;
+                }
+                let folder = mount
+                    .join(name)
+                    .join(path.trim_start_matches('/'))
+                    .join("forebay");
+                if fs::create_dir_all(&folder).is_ok() && is_writable(&folder) {
+                    found.push((*name, folder));
+                }
+            }
+        }
+        found
+    }
+
+    /// Version 2 lets a group have either processes or children with controllers, so the server
+    /// moves itself into a leaf first.
+    fn probe_v2(mount: &Path, own: &str) -> io::Result<PathBuf> {
+        let path = own.lines().find_map(|line| line.strip_prefix("0::"));
+        let path = path.ok_or_else(|| io::Error::other("no unified hierarchy"))?;
+        let path = path
+            .trim_end_matches("/forebay-server")
+            .trim_start_matches('/');
+        let folder = mount.join(path);
+        let controllers = fs::read_to_string(folder.join("cgroup.controllers"))?;
+        for wanted in ["memory", "pids"] {
+            if !controllers.split_whitespace().any(|name| name == wanted) {
+                return Err(io::Error::other(format!("no {wanted} controller")));
+            }
+        }
+        let leaf = folder.join("forebay-server");
+        fs::create_dir_all(&leaf)?;
+        fs::write(leaf.join("cgroup.procs"), "0")?;
+        fs::write(folder.join("cgroup.subtree_control"), "+memory +pids")?;
+        for optional in ["+cpu", "+io"] {
+            // Accounting is less complete without them, and nothing else.
+            drop(fs::write(folder.join("cgroup.subtree_control"), optional));
+        }
+        Ok(folder)
+    }
+
+    fn folders(&self) -> Vec<&PathBuf> {
+        match self {
+            Self::V2(folder) => vec![folder],
+            Self::V1(folders) => folders.iter().map(|(_, folder)| folder).collect(),
+            Self::None => Vec::new(),
+        }
+    }
+
+    fn sweep(&self) {
+        for folder in self.folders() {
+            let Ok(entries) = fs::read_dir(folder) else {
+                continue;
+            };
+            for entry in entries.flatten() {
+                let name = entry.file_name();
+                let owner = name.to_str().and_then(|name| name.strip_prefix("run-"));
+                let owner = owner.and_then(|name| name.split('-').next()?.parse::<i32>().ok());
+                if owner.is_some_and(|pid| kill(Pid::from_raw(pid), None).is_err()) {
+                    kill_all(&entry.path());
+                    drop(fs::remove_dir(entry.path()));
+                }
+            }
+        }
+    }
+
+    /// A group with limits. `name` is unique among the runs of this process.
+    pub(crate) fn create(&self, name: &str, limits: &Limits) -> io::Result<RunGroup> {
+        let name = format!("run-{}-{name}", std::process::id());
+        let mut group = RunGroup {
+            version: self.clone(),
+            folders: Vec::new(),
+        };
+        for folder in self.folders() {
+            let folder = folder.join(&name);
+            fs::create_dir(&folder)?;
+            group.folders.push(folder);
+        }
+        group.limit(limits)?;
+        Ok(group)
+    }
+}
+
+fn is_writable(folder: &Path) -> bool {
+    File::options()
+        .write(true)
+        .open(folder.join("cgroup.procs"))
+        .is_ok()
+}
+
+/// The group of one run. Dropping it kills what is inside and removes it.
+#[derive(Debug)]
+pub(crate) struct RunGroup {
+    version: Cgroups,
+    folders: Vec<PathBuf>,
+}
+
+impl RunGroup {
+    fn limit(&self, limits: &Limits) -> io::Result<()> {
+        if let Some(bytes) = limits.memory_bytes {
+            match &self.version {
+                Cgroups::V2(_) => {
+                    self.write("memory.max", bytes)?;
+                    // One process killed alone would leave a run that cannot go on.
+                    drop(self.write("memory.swap.max", 0));
+                }
+                Cgroups::V1(_) => {
+                    self.write("memory.limit_in_bytes", bytes)?;
+                    drop(self.write("memory.memsw.limit_in_bytes", bytes));
+                }
+                Cgroups::None => {}
+            }
+        }
+        if let Some(count) = limits.pids_max {
+            drop(self.write("pids.max", count.into()));
+        }
+        Ok(())
+    }
+
+    fn write(&self, file: &str, value: u64) -> io::Result<()> {
+        fs::write(self.find(file)?, value.to_string())
+    }
+
+    fn read(&self, file: &str) -> Option<String> {
+        fs::read_to_string(self.find(file).ok()?).ok()
+    }
+
+    fn find(&self, file: &str) -> io::Result<PathBuf> {
+        let mut paths = self.folders.iter().map(|folder| folder.join(file));
+        paths
+            .find(|path| path.exists())
+            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, file.to_owned()))
+    }
+
+    /// The files to write `0` into, for a process to put itself into the group.
+    pub(crate) fn doors(&self) -> io::Result<Vec<File>> {
+        let doors = self
+            .folders
+            .iter()
+            .map(|folder| folder.join("cgroup.procs"));
+        doors
+            .map(|path| File::options().write(true).open(path))
+            .collect()
+    }
+
+    /// Whether the kernel killed for memory in this group.
+    pub(crate) fn out_of_memory(&self) -> bool {
+        let file = match self.version {
+            Cgroups::V2(_) => "memory.events",
+            Cgroups::V1(_) => "memory.oom_control",
+            Cgroups::None => return false,
+        };
+        self.read(file)
+            .is_some_and(|text| field(&text, "oom_kill").unwrap_or(0) > 0)
+    }
+
+    /// Fills in what this host counts.
+    pub(crate) fn account(&self, usage: &mut Usage) {
+        let number = |file| self.read(file)?.trim().parse::<u64>().ok();
+        let (cpu_ms, peak, io) = match self.version {
+            Cgroups::V2(_) => (
+                self.read("cpu.stat")
+                    .and_then(|text| field(&text, "usage_usec"))
+                    .map(|us| us / 1000),
+                number("memory.peak"),
+                self.read("io.stat").map(|text| io_v2(&text)),
+            ),
+            Cgroups::V1(_) => (
+                number("cpuacct.usage").map(|ns| ns / 1_000_000),
+                number("memory.max_usage_in_bytes"),
+                self.read("blkio.throttle.io_service_bytes_recursive")
+                    .map(|text| io_v1(&text)),
+            ),
+            Cgroups::None => return,
+        };
+        usage.cpu_ms = cpu_ms.or(usage.cpu_ms);
+        usage.memory_peak_bytes = peak.or(usage.memory_peak_bytes);
+        usage.read_bytes = io.map(|(read, _)| read).or(usage.read_bytes);
+        usage.write_bytes = io.map(|(_, write)| write).or(usage.write_bytes);
+    }
+
+    pub(crate) fn kill_all(&self) {
+        for folder in &self.folders {
+            kill_all(folder);
+        }
+    }
+
+    /// Removes the group; `false` while processes of it are still going away.
+    pub(crate) fn remove(&mut self) -> bool {
+        self.folders.retain(|folder| match fs::remove_dir(folder) {
+            Ok(()) => false,
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        });
+        self.folders.is_empty()
+    }
+}
+
+impl Drop for RunGroup {
+    fn drop(&mut self) {
+        if !self.remove() {
+            self.kill_all();
+            // What cannot be removed yet is swept when the next server starts.
+            self.remove();
+        }
+    }
+}
+
+/// Until the group is empty, because processes may fork between the reading and the kill.
+fn kill_all(folder: &Path) {
+    if fs::write(folder.join("cgroup.kill"), "1").is_ok() {
+        return;
+    }
+    for _ in 0..16 {
+        let members = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+        let members: Vec<i32> = members.lines().filter_map(|pid| pid.parse().ok()).collect();
+        if members.is_empty() {
+            return;
+        }
+        for pid in members {
+            // It may have ended by itself meanwhile.
+            kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
+        }
+    }
+}
+
+/// `name value` lines.
+fn field(text: &str, name: &str) -> Option<u64> {
+    let mut values = text.lines().filter_map(|line| line.strip_prefix(name));
+    values.find_map(|rest| rest.strip_prefix(' ')?.trim().parse().ok())
+}
+
+/// `8:0 Read 4096` lines.
+fn io_v1(text: &str) -> (u64, u64) {
+    let sum = |kind: &str| {
+        let lines = text
+            .lines()
+            .filter_map(|line| line.split_once(' ')?.1.split_once(' '));
+        lines
+            .filter(|(name, _)| *name == kind)
+            .filter_map(|(_, n)| n.parse::<u64>().ok())
+            .sum()
+    };
+    (sum("Read"), sum("Write"))
+}
+
+/// `8:0 rbytes=4096 wbytes=0 ...` lines.
+fn io_v2(text: &str) -> (u64, u64) {
+    let sum = |key: &str| {
+        let words = text
+            .split_whitespace()
+            .filter_map(|word| word.strip_prefix(key));
+        words.filter_map(|number| number.parse::<u64>().ok()).sum()
+    };
+    (sum("rbytes="), sum("wbytes="))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernel_files_are_understood() {
+        assert_eq!(
+            field("oom_kill_disable 0\nunder_oom 0\noom_kill 2\n", "oom_kill"),
+            Some(2)
+        );
+        assert_eq!(field("low 0\noom 1\noom_kill 1\n", "oom_kill"), Some(1));
+        assert_eq!(
+            io_v1("8:0 Read 10\n8:0 Write 20\n8:16 Read 5\nTotal 35\n"),
+            (15, 20)
+        );
+        assert_eq!(
+            io_v2("8:0 rbytes=10 wbytes=20 rios=1\n8:16 rbytes=5 wbytes=0\n"),
+            (15, 20)
+        );
+    }
+
+    #[test]
+    fn version_1_paths_come_from_our_own_groups() {
+        let mount = tempfile::tempdir().unwrap();
+        let folder = mount.path().join("memory/a/b/forebay");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("cgroup.procs"), "").unwrap();
+        let found = Cgroups::probe_v1(mount.path(), "4:memory:/a/b\n1:cpu,cpuacct:/\n0::/\n");
+        assert_eq!(found, [("memory", folder)]);
+    }
+
+    #[test]
+    fn version_2_moves_the_server_into_a_leaf() {
+        let mount = tempfile::tempdir().unwrap();
+        let own = mount.path().join("unit");
+        fs::create_dir_all(own.join("forebay-server")).unwrap();
+        fs::write(own.join("cgroup.controllers"), "cpu io memory pids\n").unwrap();
+        let found = Cgroups::probe_v2(mount.path(), "0::/unit/forebay-server\n").unwrap();
+        assert_eq!(found, own);
+        assert_eq!(
+            fs::read_to_string(own.join("forebay-server/cgroup.procs")).unwrap(),
+            "0"
+        );
+        fs::write(own.join("cgroup.controllers"), "cpu\n").unwrap();
+        let refused = Cgroups::probe_v2(mount.path(), "0::/unit\n").unwrap_err();
+        assert_eq!(refused.to_string(), "no memory controller");
+    }
+}

@@ -1,0 +1,281 @@
+//! Environments by digest: built once with `uv` from a shipped lock, then never touched.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use forebay_exec::StartError;
+use sha2::{Digest, Sha256};
+use tokio::process::{Child, Command};
+use tokio::sync::OnceCell;
+
+use crate::config::LocalConfig;
+use crate::driver;
+use crate::tools::{self, Python};
+
+/// A tested set of packages for one Python version.
+#[derive(Debug)]
+pub(crate) struct Runtime {
+    pub(crate) name: &'static str,
+    pub(crate) python: &'static str,
+    pub(crate) description: &'static str,
+    lock: &'static str,
+    /// What a warm parent imports. Only modules that survive a fork: no event loop, no
+    /// connection, no pool of threads before it.
+    pub(crate) preload: &'static [&'static str],
+}
+
+pub(crate) const RUNTIMES: &[Runtime] = &[Runtime {
+    name: "python-3.11",
+    python: "3.11",
+    description: "Python 3.11 with IPython, pandas 2, pyarrow, NumPy and Matplotlib",
+    lock: include_str!("../../../python/runtimes/python-3.11.lock"),
+    preload: &[
+        "numpy",
+        "pandas",
+        "pyarrow",
+        "pyarrow.parquet",
+        "matplotlib.font_manager",
+    ],
+}];
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Environment {
+    pub(crate) digest: String,
+    pub(crate) folder: PathBuf,
+    pub(crate) python: Python,
+}
+
+impl Environment {
+    pub(crate) fn interpreter(&self) -> PathBuf {
+        self.folder.join("bin/python")
+    }
+}
+
+/// The environments of one data folder.
+#[derive(Debug)]
+pub(crate) struct Environments {
+    folder: PathBuf,
+    driver: PathBuf,
+    ready: HashMap<&'static str, OnceCell<Environment>>,
+    /// Byte compilers at work in the background, which end with this process.
+    compilers: Mutex<Vec<Child>>,
+    drafts: AtomicU32,
+}
+
+/// Compiles the packages and the driver, and makes Matplotlib's list of fonts, which every run
+/// would otherwise make for itself.
+const WARM_UP: &str = r"
+import compileall, os, pathlib, subprocess, sys
+os.nice(10)
+folder, driver, marker = sys.argv[1:]
+for place in (driver, folder):
+    compileall.compile_dir(place, quiet=2, workers=1)
+fonts = os.path.join(folder, 'share', 'forebay', 'matplotlib')
+os.makedirs(fonts, exist_ok=True)
+subprocess.run([sys.executable, '-c', 'import matplotlib.font_manager'],
+               env={**os.environ, 'MPLCONFIGDIR': fonts}, stderr=subprocess.DEVNULL)
+pathlib.Path(marker).touch()
+";
+
+impl Environments {
+    pub(crate) fn open(config: &LocalConfig, driver: &Path) -> std::io::Result<Self> {
+        let folder = config.data_dir.join("envs");
+        std::fs::create_dir_all(&folder)?;
+        sweep_drafts(&folder)?;
+        let ready = RUNTIMES
+            .iter()
+            .map(|runtime| (runtime.name, OnceCell::new()));
+        Ok(Self {
+            folder,
+            driver: driver.to_owned(),
+            ready: ready.collect(),
+            compilers: Mutex::default(),
+            drafts: AtomicU32::new(0),
+        })
+    }
+
+    pub(crate) fn runtime(name: &str) -> Result<&'static Runtime, StartError> {
+        let found = RUNTIMES.iter().find(|runtime| runtime.name == name);
+        found.ok_or_else(|| StartError::UnknownRuntime {
+            name: name.to_owned(),
+            known: RUNTIMES
+                .iter()
+                .map(|runtime| runtime.name)
+                .collect::<Vec<_>>()
+                .join(", "),
+        })
+    }
+
+    /// The environment, built if it is not there yet. Side by side callers wait for one build.
+    pub(crate) async fn ensure(
+        &self,
+        config: &LocalConfig,
+        runtime: &'static Runtime,
+    ) -> Result<&Environment, StartError> {
+        let failed = |detail| StartError::Environment {
+            runtime: runtime.name.to_owned(),
+            detail,
+        };
+        let Some(cell) = self.ready.get(runtime.name) else {
+            return Err(failed("it is not among the runtimes".to_owned()));
+        };
+        cell.get_or_try_init(|| async { self.open_or_build(config, runtime).await })
+            .await
+            .map_err(failed)
+    }
+
+    async fn open_or_build(
+        &self,
+        config: &LocalConfig,
+        runtime: &Runtime,
+    ) -> Result<Environment, String> {
+        let python = tools::find_python(config, runtime.python).await?;
+        let digest = digest(runtime.lock, &python);
+        let environment = Environment {
+            folder: self.folder.join(&digest),
+            digest,
+            python,
+        };
+        if !environment.folder.exists() {
+            self.build(config, runtime, &environment).await?;
+        }
+        if !environment.folder.join(".warm").exists() {
+            self.warm_up(&environment)?;
+        }
+        Ok(environment)
+    }
+
+    async fn build(
+        &self,
+        config: &LocalConfig,
+        runtime: &Runtime,
+        environment: &Environment,
+    ) -> Result<(), String> {
+        let uv = tools::find_uv(config, &environment.python).await?;
+        tracing::info!(
+            runtime = runtime.name,
+            environment = environment.digest,
+            "building the environment of {}",
+            runtime.name
+        );
+        let draft = self.draft();
+        let built = self.fill(config, runtime, environment, &uv, &draft).await;
+        let kept = built.and_then(|()| {
+            driver::publish(&draft, &environment.folder)
+                .map_err(|error| format!("cannot keep the environment: {error}"))
+        });
+        if kept.is_err() {
+            // Nothing of a failed build is of use; what cannot be removed is swept at next start.
+            drop(std::fs::remove_dir_all(&draft));
+        }
+        kept
+    }
+
+    async fn fill(
+        &self,
+        config: &LocalConfig,
+        runtime: &Runtime,
+        environment: &Environment,
+        uv: &Path,
+        draft: &Path,
+    ) -> Result<(), String> {
+        let command = |words: &[&str]| {
+            let mut command = Command::new(uv);
+            // On the same file system as the environments, so that files are shared by link.
+            command.env("UV_CACHE_DIR", config.data_dir.join("cache/uv"));
+            command.envs(&config.tool_env).args(words);
+            command
+        };
+        let mut venv = command(&[
+            "venv",
+            "--quiet",
+            "--relocatable",
+            "--no-config",
+            "--python",
+        ]);
+        tools::run(venv.arg(&environment.python.executable).arg(draft)).await?;
+        let lock = draft.join("runtime.lock");
+        std::fs::write(&lock, runtime.lock).map_err(|error| format!("cannot write: {error}"))?;
+        let mut sync = command(&["pip", "sync", "--quiet", "--require-hashes", "--python"]);
+        tools::run(sync.arg(draft.join("bin/python")).arg(&lock)).await?;
+        Ok(())
+    }
+
+    fn draft(&self) -> PathBuf {
+        let number = self.drafts.fetch_add(1, Ordering::Relaxed);
+        self.folder
+            .join(format!(".draft-{}-{number}", std::process::id()))
+    }
+
+    /// The environment is usable at once and gets faster when this is done.
+    fn warm_up(&self, environment: &Environment) -> Result<(), String> {
+        let child = Command::new(environment.interpreter())
+            .args(["-I", "-c", WARM_UP])
+            .args([
+                &environment.folder,
+                &self.driver,
+                &environment.folder.join(".warm"),
+            ])
+            .env_remove("PYTHONDONTWRITEBYTECODE")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| format!("cannot start the environment's interpreter: {error}"))?;
+        let mut compilers = self
+            .compilers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        compilers.push(child);
+        Ok(())
+    }
+
+    /// Waits until the background work is done.
+    pub(crate) async fn settle(&self) {
+        let compilers = {
+            let mut compilers = self
+                .compilers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *compilers)
+        };
+        for mut compiler in compilers {
+            if let Err(error) = compiler.wait().await {
+                tracing::warn!(%error, "compiling an environment did not end well");
+            }
+        }
+    }
+}
+
+fn digest(lock: &str, python: &Python) -> String {
+    let mut digest = Sha256::new();
+    for part in [
+        lock,
+        &python.version,
+        &python.base_prefix.to_string_lossy(),
+        std::env::consts::OS,
+        std::env::consts::ARCH,
+    ] {
+        digest.update(part);
+        digest.update([0]);
+    }
+    driver::hex(&digest.finalize())
+}
+
+/// Removes drafts of servers that died while building.
+fn sweep_drafts(folder: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| name.strip_prefix(".draft-"));
+        let owner = owner.and_then(|rest| rest.split('-').next()?.parse::<i32>().ok());
+        if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            std::fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}

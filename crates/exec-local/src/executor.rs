@@ -1,0 +1,491 @@
+//! From a workload to a run: environment, parent, descriptors, request.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use async_trait::async_trait;
+use forebay_exec::{
+    Canceler, Execution, Executor, Host, Isolation, IsolationLevel, Limits, Place, Prepared,
+    Program, RuntimeInfo, StartError, Workload,
+};
+use futures_util::stream::FuturesUnordered;
+use nix::fcntl::OFlag;
+use serde_json::{Value, json};
+use tokio::net::UnixStream;
+use tokio::net::unix::pipe::Receiver;
+
+use crate::cgroup::Cgroups;
+use crate::config::LocalConfig;
+use crate::driver;
+use crate::environment::{Environment, Environments, RUNTIMES, Runtime};
+use crate::frame::{self, Decoder};
+use crate::output::Output;
+use crate::run::{Ends, LocalRun, State};
+use crate::sandbox::{self, HOME, LOCAL_DIR, SCRATCH};
+use crate::seccomp;
+use crate::tools;
+use crate::zygote::{Parent, ParentSpec, nonblocking, seqpacket_pair, watch};
+
+/// Runs programs as child processes of this one.
+pub struct LocalExecutor {
+    config: LocalConfig,
+    driver: PathBuf,
+    isolation: Isolation,
+    cgroups: Cgroups,
+    seccomp: Option<String>,
+    environments: Environments,
+    warm: Mutex<HashMap<Key, Warm>>,
+    numbers: AtomicU64,
+    stopping: AtomicBool,
+}
+
+impl fmt::Debug for LocalExecutor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalExecutor")
+            .field("data_dir", &self.config.data_dir)
+            .field("isolation", &self.isolation)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Runs share a parent when they share all of this.
+type Key = (Place, String);
+
+#[derive(Debug)]
+struct Warm {
+    parent: Arc<Parent>,
+    used: Instant,
+}
+
+impl LocalExecutor {
+    /// Probes the machine and prepares the data folder. Nothing is downloaded.
+    ///
+    /// # Errors
+    /// When the data folder cannot be written.
+    pub async fn open(config: LocalConfig) -> io::Result<Self> {
+        std::fs::create_dir_all(config.data_dir.join("root"))?;
+        let config = LocalConfig {
+            data_dir: config.data_dir.canonicalize()?,
+            ..config
+        };
+        sweep_scratch(&config.data_dir.join("scratch"))?;
+        let driver = driver::install(&config.data_dir)?;
+        let (level, mut reasons) = sandbox::probe(&config.data_dir.join("root"));
+        let (cgroups, missing) = Cgroups::probe();
+        reasons.extend(missing);
+        let environments = Environments::open(&config, &driver)?;
+        Ok(Self {
+            isolation: Isolation {
+                level,
+                accounting: cgroups.describe().to_owned(),
+                reasons,
+            },
+            cgroups,
+            seccomp: seccomp::filter(),
+            environments,
+            warm: Mutex::default(),
+            numbers: AtomicU64::new(0),
+            stopping: AtomicBool::new(false),
+            driver,
+            config,
+        })
+    }
+
+    /// As if the machine had no namespaces. For tests of the fallback.
+    #[must_use]
+    pub fn without_walls(mut self) -> Self {
+        self.isolation.level = IsolationLevel::None;
+        self.isolation.reasons.push("switched off".to_owned());
+        self
+    }
+
+    /// Waits until environments are compiled in the background.
+    pub async fn settle(&self) {
+        self.environments.settle().await;
+    }
+
+    fn admit(&self, place: &Place) -> Result<(), StartError> {
+        if self.stopping.load(Ordering::Relaxed) {
+            return Err(StartError::Stopping);
+        }
+        if self.isolation.level < self.config.isolation_min {
+            return Err(StartError::Isolation(format!(
+                "this machine offers isolation level {}, and {} is required: {}",
+                self.isolation.level,
+                self.config.isolation_min,
+                self.isolation.reasons.join("; "),
+            )));
+        }
+        sandbox::check_mounts(&place.mounts)?;
+        let workspace = Path::new(&place.workspace);
+        let plain = workspace.components().count() == 1
+            && matches!(
+                workspace.components().next(),
+                Some(std::path::Component::Normal(_))
+            );
+        if !plain {
+            return Err(StartError::Invalid(format!(
+                "workspace {:?} is no name",
+                place.workspace
+            )));
+        }
+        Ok(())
+    }
+
+    async fn ready(&self, name: &str) -> Result<(&'static Runtime, &Environment), StartError> {
+        let runtime = Environments::runtime(name)?;
+        let environment = self.environments.ensure(&self.config, runtime).await?;
+        Ok((runtime, environment))
+    }
+
+    async fn uv(&self, environment: &Environment) -> Option<PathBuf> {
+        tools::find_uv(&self.config, &environment.python).await.ok()
+    }
+
+    /// The warm parent of a place; starts one when there is none.
+    fn warm_parent(
+        &self,
+        place: &Place,
+        runtime: &Runtime,
+        environment: &Environment,
+        uv: Option<&Path>,
+    ) -> Result<Arc<Parent>, StartError> {
+        let key = (place.clone(), environment.digest.clone());
+        let mut warm = self.warm.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = warm.get_mut(&key).filter(|found| found.parent.is_usable()) {
+            found.used = Instant::now();
+            return Ok(Arc::clone(&found.parent));
+        }
+        let parent = Arc::new(self.start_parent(place, runtime, environment, uv, true)?);
+        let used = Instant::now();
+        warm.insert(
+            key,
+            Warm {
+                parent: Arc::clone(&parent),
+                used,
+            },
+        );
+        if warm.len() > self.config.warm_max {
+            let oldest = warm
+                .iter()
+                .min_by_key(|(_, warm)| warm.used)
+                .map(|(key, _)| key.clone());
+            oldest.and_then(|key| warm.remove(&key));
+        }
+        Ok(parent)
+    }
+
+    fn start_parent(
+        &self,
+        place: &Place,
+        runtime: &Runtime,
+        environment: &Environment,
+        uv: Option<&Path>,
+        warm: bool,
+    ) -> Result<Parent, StartError> {
+        let spec = ParentSpec {
+            data_dir: &self.config.data_dir,
+            driver: &self.driver,
+            uv,
+            place,
+            environment,
+            runtime,
+            level: self.isolation.level,
+            number: self.number(),
+            warm,
+        };
+        Parent::start(&spec).map_err(failed("starting an interpreter"))
+    }
+
+    fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A warm parent that is ready, or a fresh one for this run alone.
+    fn parent_for(
+        &self,
+        workload: &Workload,
+        runtime: &Runtime,
+        environment: &Environment,
+        uv: Option<&Path>,
+    ) -> Result<(Arc<Parent>, bool), StartError> {
+        let place = &workload.place;
+        if workload.preload && self.config.warm_max > 0 {
+            let parent = self.warm_parent(place, runtime, environment, uv)?;
+            if parent.is_ready() {
+                return Ok((parent, true));
+            }
+        }
+        let parent = self.start_parent(place, runtime, environment, uv, false)?;
+        Ok((Arc::new(parent), false))
+    }
+
+    /// What the init process needs to know.
+    fn request(&self, name: &str, limits: &Limits, parent: &Parent) -> Value {
+        let mut rlimits = json!({"CORE": 0});
+        if self.cgroups == Cgroups::None
+            && let Some(bytes) = limits.memory_bytes
+        {
+            rlimits["AS"] = json!(bytes);
+        }
+        let tmp_bytes = limits.memory_bytes.unwrap_or(4 << 30) / 2;
+        json!({
+            "name": name,
+            "sandbox": parent.sandboxed,
+            "keep": parent.shown,
+            "scratch": SCRATCH,
+            "local_dir": LOCAL_DIR,
+            "home": HOME,
+            "tmp_bytes": tmp_bytes,
+            "rlimits": rlimits,
+            "seccomp": self.seccomp,
+        })
+    }
+
+    /// What the worker needs to know: the first frame on the channel.
+    fn job(
+        &self,
+        workload: &Workload,
+        environment: &Environment,
+        uv: Option<&Path>,
+        local_dir: &Path,
+    ) -> Value {
+        json!({
+            "run_id": workload.run_id,
+            "program": workload.program,
+            "libraries": workload.libraries,
+            "env": self.variables(workload, environment),
+            "working_dir": workload.working_dir,
+            "python_path": workload.python_path,
+            "context": workload.context,
+            "output_cell_bytes": workload.limits.output_cell_bytes,
+            "interpreter": environment.interpreter(),
+            "uv": uv,
+            "local_dir": local_dir,
+        })
+    }
+
+    fn variables(
+        &self,
+        workload: &Workload,
+        environment: &Environment,
+    ) -> BTreeMap<String, String> {
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        let bin = text(&environment.folder.join("bin"));
+        let home = if self.isolation.level == IsolationLevel::None {
+            text(&workload.spool_dir)
+        } else {
+            HOME.to_owned()
+        };
+        let cache = ParentSpec::package_cache(&self.config.data_dir, &workload.place.workspace);
+        let mut env: BTreeMap<String, String> = [
+            (
+                "PATH",
+                format!("{bin}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+            ),
+            ("HOME", home),
+            ("USER", "root".to_owned()),
+            ("SHELL", "/bin/bash".to_owned()),
+            ("LANG", "C.UTF-8".to_owned()),
+            ("PYTHONUNBUFFERED", "1".to_owned()),
+            ("VIRTUAL_ENV", text(&environment.folder)),
+            ("IPYTHONDIR", "/tmp/.ipython".to_owned()),
+            ("MPLCONFIGDIR", "/tmp/.matplotlib".to_owned()),
+            (
+                "MPLBACKEND",
+                "module://matplotlib_inline.backend_inline".to_owned(),
+            ),
+            ("UV_CACHE_DIR", text(&cache)),
+            ("UV_LINK_MODE", "copy".to_owned()),
+            ("UV_PYTHON_DOWNLOADS", "never".to_owned()),
+            ("DATABRICKS_RUNTIME_VERSION", workload.place.runtime.clone()),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+        env.extend(self.config.tool_env.clone());
+        env.extend(workload.env.clone());
+        env
+    }
+}
+
+#[async_trait]
+impl Executor for LocalExecutor {
+    async fn start(
+        &self,
+        workload: Workload,
+        host: Arc<dyn Host>,
+    ) -> Result<Box<dyn Execution>, StartError> {
+        let started = Instant::now();
+        self.admit(&workload.place)?;
+        check(&workload)?;
+        let (runtime, environment) = self.ready(&workload.place.runtime).await?;
+        let uv = self.uv(environment).await;
+        std::fs::create_dir_all(&workload.spool_dir).map_err(failed("making the spool folder"))?;
+        let name = format!(
+            "{}-{}-{}",
+            workload.run_id,
+            workload.attempt.0,
+            self.number()
+        );
+        let group = self.cgroups.create(&name, &workload.limits);
+        let group = group.map_err(failed("making the run's cgroup"))?;
+        let (parent, warm) = self.parent_for(&workload, runtime, environment, uv.as_deref())?;
+        let scratch = parent.scratch.join(&name);
+        std::fs::create_dir_all(&scratch).map_err(failed("making the run's folder"))?;
+        let local_dir = if parent.sandboxed {
+            Path::new(LOCAL_DIR)
+        } else {
+            scratch.as_path()
+        };
+        let job = self.job(&workload, environment, uv.as_deref(), local_dir);
+        let request = self.request(&name, &workload.limits, &parent);
+        let doors = group.doors().map_err(failed("opening the run's cgroup"))?;
+        let connect = || {
+            let (mut ends, theirs) = connect()?;
+            ends.outbox = frame::encode(&job);
+            let mut fds: Vec<BorrowedFd<'_>> = theirs.iter().map(AsFd::as_fd).collect();
+            fds.extend(doors.iter().map(AsFd::as_fd));
+            parent.fork(&request, &fds)?;
+            Ok(ends)
+        };
+        let ends = connect().map_err(failed("starting the run"))?;
+        let mut output = Output::new(&workload.limits);
+        if let Some(token) = &workload.context.api_token {
+            output.redactor.add(token.as_bytes());
+        }
+        Ok(Box::new(LocalRun {
+            ends,
+            host,
+            output,
+            limits: workload.limits,
+            group,
+            parent,
+            warm,
+            scratch,
+            environment: environment.digest.clone(),
+            isolation: self.isolation.level.as_str().to_owned(),
+            canceler: Canceler::new(),
+            started,
+            calls: FuturesUnordered::new(),
+            state: State::default(),
+        }))
+    }
+
+    async fn prepare(&self, place: &Place) -> Result<Prepared, StartError> {
+        self.admit(place)?;
+        let (runtime, environment) = self.ready(&place.runtime).await?;
+        let uv = self.uv(environment).await;
+        let warm = if self.config.warm_max > 0 {
+            let parent = self.warm_parent(place, runtime, environment, uv.as_deref())?;
+            parent.until_ready().await
+        } else {
+            false
+        };
+        Ok(Prepared {
+            environment: environment.digest.clone(),
+            warm,
+        })
+    }
+
+    fn runtimes(&self) -> Vec<RuntimeInfo> {
+        let info = |runtime: &Runtime| RuntimeInfo {
+            name: runtime.name.to_owned(),
+            python: runtime.python.to_owned(),
+            description: runtime.description.to_owned(),
+        };
+        RUNTIMES.iter().map(info).collect()
+    }
+
+    fn isolation(&self) -> &Isolation {
+        &self.isolation
+    }
+
+    async fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.warm
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+    }
+}
+
+fn check(workload: &Workload) -> Result<(), StartError> {
+    let invalid = |what: String| Err(StartError::Invalid(what));
+    if !workload.working_dir.starts_with('/') {
+        return invalid(format!(
+            "working_dir {:?} is not absolute",
+            workload.working_dir
+        ));
+    }
+    if let Program::Script { file, .. } = &workload.program
+        && file.is_empty()
+    {
+        return invalid("the script has no path".to_owned());
+    }
+    Ok(())
+}
+
+fn failed(doing: &str) -> impl FnOnce(io::Error) -> StartError {
+    let doing = doing.to_owned();
+    move |source| StartError::Host { doing, source }
+}
+
+/// Our ends, and the program's: channel, standard output, standard error, status.
+fn connect() -> io::Result<(Ends, [OwnedFd; 4])> {
+    let (channel, channel_theirs) = StdUnixStream::pair()?;
+    channel.set_nonblocking(true)?;
+    let (stdout, stdout_theirs) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+    let (stderr, stderr_theirs) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+    let (status, status_theirs) = seqpacket_pair()?;
+    for fd in [&stdout, &stderr, &status] {
+        nonblocking(fd)?;
+    }
+    let ends = Ends {
+        channel: UnixStream::from_std(channel)?,
+        stdout: Receiver::from_owned_fd(stdout)?,
+        stderr: Receiver::from_owned_fd(stderr)?,
+        status: watch(status)?,
+        decoder: Decoder::default(),
+        outbox: Vec::new(),
+        channel_open: true,
+        stdout_open: true,
+        stderr_open: true,
+    };
+    Ok((
+        ends,
+        [
+            channel_theirs.into(),
+            stdout_theirs,
+            stderr_theirs,
+            status_theirs,
+        ],
+    ))
+}
+
+/// Removes what the runs of servers that died have left on disk.
+fn sweep_scratch(folder: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let owner = name
+            .to_str()
+            .and_then(|name| name.split('-').next()?.parse::<i32>().ok());
+        if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            if entry.file_type()?.is_dir() {
+                std::fs::remove_dir_all(entry.path())?;
+            } else {
+                std::fs::remove_file(entry.path())?;
+            }
+        }
+    }
+    Ok(())
+}

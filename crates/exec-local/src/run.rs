@@ -1,0 +1,571 @@
+//! One run under way: the server's ends of its channel and pipes, and how it is brought to an end.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use base64::Engine;
+use forebay_exec::{
+    CancelReason, Canceler, Ended, Event, Execution, Host, HostError, Limits, Outcome, StreamName,
+    Usage, method,
+};
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use nix::sys::socket::{MsgFlags, recv, send};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::io::unix::AsyncFd;
+use tokio::net::UnixStream;
+use tokio::net::unix::pipe::Receiver;
+
+use crate::cgroup::RunGroup;
+use crate::frame::{self, Decoder, Frame, FrameKind};
+use crate::output::Output;
+use crate::zygote::Parent;
+
+/// Read from one source before the events are handed on.
+const READ_BYTES_MAX: usize = 1 << 20;
+/// After the kill; a process that the kernel cannot end in this time is given up.
+const KILL_PATIENCE: Duration = Duration::from_secs(5);
+
+type Answer = (u64, String, Result<Value, HostError>);
+
+pub(crate) struct LocalRun {
+    pub(crate) ends: Ends,
+    pub(crate) host: Arc<dyn Host>,
+    pub(crate) output: Output,
+    pub(crate) limits: Limits,
+    pub(crate) group: RunGroup,
+    /// Shared with other runs when it is warm; this run's own otherwise.
+    pub(crate) parent: Arc<Parent>,
+    pub(crate) warm: bool,
+    pub(crate) scratch: PathBuf,
+    pub(crate) environment: String,
+    pub(crate) isolation: String,
+    pub(crate) canceler: Canceler,
+    pub(crate) started: Instant,
+    pub(crate) calls: FuturesUnordered<BoxFuture<'static, Answer>>,
+    pub(crate) state: State,
+}
+
+/// The server's ends of what connects it with the run.
+#[derive(Debug)]
+pub(crate) struct Ends {
+    pub(crate) channel: UnixStream,
+    pub(crate) stdout: Receiver,
+    pub(crate) stderr: Receiver,
+    pub(crate) status: AsyncFd<OwnedFd>,
+    pub(crate) decoder: Decoder,
+    /// Frames for the driver that did not fit into the socket yet.
+    pub(crate) outbox: Vec<u8>,
+    pub(crate) channel_open: bool,
+    pub(crate) stdout_open: bool,
+    pub(crate) stderr_open: bool,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    canceled: Option<CancelReason>,
+    /// When the next, harder step towards the end is due.
+    deadline: Option<Instant>,
+    killed: bool,
+    done: Option<Done>,
+    report: Option<Report>,
+    /// Why we ended it ourselves.
+    fault: Option<String>,
+    over: bool,
+    /// The init process of the run is gone, and with it everything in its namespace.
+    gone: bool,
+}
+
+#[derive(Debug)]
+struct Done {
+    ok: bool,
+    exit_value: Option<String>,
+    ename: String,
+    message: String,
+    trace: String,
+    cell: Option<usize>,
+}
+
+/// What the init process says about the worker's end.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Report {
+    exit: Option<i32>,
+    signal: Option<i32>,
+    error: Option<String>,
+    cpu_ms: Option<u64>,
+    memory_peak_bytes: Option<u64>,
+    read_bytes: Option<u64>,
+    write_bytes: Option<u64>,
+}
+
+enum Wake {
+    Channel,
+    Writable,
+    Pipe(StreamName),
+    Status,
+    Answer(Answer),
+    Cancel(CancelReason),
+    Deadline,
+}
+
+#[async_trait]
+impl Execution for LocalRun {
+    async fn next_event(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.output.next() {
+                return Some(event);
+            }
+            if self.state.over {
+                return None;
+            }
+            self.step().await;
+        }
+    }
+
+    fn canceler(&self) -> Canceler {
+        self.canceler.clone()
+    }
+
+    async fn finish(mut self: Box<Self>) -> Ended {
+        if !self.state.over {
+            self.kill();
+            while self.next_event().await.is_some() {}
+        }
+        let mut usage = self.usage();
+        self.clean_up().await;
+        usage.wall_ms = millis(self.started.elapsed());
+        Ended {
+            outcome: self.outcome(),
+            usage,
+            isolation: self.isolation.clone(),
+            environment: self.environment.clone(),
+            warm: self.warm,
+        }
+    }
+}
+
+impl Drop for LocalRun {
+    fn drop(&mut self) {
+        if !self.state.gone {
+            self.kill();
+        }
+    }
+}
+
+impl LocalRun {
+    async fn step(&mut self) {
+        match self.wait().await {
+            Wake::Channel => self.read_channel(),
+            Wake::Writable => self.write_channel(),
+            Wake::Pipe(name) => {
+                self.read_pipe(name);
+            }
+            Wake::Status => self.read_status(),
+            Wake::Answer(answer) => self.answer(answer),
+            Wake::Cancel(reason) => self.interrupt(reason),
+            Wake::Deadline => self.deadline(),
+        }
+        if self.output.is_over_limit() && !self.state.killed {
+            self.kill();
+        }
+    }
+
+    async fn wait(&mut self) -> Wake {
+        let Self {
+            ends,
+            calls,
+            canceler,
+            state,
+            ..
+        } = self;
+        let deadline = async {
+            match state.deadline {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        // An error of a readiness call shows again, with its cause, in the read that follows.
+        tokio::select! {
+            _ = ends.channel.readable(), if ends.channel_open => Wake::Channel,
+            _ = ends.channel.writable(), if ends.channel_open && !ends.outbox.is_empty() => {
+                Wake::Writable
+            }
+            _ = ends.stdout.readable(), if ends.stdout_open => Wake::Pipe(StreamName::Stdout),
+            _ = ends.stderr.readable(), if ends.stderr_open => Wake::Pipe(StreamName::Stderr),
+            _ = ends.status.readable() => Wake::Status,
+            Some(answer) = calls.next(), if !calls.is_empty() => Wake::Answer(answer),
+            reason = canceler.canceled(), if state.canceled.is_none() => Wake::Cancel(reason),
+            () = deadline => Wake::Deadline,
+        }
+    }
+
+    // -- reading
+
+    fn read_channel(&mut self) {
+        // What was written to the pipes before a frame was sent is in the pipes already.
+        self.read_pipe(StreamName::Stdout);
+        self.read_pipe(StreamName::Stderr);
+        let mut buffer = vec![0; 64 << 10];
+        let mut total = 0;
+        while total < READ_BYTES_MAX {
+            match self.ends.channel.try_read(&mut buffer) {
+                Ok(0) => self.ends.channel_open = false,
+                Ok(length) => {
+                    total += length;
+                    self.ends.decoder.push(&buffer[..length]);
+                    self.take_frames();
+                    continue;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => self.ends.channel_open = false,
+            }
+            break;
+        }
+    }
+
+    fn take_frames(&mut self) {
+        loop {
+            match self.ends.decoder.next_frame() {
+                Ok(Some(frame)) => self.take_frame(frame),
+                Ok(None) => return,
+                Err(problem) => {
+                    self.ends.channel_open = false;
+                    self.state.fault = Some(format!(
+                        "the program wrote to the driver's own connection ({problem})"
+                    ));
+                    self.kill();
+                    return;
+                }
+            }
+        }
+    }
+
+    fn take_frame(&mut self, frame: Frame) {
+        let cell = frame.cell;
+        match frame.kind {
+            FrameKind::Start => self.output.begin(cell),
+            FrameKind::Stream { name, text } => self.output.text(name, &text),
+            FrameKind::Display {
+                data,
+                metadata,
+                display_id,
+            } => {
+                self.output
+                    .display(data, metadata, |cell, data, metadata| Event::Display {
+                        cell,
+                        data,
+                        metadata,
+                        display_id,
+                    });
+            }
+            FrameKind::Update {
+                data,
+                metadata,
+                display_id,
+            } => {
+                self.output.display(data, metadata, |cell, data, metadata| {
+                    Event::UpdateDisplay {
+                        cell,
+                        data,
+                        metadata,
+                        display_id: display_id.unwrap_or_default(),
+                    }
+                });
+            }
+            FrameKind::Clear { wait } => self.output.clear(wait),
+            FrameKind::Result {
+                data,
+                metadata,
+                count,
+            } => {
+                self.output
+                    .display(data, metadata, |cell, data, metadata| Event::Result {
+                        cell,
+                        count,
+                        data,
+                        metadata,
+                    });
+            }
+            FrameKind::Error {
+                ename,
+                evalue,
+                traceback,
+            } => {
+                self.output.error(ename, &evalue, &traceback);
+            }
+            FrameKind::Finish { status, ms } => {
+                self.read_pipe(StreamName::Stdout);
+                self.read_pipe(StreamName::Stderr);
+                self.output.finish(status, ms);
+            }
+            FrameKind::Call { id, method, args } => self.call(id, method, args),
+            FrameKind::Done {
+                ok,
+                exit_value,
+                ename,
+                message,
+                trace,
+            } => {
+                let cell = Some(cell);
+                self.state.done = Some(Done {
+                    ok,
+                    exit_value,
+                    ename,
+                    message,
+                    trace,
+                    cell,
+                });
+                // What runs at exit must not keep the verdict waiting.
+                self.state.deadline = Some(Instant::now() + self.limits.grace);
+            }
+        }
+    }
+
+    fn read_pipe(&mut self, name: StreamName) {
+        let (pipe, open) = match name {
+            StreamName::Stdout => (&self.ends.stdout, &mut self.ends.stdout_open),
+            StreamName::Stderr => (&self.ends.stderr, &mut self.ends.stderr_open),
+        };
+        let mut buffer = vec![0; 64 << 10];
+        let mut total = 0;
+        while *open && total < READ_BYTES_MAX {
+            match pipe.try_read(&mut buffer) {
+                Ok(0) => *open = false,
+                Ok(length) => {
+                    total += length;
+                    self.output.bytes(name, &buffer[..length]);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => *open = false,
+            }
+        }
+    }
+
+    fn read_status(&mut self) {
+        let mut buffer = [0; 4096];
+        let received = self
+            .ends
+            .status
+            .try_io(tokio::io::Interest::READABLE, |fd| {
+                Ok(recv(fd.as_raw_fd(), &mut buffer, MsgFlags::empty())?)
+            });
+        match received {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Ok(length) if length > 0 => {
+                self.state.report = serde_json::from_slice(&buffer[..length]).ok();
+            }
+            Ok(_) | Err(_) => self.state.gone = true,
+        }
+        self.wind_up();
+    }
+
+    /// The worker is gone: takes what it left in the pipes, and ends the stream of events.
+    fn wind_up(&mut self) {
+        if self.state.over {
+            return;
+        }
+        loop {
+            let waiting = self.output.waiting();
+            self.read_channel();
+            if self.output.waiting() == waiting {
+                break;
+            }
+        }
+        self.output.close();
+        self.calls.clear();
+        self.state.over = true;
+    }
+
+    // -- calls
+
+    fn call(&mut self, id: u64, method: String, args: Value) {
+        let host = Arc::clone(&self.host);
+        self.calls.push(Box::pin(async move {
+            let result = host.call(&method, args).await;
+            (id, method, result)
+        }));
+    }
+
+    fn answer(&mut self, (id, method, result): Answer) {
+        let reply = match result {
+            Ok(value) => {
+                if method == method::SECRETS_GET {
+                    self.learn_secret(&value);
+                }
+                json!({"id": id, "ok": value})
+            }
+            Err(error) => json!({"id": id, "error": error}),
+        };
+        self.ends.outbox.extend_from_slice(&frame::encode(&reply));
+        self.write_channel();
+    }
+
+    fn learn_secret(&mut self, answer: &Value) {
+        let encoded = answer
+            .get("value")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        match base64::engine::general_purpose::STANDARD.decode(encoded) {
+            Ok(secret) => self.output.redactor.add(&secret),
+            // The driver will fail on it just so.
+            Err(_) => self.output.redactor.add(encoded.as_bytes()),
+        }
+    }
+
+    fn write_channel(&mut self) {
+        while !self.ends.outbox.is_empty() {
+            match self.ends.channel.try_write(&self.ends.outbox) {
+                Ok(length) => drop(self.ends.outbox.drain(..length)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // The worker is going away; the status socket will tell.
+                Err(_) => self.ends.outbox.clear(),
+            }
+        }
+    }
+
+    // -- ending
+
+    fn interrupt(&mut self, reason: CancelReason) {
+        self.state.canceled = Some(reason);
+        self.tell(b"int");
+        self.state.deadline = Some(Instant::now() + self.limits.grace);
+    }
+
+    fn deadline(&mut self) {
+        if self.state.killed {
+            tracing::error!("a run outlives its kill; it is given up");
+            self.wind_up();
+        } else {
+            self.kill();
+        }
+    }
+
+    fn kill(&mut self) {
+        self.state.killed = true;
+        self.state.deadline = Some(Instant::now() + KILL_PATIENCE);
+        self.tell(b"kill");
+        self.group.kill_all();
+        if !self.warm {
+            self.parent.kill();
+        }
+    }
+
+    fn tell(&self, command: &[u8]) {
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        // It fails only when the init process is gone, and then there is nobody to tell.
+        send(self.ends.status.as_raw_fd(), command, flags).ok();
+    }
+
+    async fn clean_up(&mut self) {
+        let end = Instant::now() + KILL_PATIENCE;
+        let gone = tokio::time::timeout_at(end.into(), self.until_gone()).await;
+        if gone.is_err() {
+            self.group.kill_all();
+        }
+        // The kernel takes a moment to take the dead out of their groups.
+        while !self.group.remove() && Instant::now() < end {
+            self.group.kill_all();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        if let Err(error) = std::fs::remove_dir_all(&self.scratch) {
+            tracing::warn!(%error, "the scratch folder of a run was not removed");
+        }
+    }
+
+    /// Until the init process has closed its end of the status socket.
+    async fn until_gone(&mut self) {
+        while !self.state.gone {
+            if self.ends.status.readable().await.is_err() {
+                return;
+            }
+            self.read_status();
+        }
+    }
+
+    fn usage(&self) -> Usage {
+        let report = self.state.report.as_ref();
+        let mut usage = Usage {
+            wall_ms: 0,
+            cpu_ms: report.and_then(|report| report.cpu_ms),
+            memory_peak_bytes: report.and_then(|report| report.memory_peak_bytes),
+            read_bytes: report.and_then(|report| report.read_bytes),
+            write_bytes: report.and_then(|report| report.write_bytes),
+        };
+        self.group.account(&mut usage);
+        usage
+    }
+
+    fn outcome(&self) -> Outcome {
+        let state = &self.state;
+        let redacted = |text: &str| self.output.redactor.text(text);
+        if self.output.is_over_limit() {
+            return Outcome::OutputLimit {
+                limit_bytes: self.limits.output_run_bytes,
+            };
+        }
+        if let Some(done) = state.done.as_ref().filter(|done| done.ok) {
+            return Outcome::Succeeded {
+                exit_value: done.exit_value.as_deref().map(redacted),
+            };
+        }
+        match state.canceled {
+            Some(CancelReason::Requested) => return Outcome::Canceled,
+            Some(CancelReason::TimedOut) => return Outcome::TimedOut,
+            None => {}
+        }
+        if let Some(done) = &state.done {
+            return Outcome::Failed {
+                ename: done.ename.clone(),
+                message: redacted(&done.message),
+                trace: redacted(&done.trace),
+                cell: done.cell,
+            };
+        }
+        if state.fault.is_none() && self.group.out_of_memory() {
+            return Outcome::OutOfMemory {
+                limit_bytes: self.limits.memory_bytes,
+            };
+        }
+        self.crashed()
+    }
+
+    fn crashed(&self) -> Outcome {
+        let report = self.state.report.as_ref();
+        let signal = report.and_then(|report| report.signal);
+        let exit = report.and_then(|report| report.exit);
+        let start = report.and_then(|report| report.error.as_deref());
+        let message = if let Some(fault) = &self.state.fault {
+            fault.clone()
+        } else if let Some(error) = start {
+            format!("the run could not be set up: {error}")
+        } else if let Some(signal) = signal {
+            let name = nix::sys::signal::Signal::try_from(signal).map_or("unknown", |s| s.as_str());
+            format!("the program was ended by signal {signal} ({name})")
+        } else if let Some(code) = exit {
+            format!("the program ended its process by itself, with exit code {code}")
+        } else if self.state.killed {
+            "the run was killed".to_owned()
+        } else {
+            format!(
+                "the run's process disappeared: {}",
+                self.parent.last_words()
+            )
+        };
+        Outcome::Crashed {
+            signal,
+            exit,
+            message,
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

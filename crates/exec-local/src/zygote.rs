@@ -1,0 +1,265 @@
+//! Parents of runs: one interpreter that forks, warm or fresh, with its walls around it.
+
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use forebay_exec::{IsolationLevel, Place};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, sendmsg, socketpair,
+};
+use serde_json::{Value, json};
+use tokio::io::unix::AsyncFd;
+
+use crate::environment::{Environment, Runtime};
+use crate::launch::{Launch, Process, c_path, c_text, launch};
+use crate::sandbox::{HOME, Plan, SCRATCH};
+use crate::tools::last_lines;
+
+/// Forks after which a warm parent is replaced, so that what creeps in does not stay for ever.
+const FORKS_MAX: u64 = 2000;
+
+#[derive(Debug)]
+pub(crate) struct Parent {
+    process: Process,
+    control: AsyncFd<OwnedFd>,
+    ready: AtomicBool,
+    forks: AtomicU64,
+    /// Host folder with one folder per run.
+    pub(crate) scratch: PathBuf,
+    log: PathBuf,
+    pub(crate) sandboxed: bool,
+    /// Host paths that programs see at the same place.
+    pub(crate) shown: Vec<PathBuf>,
+}
+
+#[derive(Debug)]
+pub(crate) struct ParentSpec<'a> {
+    pub(crate) data_dir: &'a Path,
+    pub(crate) driver: &'a Path,
+    pub(crate) uv: Option<&'a Path>,
+    pub(crate) place: &'a Place,
+    pub(crate) environment: &'a Environment,
+    pub(crate) runtime: &'a Runtime,
+    pub(crate) level: IsolationLevel,
+    /// Unique among the parents of this process.
+    pub(crate) number: u64,
+    pub(crate) warm: bool,
+}
+
+impl ParentSpec<'_> {
+    /// Where `uv` keeps its downloads for the runs of this workspace: apart from the cache that
+    /// environments are made from, because programs can write to it.
+    pub(crate) fn package_cache(data_dir: &Path, workspace: &str) -> PathBuf {
+        data_dir.join("cache/packages").join(workspace)
+    }
+
+    fn cache(&self) -> PathBuf {
+        Self::package_cache(self.data_dir, &self.place.workspace)
+    }
+
+    fn shown(&self) -> Vec<PathBuf> {
+        let environment = self.environment;
+        let mut shown = vec![
+            environment.python.base_prefix.clone(),
+            environment.folder.clone(),
+            self.driver.to_owned(),
+            self.cache(),
+        ];
+        shown.extend(self.uv.map(Path::to_owned));
+        shown
+    }
+}
+
+impl Parent {
+    pub(crate) fn start(spec: &ParentSpec<'_>) -> io::Result<Self> {
+        let name = format!("{}-{}", std::process::id(), spec.number);
+        let scratch = spec.data_dir.join("scratch").join(&name);
+        std::fs::create_dir_all(&scratch)?;
+        let log = spec.data_dir.join("scratch").join(format!("{name}.log"));
+        let (ours, theirs) = seqpacket_pair()?;
+        nonblocking(&ours)?;
+        let sandboxed = spec.level == IsolationLevel::Namespaces;
+        let settings = json!({
+            "control_fd": theirs.as_raw_fd(),
+            "sandbox": sandboxed,
+            "preload": if spec.warm { spec.runtime.preload } else { &[] },
+        });
+        let process = launch(&Launch {
+            program: c_path(spec.environment.interpreter())?,
+            args: arguments(spec, &settings)?,
+            env: variables()?,
+            keep: theirs,
+            log: File::create(&log)?,
+            walls: if sandboxed {
+                Some(plan(spec, &scratch)?.walls()?)
+            } else {
+                None
+            },
+        })?;
+        Ok(Self {
+            process,
+            control: watch(ours)?,
+            ready: AtomicBool::new(false),
+            forks: AtomicU64::new(0),
+            scratch,
+            log,
+            sandboxed,
+            shown: spec.shown(),
+        })
+    }
+
+    /// Whether it has imported what it is to import.
+    pub(crate) fn is_ready(&self) -> bool {
+        if self.ready.load(Ordering::Relaxed) {
+            return true;
+        }
+        let mut message = [0; 16];
+        let received = recv(
+            self.control.as_raw_fd(),
+            &mut message,
+            MsgFlags::MSG_DONTWAIT,
+        );
+        let ready = matches!(received, Ok(length) if &message[..length] == b"ready");
+        if ready {
+            self.ready.store(true, Ordering::Relaxed);
+        }
+        ready
+    }
+
+    pub(crate) fn is_usable(&self) -> bool {
+        self.forks.load(Ordering::Relaxed) < FORKS_MAX && self.process.is_running()
+    }
+
+    /// Waits until it is ready; `false` when it died before.
+    pub(crate) async fn until_ready(&self) -> bool {
+        while !self.is_ready() {
+            if !self.process.is_running() {
+                return false;
+            }
+            match self.control.readable().await {
+                Ok(mut guard) => guard.clear_ready(),
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    /// Asks for a run. The descriptors are duplicated; the caller closes its own.
+    pub(crate) fn fork(&self, request: &Value, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let message = request.to_string();
+        let raw: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+        sendmsg::<()>(
+            self.control.as_raw_fd(),
+            &[IoSlice::new(message.as_bytes())],
+            &[ControlMessage::ScmRights(&raw)],
+            MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL,
+            None,
+        )?;
+        self.forks.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Ends it and all its runs.
+    pub(crate) fn kill(&self) {
+        self.process.kill();
+    }
+
+    /// What it said before it died.
+    pub(crate) fn last_words(&self) -> String {
+        let log = std::fs::read(&self.log).unwrap_or_default();
+        last_lines(&String::from_utf8_lossy(&log), 8)
+    }
+}
+
+impl Drop for Parent {
+    fn drop(&mut self) {
+        self.process.kill();
+        if let Err(error) = self.process.wait() {
+            tracing::warn!(%error, "a parent of runs could not be waited for");
+        }
+        for gone in [
+            std::fs::remove_dir_all(&self.scratch),
+            std::fs::remove_file(&self.log),
+        ] {
+            if let Err(error) = gone {
+                tracing::debug!(%error, "a scratch folder stays until the next start");
+            }
+        }
+    }
+}
+
+fn arguments(spec: &ParentSpec<'_>, settings: &Value) -> io::Result<Vec<std::ffi::CString>> {
+    let driver = serde_json::to_string(&spec.driver.to_string_lossy())?;
+    let code = format!(
+        "import sys; sys.path.append({driver}); from forebay_driver.zygote import main; main()"
+    );
+    let settings = settings.to_string();
+    // The interpreter finds its environment by the path it was called with.
+    let interpreter = spec.environment.interpreter();
+    let interpreter = interpreter.to_string_lossy();
+    [&interpreter, "-I", "-c", &code, &settings]
+        .into_iter()
+        .map(c_text)
+        .collect()
+}
+
+/// Only what the interpreter itself reads before it forks; runs bring their own environment.
+fn variables() -> io::Result<Vec<std::ffi::CString>> {
+    [
+        "PATH=/usr/local/bin:/usr/bin:/bin".to_owned(),
+        format!("HOME={HOME}"),
+        "LANG=C.UTF-8".to_owned(),
+        "IPYTHONDIR=/tmp/.ipython".to_owned(),
+        "MPLCONFIGDIR=/tmp/.matplotlib".to_owned(),
+        "MPLBACKEND=module://matplotlib_inline.backend_inline".to_owned(),
+    ]
+    .into_iter()
+    .map(c_text)
+    .collect()
+}
+
+fn plan(spec: &ParentSpec<'_>, scratch: &Path) -> io::Result<Plan> {
+    let root = spec.data_dir.join("root");
+    std::fs::create_dir_all(&root)?;
+    let cache = spec.cache();
+    std::fs::create_dir_all(&cache)?;
+    let mut plan = Plan::new(&root)?;
+    plan.read_only(&spec.environment.python.base_prefix)?;
+    plan.read_only(&spec.environment.folder)?;
+    plan.read_only(spec.driver)?;
+    if let Some(uv) = spec.uv {
+        plan.read_only(uv)?;
+    }
+    plan.writable(&cache, &cache)?;
+    plan.writable(scratch, Path::new(SCRATCH))?;
+    plan.mounts(&spec.place.mounts)?;
+    Ok(plan)
+}
+
+pub(crate) fn seqpacket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let kind = SockType::SeqPacket;
+    Ok(socketpair(
+        AddressFamily::Unix,
+        kind,
+        None,
+        SockFlag::SOCK_CLOEXEC,
+    )?)
+}
+
+pub(crate) fn nonblocking(fd: &OwnedFd) -> io::Result<()> {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    Ok(())
+}
+
+/// Registers a non-blocking descriptor with the event loop.
+#[expect(
+    unsafe_code,
+    reason = "an owned descriptor stays the same one until it is dropped"
+)]
+pub(crate) fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    Ok(unsafe { AsyncFd::register(fd)? })
+}

@@ -1,0 +1,278 @@
+//! One executor for all tests, because building an environment takes long; one runtime under it.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex};
+
+use async_trait::async_trait;
+use forebay_exec::{
+    CellKind, CellStatus, Ended, Event, ExecCell, Execution, Executor, Host, HostError, Limits,
+    Mount, Mounts, Outcome, Place, Program, StreamName, Workload,
+};
+use forebay_exec_local::{LocalConfig, LocalExecutor};
+use forebay_types::{AttemptNumber, RunId};
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+
+pub static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+});
+
+/// Kept between test runs.
+pub fn data_dir() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("exec-local")
+}
+
+pub fn config() -> LocalConfig {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a test has no configuration to ask"
+    )]
+    let path = std::env::var("PATH").unwrap();
+    LocalConfig::new(data_dir(), OsString::from(path))
+}
+
+pub async fn executor() -> &'static LocalExecutor {
+    static EXECUTOR: OnceCell<LocalExecutor> = OnceCell::const_new();
+    EXECUTOR
+        .get_or_init(async || LocalExecutor::open(config()).await.unwrap())
+        .await
+}
+
+/// A workspace of its own: folders for its mounts.
+pub struct Bench {
+    pub folder: tempfile::TempDir,
+    pub host: Arc<TestHost>,
+    pub workload: Workload,
+}
+
+static RUNS: AtomicI64 = AtomicI64::new(1);
+
+impl Bench {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut mounts = Vec::new();
+        for at in ["/dbfs", "/Workspace", "/Volumes"] {
+            let host = folder.path().join(&at[1..]);
+            std::fs::create_dir_all(&host).unwrap();
+            mounts.push(Mount::writable(host, at));
+        }
+        std::fs::create_dir_all(folder.path().join("Workspace/project")).unwrap();
+        let workload = Workload {
+            run_id: RunId(RUNS.fetch_add(1, Ordering::Relaxed)),
+            attempt: AttemptNumber(0),
+            place: Place {
+                workspace: "test".to_owned(),
+                runtime: "python-3.11".to_owned(),
+                mounts: Mounts(mounts),
+            },
+            program: notebook(&[]),
+            libraries: Vec::new(),
+            env: BTreeMap::new(),
+            working_dir: "/Workspace/project".to_owned(),
+            python_path: vec!["/Workspace/project".to_owned()],
+            context: forebay_exec::Context::default(),
+            limits: Limits {
+                memory_bytes: Some(1 << 30),
+                grace: std::time::Duration::from_secs(2),
+                ..Limits::default()
+            },
+            preload: false,
+            spool_dir: folder.path().join("spool"),
+        };
+        Self {
+            folder,
+            host: Arc::default(),
+            workload,
+        }
+    }
+
+    pub async fn start(&self) -> Box<dyn Execution> {
+        executor()
+            .await
+            .start(self.workload.clone(), self.host.clone())
+            .await
+            .unwrap()
+    }
+
+    pub async fn run(&self) -> Report {
+        finish(self.start().await).await
+    }
+
+    pub async fn cells(&mut self, cells: &[&str]) -> Report {
+        self.workload.program = notebook(cells);
+        self.run().await
+    }
+}
+
+pub async fn finish(mut execution: Box<dyn Execution>) -> Report {
+    let mut events = Vec::new();
+    while let Some(event) = execution.next_event().await {
+        events.push(event);
+    }
+    Report {
+        events,
+        ended: execution.finish().await,
+    }
+}
+
+/// Cells by their source; a first line `%kind` chooses the kind.
+pub fn notebook(sources: &[&str]) -> Program {
+    let cells = sources
+        .iter()
+        .enumerate()
+        .map(|(index, source)| cell(index, source));
+    Program::Notebook {
+        path: "/project/notebook".to_owned(),
+        cells: cells.collect(),
+        parameters: BTreeMap::new(),
+    }
+}
+
+pub fn cell(index: usize, source: &str) -> ExecCell {
+    let (first, rest) = source.split_once(['\n', ' ']).unwrap_or((source, ""));
+    let (kind, source) = match first {
+        "%md" => (CellKind::Md, rest),
+        "%sh" => (CellKind::Sh, rest),
+        "%fs" => (CellKind::Fs, rest),
+        "%run" => (CellKind::Run, rest),
+        "%pip" => (CellKind::Pip, rest),
+        "%sql" => (CellKind::Sql, rest),
+        "%skip" => (CellKind::Skip, rest),
+        _ => (CellKind::Python, source),
+    };
+    ExecCell {
+        index,
+        title: None,
+        kind,
+        source: source.to_owned(),
+    }
+}
+
+#[derive(Debug)]
+pub struct Report {
+    pub events: Vec<Event>,
+    pub ended: Ended,
+}
+
+impl Report {
+    pub fn outcome(&self) -> &Outcome {
+        &self.ended.outcome
+    }
+
+    #[track_caller]
+    pub fn succeeded(&self) -> &Self {
+        assert!(
+            matches!(self.outcome(), Outcome::Succeeded { .. }),
+            "{self:#?}"
+        );
+        self
+    }
+
+    #[track_caller]
+    pub fn failed(&self, with: &str) -> &Self {
+        let Outcome::Failed { ename, .. } = self.outcome() else {
+            panic!("{self:#?}");
+        };
+        assert_eq!(ename, with, "{self:#?}");
+        self
+    }
+
+    pub fn stream(&self, of: StreamName) -> String {
+        let texts = self.events.iter().filter_map(|event| match event {
+            Event::Stream { name, text, .. } if *name == of => Some(text.as_str()),
+            _ => None,
+        });
+        texts.collect()
+    }
+
+    pub fn stdout(&self) -> String {
+        self.stream(StreamName::Stdout)
+    }
+
+    pub fn stderr(&self) -> String {
+        self.stream(StreamName::Stderr)
+    }
+
+    /// What results and displays say in plain text, in order.
+    pub fn shown(&self) -> Vec<String> {
+        let bundles = self.events.iter().filter_map(|event| match event {
+            Event::Result { data, .. } | Event::Display { data, .. } => Some(data),
+            _ => None,
+        });
+        bundles
+            .map(|data| data["text/plain"].as_str().unwrap_or_default().to_owned())
+            .collect()
+    }
+
+    pub fn statuses(&self) -> Vec<(usize, CellStatus)> {
+        let ends = self.events.iter().filter_map(|event| match event {
+            Event::CellFinished { cell, status, .. } => Some((*cell, *status)),
+            _ => None,
+        });
+        ends.collect()
+    }
+}
+
+/// Answers what the tests need, and remembers what was asked.
+#[derive(Default)]
+pub struct TestHost {
+    pub calls: Mutex<Vec<(String, Value)>>,
+    pub notebooks: Mutex<BTreeMap<String, Vec<String>>>,
+    pub values: Mutex<BTreeMap<String, Value>>,
+}
+
+#[async_trait]
+impl Host for TestHost {
+    async fn call(&self, method: &str, args: Value) -> Result<Value, HostError> {
+        self.calls
+            .lock()
+            .unwrap()
+            .push((method.to_owned(), args.clone()));
+        let text = |name: &str| args[name].as_str().unwrap_or_default().to_owned();
+        match method {
+            "secrets.get" if text("key") == "password" => Ok(json!({"value": "aHVudGVyMi1sb25n"})),
+            "secrets.get" => Err(HostError::new("SecretNotFound", "there is no such secret")),
+            "secrets.list" => Ok(json!({"keys": ["password"]})),
+            "secrets.listScopes" => Ok(json!({"scopes": ["main"]})),
+            "notebook.run" => {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                if text("path") == "broken" {
+                    return Err(HostError::new("WorkflowException", "the run failed"));
+                }
+                Ok(json!({"exit_value": format!("ran {} {}", text("path"), args["arguments"])}))
+            }
+            "notebook.source" => {
+                let notebooks = self.notebooks.lock().unwrap();
+                let Some(cells) = notebooks.get(&text("path")) else {
+                    return Err(HostError::new("FileNotFoundError", text("path")));
+                };
+                let cells: Vec<_> = cells
+                    .iter()
+                    .enumerate()
+                    .map(|(i, source)| cell(i, source))
+                    .collect();
+                Ok(json!({"path": text("path"), "cells": cells}))
+            }
+            "jobs.taskValues.set" => {
+                self.values
+                    .lock()
+                    .unwrap()
+                    .insert(text("key"), args["value"].clone());
+                Ok(Value::Null)
+            }
+            "jobs.taskValues.get" => match self.values.lock().unwrap().get(&text("key")) {
+                Some(value) => Ok(json!({"value": value})),
+                None if args["has_default"] == true => Ok(json!({"value": args["default"]})),
+                None => Err(HostError::new("ValueError", "no such task value")),
+            },
+            "fs.mounts" => Ok(json!({"mounts": [{"mount_point": "/mnt/raw", "source": "raw"}]})),
+            _ => Err(HostError::unknown_method(method)),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+"""Scripts and entry points of packages: plain Python, without a notebook's shell."""
+
+import importlib
+import importlib.metadata
+import os
+import runpy
+import sys
+import time
+import traceback
+
+from .libraries import Layer
+from .worker import ProgramFailed
+
+_OURS = os.path.dirname(os.path.abspath(__file__))
+
+
+def run(run, job, channel):
+    layer = Layer(job)
+    channel.begin_cell(0)
+    started = time.monotonic()
+    status = "failed"
+    try:
+        layer.activate()
+        if job["libraries"] and layer.install(job["libraries"]):
+            _restart(run, job, channel)
+        _call(job["program"])
+        status = "succeeded"
+    except SystemExit as exit:
+        if exit.code not in (None, 0):
+            if not isinstance(exit.code, int):
+                print(exit.code, file=sys.stderr)
+            raise ProgramFailed("SystemExit", f"exit code {exit.code}", "") from None
+        status = "succeeded"
+    except BaseException as error:
+        lines = _trace(error)
+        _flush()
+        name = type(error).__name__
+        channel.send("error", ename=name, evalue=str(error), traceback=lines)
+        raise ProgramFailed(name, str(error), "\n".join(lines)) from None
+    finally:
+        _flush()
+        elapsed = round((time.monotonic() - started) * 1000)
+        channel.send("finish", status=status, ms=elapsed)
+    return None
+
+
+def _flush():
+    sys.stdout.flush()
+    sys.stderr.flush()
+
+
+def _call(program):
+    if program["type"] == "script":
+        path = program["file"]
+        sys.argv[:] = [path, *program["args"]]
+        sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
+        runpy.run_path(path, run_name="__main__")
+        return
+    named = [f"--{key}={value}" for key, value in program["named"].items()]
+    sys.argv[:] = [program["package"], *program["args"], *named]
+    _entry_point(program["package"], program["entry_point"])()
+
+
+def _entry_point(package, name):
+    """By the distribution's metadata, in any group; else an attribute of the module."""
+    try:
+        declared = importlib.metadata.distribution(package).entry_points
+    except importlib.metadata.PackageNotFoundError:
+        declared = ()
+    for entry_point in declared:
+        if entry_point.name == name:
+            return entry_point.load()
+    try:
+        module = importlib.import_module(package.replace("-", "_"))
+    except ImportError as error:
+        raise ImportError(f"package {package} is not installed: {error}") from error
+    found = module
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if not callable(found):
+        names = sorted(entry_point.name for entry_point in declared)
+        raise AttributeError(
+            f"package {package} has no entry point {name!r}: its metadata declares {names}, "
+            f"and {module.__name__}.{name} is not a function"
+        )
+    return found
+
+
+def _restart(run, job, channel):
+    """Something that was installed is hidden behind a module the warm parent has imported."""
+    from . import session
+
+    job["libraries"] = []
+    session.replace_interpreter(run, job, channel)
+
+
+def _trace(error):
+    """Without our own frames and those that `runpy` adds."""
+    def user(frame):
+        return not frame.filename.startswith((_OURS, "<frozen runpy>"))
+
+    formatted = traceback.TracebackException.from_exception(error)
+    kept = [frame for frame in formatted.stack if user(frame)]
+    formatted.stack[:] = kept
+    return "".join(formatted.format()).rstrip("\n").split("\n")

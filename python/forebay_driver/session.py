@@ -1,0 +1,316 @@
+"""Executes the cells of a notebook, and of the notebooks it pulls in with `%run`.
+
+The notebooks under way are a stack of (cells, next), not Python recursion, so that
+`dbutils.library.restartPython` can hand the rest of the work to a fresh interpreter.
+"""
+
+import asyncio
+import builtins
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+
+from . import absent, dbutils, libraries, shell as shells
+from .fs import FileSystem
+from .worker import ProgramFailed
+
+LANGUAGES = {"r": "R", "scala": "Scala", "sql": "SQL"}
+
+
+class Exit(shells.Control):
+    """`dbutils.notebook.exit`."""
+
+    def __init__(self, value):
+        super().__init__(value)
+        self.value = value
+
+
+class Restart(shells.Control):
+    """`dbutils.library.restartPython`."""
+
+
+class _CellFailed(Exception):
+    pass
+
+
+class Session:
+    def __init__(self, run, job, channel):
+        self.confines = run
+        self.job = job
+        self.channel = channel
+        state = job.get("state") or {}
+        program = job["program"]
+        first = {"path": program["path"], "cells": program["cells"], "next": 0}
+        self.stack = state.get("stack", [first])
+        self.parameters = state.get("parameters", program["parameters"])
+        self.busy = state.get("busy", False)
+        self.used = False
+        self.started = time.monotonic() - state.get("elapsed", 0)
+        self.layer = libraries.Layer(job)
+        self.loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(self.loop)
+        self.shell = shells.instance()
+        self.shell.channel = channel
+        if state:
+            channel.cell = state["cell"]
+
+    # -- the loop
+
+    def run(self):
+        """The value of `dbutils.notebook.exit`, or `None`."""
+        self._prepare()
+        try:
+            if not self.job.get("state"):
+                self._install_libraries()
+            while True:
+                top = self.stack[-1]
+                if top["next"] == len(top["cells"]):
+                    if len(self.stack) == 1:
+                        return None
+                    self.stack.pop()
+                    if len(self.stack) == 1:
+                        self._finish("succeeded")
+                    continue
+                self._step(top)
+        except Exit as exit:
+            self._finish("succeeded")
+            return exit.value
+        except Restart:
+            self._restart()
+        except _CellFailed:
+            self._finish("failed")
+            raise ProgramFailed(*self.shell.failure) from None
+
+    def _step(self, notebook):
+        cell = notebook["cells"][notebook["next"]]
+        notebook["next"] += 1
+        if len(self.stack) == 1:
+            self.started = time.monotonic()
+            self.busy = True
+            self.channel.begin_cell(cell["index"])
+        depth = len(self.stack)
+        if cell["kind"] == "skip":
+            if depth == 1:
+                self._finish("skipped")
+            return
+        self._execute(cell, notebook["path"])
+        if depth == 1 and len(self.stack) == 1:
+            self._finish("succeeded")
+
+    def _finish(self, status):
+        if not self.busy:
+            return
+        self.busy = False
+        sys.stdout.flush()
+        sys.stderr.flush()
+        elapsed = round((time.monotonic() - self.started) * 1000)
+        self.channel.send("finish", status=status, ms=elapsed)
+
+    def _execute(self, cell, path):
+        kind, source = cell["kind"], cell["source"]
+        if kind == "md":
+            return
+        if kind == "python":
+            self.python(source, f"{path}#cell {cell['index'] + 1}")
+            return
+        try:
+            if kind == "sh":
+                _shell_script(source)
+            elif kind == "fs":
+                self.file_command(source)
+            elif kind == "pip":
+                self.pip(source)
+            elif kind == "run":
+                self._include(source, path)
+            else:
+                language = LANGUAGES.get(kind, kind)
+                raise absent.LanguageNotAvailable(
+                    f"{language} cells cannot run on this cluster: it has Python only"
+                )
+        except (shells.Control, _CellFailed):
+            raise
+        except BaseException as error:
+            # These cells have no Python code of the user's, so a traceback would show only ours.
+            name = type(error).__name__
+            self.shell.show_error(name, str(error), [f"{name}: {error}"])
+            raise _CellFailed from None
+
+    def python(self, source, label):
+        self.used = self.used or bool(source.strip())
+        good = self.shell.run_labelled(source, label, self.loop)
+        if self.shell.control is not None:
+            raise self.shell.control
+        if not good:
+            if self.shell.failure is None:
+                self.shell.failure = ("Error", "the cell failed", "")
+            raise _CellFailed
+
+    # -- cells in other languages
+
+    def file_command(self, source):
+        """`%fs ls /path` and the like: sugar for `dbutils.fs`."""
+        for line in source.splitlines():
+            words = shlex.split(line, comments=True)
+            if not words:
+                continue
+            flags = [word for word in words[1:] if word in ("-r", "--recurse", "--recursive")]
+            args = [word for word in words[1:] if word not in flags]
+            value = self.dbutils.fs._command(words[0], args, recurse=bool(flags))
+            if isinstance(value, list):
+                self.display(_table(value))
+            elif value is not None:
+                print(value)
+
+    def pip(self, source):
+        shadowed = self.layer.pip(source)
+        if not shadowed:
+            return
+        names = ", ".join(shadowed)
+        if not self.used:
+            print(f"Restarting Python, because {names} had already been imported.")
+            raise Restart()
+        print(
+            f"Note: {names} had already been imported and stays as it is; "
+            "call dbutils.library.restartPython() to use what was installed.",
+            file=sys.stderr,
+        )
+
+    def _include(self, source, path):
+        words = shlex.split(source.strip())
+        if words and words[0] == "%run":
+            words.pop(0)
+        if not words:
+            raise ValueError("%run needs the path of a notebook")
+        for word in words[1:]:
+            name, equals, value = word.partition("=")
+            if not (name.startswith("$") and equals):
+                raise ValueError(f'%run: {word!r} is not a parameter; write $name="value"')
+            self.parameters[name[1:]] = value
+        found = self.channel.call("notebook.source", **{"from": path, "path": words[0]})
+        if any(found["path"] == notebook["path"] for notebook in self.stack):
+            chain = " -> ".join([n["path"] for n in self.stack] + [found["path"]])
+            raise RecursionError(f"%run goes round in a circle: {chain}")
+        self.stack.append({"path": found["path"], "cells": found["cells"], "next": 0})
+
+    # -- the namespace
+
+    def _prepare(self):
+        notebook = self.job["program"]["path"]
+        self.layer.activate()
+        self.dbutils = dbutils.DbUtils(self, FileSystem(self.channel), self.job)
+        names = {
+            "dbutils": self.dbutils,
+            "display": self.display,
+            "displayHTML": self.display_html,
+            "getArgument": self.dbutils.widgets.getArgument,
+            **absent.names(),
+        }
+        main = self.shell.user_module
+        # Libraries that find neither a file nor a prompt believe they run inside a test.
+        main.__file__ = notebook
+        sys.modules["__main__"] = main
+        sys.argv[:] = [notebook]
+        self.shell.user_ns.update(names)
+        self.shell.user_ns_hidden.update(names)
+        # Modules of the project use these names as notebooks do.
+        for name in ("dbutils", "display", "displayHTML"):
+            setattr(builtins, name, names[name])
+        self._register_magics()
+
+    def _register_magics(self):
+        # IPython's own %pip and %run mean other things.
+        register = self.shell.register_magic_function
+        register(self.pip_magic, "line", "pip")
+        register(lambda line: self._restart_request(), "line", "restart_python")
+        register(lambda line, cell=None: self.file_command(cell or line), "line_cell", "fs")
+        register(lambda line, cell=None: _shell_script(cell or line), "line_cell", "sh")
+        register(lambda line, cell=None: None, "line_cell", "md")
+
+    def pip_magic(self, line):
+        self.pip(line)
+
+    def _restart_request(self):
+        raise Restart()
+
+    def display(self, *objects, **options):
+        """Shows tables, figures and anything else with a rich representation."""
+        __tracebackhide__ = True
+        from IPython.display import display
+
+        return display(*objects, **options)
+
+    def display_html(self, html=""):
+        __tracebackhide__ = True
+        from IPython.display import HTML, display
+
+        display(HTML(str(html)))
+
+    # -- libraries and restarts
+
+    def _install_libraries(self):
+        wanted = self.job["libraries"]
+        if wanted and self.layer.install(wanted):
+            # Something newer is hidden behind a module that the warm parent has imported.
+            raise Restart()
+
+    def _restart(self):
+        """Replaces this interpreter by a fresh one, in the same sandbox, for the cells left."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        if len(self.stack) == 1:
+            self._finish("succeeded")
+        self.job["state"] = {
+            "stack": self.stack,
+            "parameters": self.parameters,
+            "busy": self.busy,
+            "elapsed": time.monotonic() - self.started,
+            "cell": self.channel.cell,
+        }
+        replace_interpreter(self.confines, self.job, self.channel)
+
+
+def replace_interpreter(run, job, channel):
+    """Becomes a fresh interpreter that carries on with `job`. Same process, same walls."""
+    state = os.memfd_create("forebay-state", 0)
+    data = json.dumps({"run": run, "job": job}).encode()
+    while data:
+        data = data[os.write(state, data) :]
+    os.lseek(state, 0, os.SEEK_SET)
+    fd = channel.socket.fileno()
+    os.set_inheritable(fd, True)
+    home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    code = (
+        f"import sys; sys.path.append({home!r}); from forebay_driver.worker import resume; resume()"
+    )
+    os.execv(job["interpreter"], [job["interpreter"], "-I", "-c", code, str(state), str(fd)])
+
+
+def _shell_script(source):
+    """Runs bash in the notebook's folder; its output goes to the pipes the server reads."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    bash = "/bin/bash" if os.path.exists("/bin/bash") else "/bin/sh"
+    child = subprocess.Popen([bash, "-c", source], start_new_session=True)
+    try:
+        code = child.wait()
+    except BaseException:
+        os.killpg(child.pid, 9)
+        child.wait()
+        raise
+    if code:
+        raise ShellError(f"the script ended with exit code {code}")
+
+
+class ShellError(Exception):
+    pass
+
+
+def _table(rows):
+    import pandas
+
+    return pandas.DataFrame(rows) if rows else "(empty)"
+
+

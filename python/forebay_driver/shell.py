@@ -1,0 +1,165 @@
+"""IPython's shell with the server as its front end."""
+
+import asyncio
+import sys
+
+from IPython.core.compilerop import CachingCompiler
+from IPython.core.displayhook import DisplayHook
+from IPython.core.displaypub import DisplayPublisher
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets import Type
+from traitlets.config import Config
+
+
+class Control(BaseException):
+    """Raised by `dbutils` to steer the session; it is not an error and shows no traceback."""
+
+
+class _Compiler(CachingCompiler):
+    """Names the code of a cell after its notebook, so that tracebacks point at it."""
+
+    label = None
+
+    def __init__(self):
+        super().__init__()
+        self._labels = set()
+
+    def get_code_name(self, raw_code, transformed_code, number):
+        name, self.label = self.label, None
+        if name is None:
+            return super().get_code_name(raw_code, transformed_code, number)
+        self._labels.add(name)
+        return name
+
+    def format_code_name(self, name):
+        return ("Notebook", name) if name in self._labels else super().format_code_name(name)
+
+
+class _ResultHook(DisplayHook):
+    def write_output_prompt(self):
+        pass
+
+    def write_format_data(self, format_dict, md_dict=None):
+        _flush()
+        self.shell.channel.bundle("result", format_dict, md_dict, count=self.prompt_count)
+
+    def finish_displayhook(self):
+        self._is_active = False
+
+
+class _Publisher(DisplayPublisher):
+    def publish(self, data, metadata=None, *, transient=None, update=False, **_):
+        _flush()
+        display_id = (transient or {}).get("display_id")
+        kind = "update" if update else "display"
+        self.shell.channel.bundle(kind, data, metadata, display_id=display_id)
+
+    def clear_output(self, wait=False):
+        _flush()
+        self.shell.channel.send("clear", wait=wait)
+
+
+class Shell(InteractiveShell):
+    compiler_class = Type(_Compiler)
+    displayhook_class = Type(_ResultHook)
+    display_pub_class = Type(_Publisher)
+
+    channel = None
+    control = None
+    failure = None
+    interrupted = False
+
+    # A pseudo-terminal would be needed for IPython's default; plain pipes stream as well.
+    system = InteractiveShell.system_raw
+
+    def enable_gui(self, gui=None):
+        pass
+
+    def ask_exit(self):
+        pass
+
+    def set_next_input(self, text, replace=False):
+        pass
+
+    def showtraceback(self, exc_tuple=None, *args, **kwargs):
+        try:
+            etype, value, trace = self._get_exc_info(exc_tuple)
+        except ValueError:
+            return super().showtraceback(exc_tuple, *args, **kwargs)
+        if issubclass(etype, Control):
+            self.control = value
+            return None
+        if self.interrupted and issubclass(etype, asyncio.CancelledError):
+            exc_tuple = (KeyboardInterrupt, KeyboardInterrupt(), trace)
+        return super().showtraceback(exc_tuple, *args, **kwargs)
+
+    def _showtraceback(self, etype, evalue, stb):
+        self.show_error(etype.__name__, str(evalue), [str(line) for line in stb])
+
+    def show_error(self, ename, message, trace):
+        _flush()
+        self.failure = (ename, message, "\n".join(trace))
+        self.channel.send("error", ename=ename, evalue=message, traceback=trace)
+
+    def run_labelled(self, source, label, loop):
+        """Executes one cell in `loop`; true when it ended well."""
+        self.control = self.failure = None
+        self.interrupted = False
+        self.compile.label = label
+        problem = None
+        try:
+            transformed = self.transform_cell(source)
+        except Exception:
+            transformed, problem = source, sys.exc_info()
+        cell = self.run_cell_async(
+            source, store_history=True, transformed_cell=transformed, preprocessing_exc_tuple=problem
+        )
+        task = loop.create_task(cell)
+        try:
+            result = loop.run_until_complete(task)
+        except KeyboardInterrupt:
+            # It hit the event loop rather than the cell's own code.
+            self.interrupted = True
+            task.cancel()
+            result = loop.run_until_complete(task)
+        finally:
+            # Inline figures are shown by a hook on this event.
+            self.events.trigger("post_execute")
+        self.events.trigger("post_run_cell", result)
+        return result.success
+
+
+def _flush():
+    sys.stdout.flush()
+    sys.stderr.flush()
+
+
+def instance():
+    """The one shell of this process; made in the warm parent where there is one."""
+    if Shell.initialized():
+        return Shell.instance()
+    config = Config()
+    config.HistoryManager.enabled = False
+    config.InteractiveShell.automagic = True
+    config.InteractiveShell.banner1 = ""
+    config.BaseIPythonApplication.auto_create = False
+    return Shell.instance(config=config)
+
+
+class _Silent:
+    def send(self, *_, **__):
+        pass
+
+    bundle = output = send
+
+
+def warm():
+    """Runs one cell of each usual kind, so that IPython has imported what it imports late."""
+    shell = instance()
+    shell.channel = _Silent()
+    loop = asyncio.new_event_loop()
+    shell.run_labelled("_ = 1\n_", "warm", loop)
+    loop.close()
+    shell.reset(new_session=True)
+    shell.execution_count = 1
+    shell.channel = None

@@ -1,0 +1,101 @@
+"""A worker's life: take the run from the channel, execute it, say how it went."""
+
+import atexit
+import json
+import os
+import random
+import re
+import signal
+import sys
+import threading
+import traceback
+
+from . import channel as channels
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class ProgramFailed(Exception):
+    """The program's own failure, already shown; carries the verdict for the server."""
+
+    def __init__(self, ename, message, trace):
+        super().__init__(message)
+        self.verdict = {"ename": ename, "message": message, "trace": _COLOURS.sub("", trace)}
+
+
+def serve(run, fd):
+    channel = channels.Channel(fd)
+    job = channel.receive()
+    return execute(run, job, channel)
+
+
+def resume():
+    """Entry of an interpreter that replaced its predecessor: see `session.Restart`."""
+    state_fd, channel_fd = int(sys.argv[1]), int(sys.argv[2])
+    with os.fdopen(state_fd) as file:
+        state = json.load(file)
+    os.set_inheritable(channel_fd, False)
+    os._exit(execute(state["run"], state["job"], channels.Channel(channel_fd)))
+
+
+def execute(run, job, channel):
+    channel.cell_limit = job["output_cell_bytes"]
+    signal.signal(signal.SIGINT, channel.on_interrupt)
+    _reseed()
+    _enter(job)
+    sys.stdout = channels.Stream(channel, "stdout", 1)
+    sys.stderr = channels.Stream(channel, "stderr", 2)
+    try:
+        verdict = {"ok": True, "exit_value": _run_program(run, job, channel)}
+    except ProgramFailed as failure:
+        verdict = {"ok": False, **failure.verdict}
+    except BaseException as error:
+        trace = traceback.format_exc()
+        verdict = {"ok": False, "ename": type(error).__name__, "message": str(error)}
+        verdict["trace"] = trace
+        _quietly(lambda: sys.stderr.write(trace))
+    # From here on an interrupt would only spoil the good-bye.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if job["program"]["type"] != "notebook":
+        _quietly(threading._shutdown)
+    _quietly(sys.stdout.flush)
+    _quietly(sys.stderr.flush)
+    channel.send("done", **verdict)
+    _quietly(atexit._run_exitfuncs)
+    _quietly(sys.stdout.flush)
+    _quietly(sys.stderr.flush)
+    return 0
+
+
+def _run_program(run, job, channel):
+    if job["program"]["type"] == "notebook":
+        from . import session
+
+        return session.Session(run, job, channel).run()
+    from . import program
+
+    return program.run(run, job, channel)
+
+
+def _reseed():
+    """A fork would hand every run the same "random" numbers."""
+    random.seed()
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed()
+
+
+def _enter(job):
+    os.environ.clear()
+    os.environ.update(job["env"])
+    # What the interpreter read from its environment before the fork.
+    sys.path[:] = [path for path in sys.path if path not in job["python_path"]]
+    sys.path[:0] = job["python_path"]
+    os.chdir(job["working_dir"])
+
+
+def _quietly(action):
+    try:
+        action()
+    except BaseException:
+        pass
