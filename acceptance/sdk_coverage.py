@@ -21,7 +21,6 @@ import databricks.sdk
 
 from harness.server import binary
 
-BEGIN, END = "<!-- sdk-coverage:begin -->", "<!-- sdk-coverage:end -->"
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}
 STATES = ("works", "partial", "refused")
 
@@ -99,54 +98,69 @@ def counts(compared):
     return Counter(state(row) for *_, row in compared)
 
 
-def section(compared):
+def sdk_section(compared):
+    """The counts, in all and for each module of the SDK that has a call we know."""
     total, version = counts(compared), metadata.version("databricks-sdk")
     lines = [
-        BEGIN,
-        f"The Python SDK {version} can make {len(compared)} different calls (method and path). "
+        f"The Python SDK {version} can make {len(compared)} different calls (method and path): "
         f"**{total['works']} work, {total['partial']} work in part, {total['refused']} are refused by name.** "
         f"Of the refused ones, {account_calls(compared)} belong to the account level, which a workspace server does not have.",
         "",
         "| SDK module | works | partial | refused |",
         "|---|---:|---:|---:|",
     ]
-    for service in sorted({entry[0] for entry in compared}):
-        per = counts([entry for entry in compared if entry[0] == service])
-        if per["works"] or per["partial"]:
-            lines.append(f"| {service} | {per['works']} | {per['partial']} | {per['refused']} |")
-    rest = sorted({entry[0] for entry in compared} - {entry[0] for entry in compared if state(entry[3]) != "refused"})
-    lines += ["", f"All calls of these modules are refused: {', '.join(rest)}.", "", "| Call | State | Remark |", "|---|---|---|"]
-    for _, method, path, row in compared:
-        if row and row["status"] != "refused":
-            remark = row.get("note") or ""
-            lines.append(f"| `{method} {path}` | {row['status']} | {remark} |")
-    return "\n".join([*lines, END])
+    modules = {module: counts([entry for entry in compared if entry[0] == module]) for module in sorted({entry[0] for entry in compared})}
+    lines += [
+        f"| {module} | {per['works']} | {per['partial']} | {per['refused']} |"
+        for module, per in modules.items()
+        if per["works"] or per["partial"]
+    ]
+    refused = [module for module, per in modules.items() if not per["works"] and not per["partial"]]
+    return "\n".join([*lines, "", f"All calls of these modules are refused: {', '.join(refused)}."])
+
+
+def server_section(table):
+    """Every call of the server by resource; the versions of one call stand in one row."""
+    lines = []
+    for resource in dict.fromkeys(row["resource"] for row in table):
+        lines += ["", f"### {resource}", "", "| Call | Versions | State | Remark | Test |", "|---|---|---|---|---|"]
+        calls = {}
+        for row in table:
+            if row["resource"] == resource:
+                version, path = re.fullmatch(r"(?:/api/(\d\.\d))?(/.*)", row["path"]).groups()
+                calls.setdefault((row["method"], path, row["status"], row["note"], row["test"]), []).append(version)
+        for (method, path, status, note, test), versions in calls.items():
+            lines.append(f"| `{method} {path}` | {', '.join(filter(None, versions))} | {status} | {note} | {test} |")
+    return "\n".join(lines).strip()
+
+
+def sections(compared, table):
+    """{name of the markers: text} of everything on the page that is generated."""
+    return {"sdk-coverage": sdk_section(compared), "endpoints": server_section(table)}
 
 
 def account_calls(compared):
     return sum(state(row) == "refused" and "/accounts/" in path for _, _, path, row in compared)
 
 
-def write(path, text):
-    before = path.read_text() if path.exists() else ""
-    if BEGIN in before and END in before:
-        head, _, rest = before.partition(BEGIN)
-        after = head + text + rest.partition(END)[2]
-    else:
-        after = before.rstrip() + ("\n\n" if before else "") + text + "\n"
-    if after != before:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(after)
-    return after != before
+def generated(page, texts):
+    """The page with each text between its markers."""
+    for name, text in texts.items():
+        begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+        if begin not in page or end not in page:
+            sys.exit(f"the page has no {begin} and {end}")
+        page = page.partition(begin)[0] + f"{begin}\n{text}\n{end}" + page.partition(end)[2]
+    return page
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", type=Path, metavar="FILE", help="replace the section between the markers of this file")
-    parser.add_argument("--check", type=Path, metavar="FILE", help="fail when the section in this file is out of date")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="write the generated parts of this page anew")
+    parser.add_argument("--check", type=Path, metavar="FILE", help="fail when this page is out of date")
     parser.add_argument("--list", choices=STATES, help="print the calls in this state")
     options = parser.parse_args()
-    compared = compare(sdk_calls(), server_table())
+    table = server_table()
+    compared = compare(sdk_calls(), table)
     total = counts(compared)
     print(
         f"{len(compared)} calls of databricks-sdk {metadata.version('databricks-sdk')}: "
@@ -156,9 +170,10 @@ def main():
     for service, method, path, row in compared:
         if options.list == state(row):
             print(f"  {service:16} {method:6} {path}")
+    texts = sections(compared, table)
     if options.write:
-        print("written" if write(options.write, section(compared)) else "already up to date", options.write)
-    if options.check and section(compared) not in options.check.read_text():
+        options.write.write_text(generated(options.write.read_text(), texts))
+    if options.check and generated(options.check.read_text(), texts) != options.check.read_text():
         sys.exit(f"{options.check} is out of date: run acceptance/sdk_coverage.py --write {options.check}")
 
 

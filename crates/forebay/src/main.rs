@@ -1,5 +1,7 @@
 //! `forebay`: one binary, server and command line.
 
+mod endpoints;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -26,6 +28,8 @@ struct Cli {
 enum Command {
     /// Start the server: workspaces dev, staging and prod
     Up(UpArgs),
+    /// List every API call this server knows, and how far it goes
+    Endpoints(endpoints::EndpointsArgs),
 }
 
 #[derive(Debug, Args)]
@@ -49,6 +53,7 @@ fn main() -> ExitCode {
     init_telemetry(&env_var("FOREBAY_LOG").unwrap_or_else(|| "info".to_owned()));
     let result = match cli.command {
         Command::Up(args) => runtime().and_then(|runtime| runtime.block_on(up(args))),
+        Command::Endpoints(args) => endpoints::endpoints(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
