@@ -1,9 +1,11 @@
 """The program at a terminal: start, stop, messages when it cannot, and its small commands."""
 
 import json
+import os
 import socket
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -99,9 +101,10 @@ def test_healthz_needs_no_token_and_pages_answer(server):
 
 @pytest.mark.timeout(400)
 def test_demo_runs_the_example_for_real(tmp_path):
-    """The first command of the README, from an empty folder to a verdict."""
+    """The first command of the README, from an empty folder to a verdict, with nothing prepared: it fetches uv itself."""
     server = Server(tmp_path / "unused")
-    program = Program([binary()], server.env(), folder=tmp_path)
+    path = ":".join(folder for folder in os.environ["PATH"].split(":") if not (Path(folder) / "uv").exists())
+    program = Program([binary()], {**server.env(), "PATH": path}, folder=tmp_path)
     result = program.run("demo", "--data", tmp_path / "demo", "--port", server.port, "--exit", timeout=360)
     assert result.status == 0, result.shown()
     assert "SUCCESS" in result.stdout
