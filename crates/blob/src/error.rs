@@ -25,6 +25,8 @@ pub enum BlobError {
     /// Source and target are on different file systems; copy and delete instead of moving.
     #[error("is on another file system")]
     CrossDevice,
+    #[error("has a name that is too long for the file system")]
+    TooLong,
     #[error("cannot be read or written")]
     Io(#[source] io::Error),
 }
@@ -41,6 +43,7 @@ impl From<io::Error> for BlobError {
             K::ReadOnlyFilesystem => Self::ReadOnly,
             K::StorageFull | K::QuotaExceeded => Self::NoSpace,
             K::CrossesDevices => Self::CrossDevice,
+            K::InvalidFilename => Self::TooLong,
             K::PermissionDenied => Self::Forbidden(error),
             _ => Self::Io(error),
         }
@@ -84,6 +87,9 @@ impl BlobError {
             ),
             Self::CrossDevice => DomainError::invalid(format!(
                 "Path ({path}) is on another file system than its source."
+            )),
+            Self::TooLong => DomainError::invalid(format!(
+                "Path ({path}) has a name that is too long for the server's file system."
             )),
             Self::Io(source) => DomainError::internal(format!("failed at path {path}"), source),
         }

@@ -15,5 +15,5 @@ mod tree;
 
 pub use error::BlobError;
 pub use root::{Blob, Entry, Kind, Meta, Root};
-pub use staged::{Landed, Mode, Sealed, Staged, Staging};
+pub use staged::{Landed, Mode, Sealed, Staged, StagedTree, Staging};
 pub use stream::{chunks, receive};

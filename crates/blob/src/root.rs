@@ -76,7 +76,9 @@ fn millis(at: SystemTime) -> Millis {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     pub name: String,
+    /// Of what a link points to, when the name is one.
     pub meta: Meta,
+    pub is_link: bool,
 }
 
 /// A file opened for reading; it stays readable when its name is replaced or deleted.
@@ -133,7 +135,7 @@ impl Root {
     pub fn stat(&self, path: &str) -> Result<Option<Meta>, BlobError> {
         match self.dir.metadata(at(path)).map_err(BlobError::from) {
             Ok(metadata) => Ok(Meta::of(&metadata)),
-            Err(BlobError::Missing | BlobError::NotDirectory) => Ok(None),
+            Err(BlobError::Missing | BlobError::NotDirectory | BlobError::TooLong) => Ok(None),
             Err(e) => Err(e),
         }
     }
@@ -154,13 +156,22 @@ impl Root {
             if name.starts_with(PART_PREFIX) {
                 continue;
             }
-            let metadata = match entry.metadata() {
-                // Looked up from the root, as opening it will be.
-                Ok(found) if found.is_symlink() => self.dir.metadata(join(path, &name)),
-                found => found,
+            let Ok(found) = entry.metadata() else {
+                continue;
             };
-            if let Some(meta) = metadata.ok().as_ref().and_then(Meta::of) {
-                entries.push(Entry { name, meta });
+            let is_link = found.is_symlink();
+            // A link is looked up from the root, as opening it will be.
+            let meta = if is_link {
+                self.stat(&join(path, &name)).ok().flatten()
+            } else {
+                Meta::of(&found)
+            };
+            if let Some(meta) = meta {
+                entries.push(Entry {
+                    name,
+                    meta,
+                    is_link,
+                });
             }
         }
         entries.sort_by(|a, b| a.name.cmp(&b.name));

@@ -8,7 +8,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions};
 
 use crate::error::BlobError;
-use crate::root::{rename_free, sync_dir};
+use crate::root::{Blob, Meta, Root, rename_free, sync_dir};
 
 /// Whether a name that is taken is replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +48,20 @@ impl Staging {
     /// When the system refuses.
     pub fn create(&self) -> Result<Staged, BlobError> {
         Staged::create(Arc::clone(&self.0), "")
+    }
+
+    /// A new directory that nobody sees, to be filled and then moved into place as a whole.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn create_tree(&self) -> Result<StagedTree, BlobError> {
+        let name = Self::free_name();
+        self.0.create_dir(&name)?;
+        let root = Root {
+            dir: Arc::new(self.0.open_dir(&name)?),
+            staging: self.clone(),
+        };
+        Ok(StagedTree { root, name })
     }
 
     /// A name that is free for something moved into the folder.
@@ -126,6 +140,17 @@ impl Staged {
         Ok(self.file.metadata()?.len())
     }
 
+    /// The content for reading; the file is gone when the last reader is.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn into_blob(self) -> Result<Blob, BlobError> {
+        let file = self.file.try_clone()?;
+        let metadata = cap_std::fs::Metadata::from_file(&file)?;
+        let meta = Meta::of(&metadata).ok_or(BlobError::Missing)?;
+        Ok(Blob { file, meta })
+    }
+
     /// Makes the content durable; only then may the file get its name.
     ///
     /// # Errors
@@ -188,5 +213,32 @@ impl Landed {
     /// When the system refuses.
     pub fn sync(self) -> Result<(), BlobError> {
         sync_dir(&self.0)
+    }
+}
+
+/// A directory under way; dropping it deletes what is still there.
+#[derive(Debug)]
+pub struct StagedTree {
+    /// What is in it.
+    pub root: Root,
+    name: String,
+}
+
+impl StagedTree {
+    /// Moves the directory to a name that is free.
+    ///
+    /// # Errors
+    /// `Exists`, `Missing` without the directory above.
+    pub fn land(self, root: &Root, path: &str) -> Result<Landed, BlobError> {
+        let (parent, name) = root.parent(path)?;
+        rename_free(&self.root.staging.0, &self.name, &parent, name)?;
+        Ok(Landed(parent))
+    }
+}
+
+impl Drop for StagedTree {
+    fn drop(&mut self) {
+        // After landing there is nothing of that name; otherwise nobody sees what is left.
+        drop(self.root.staging.0.remove_dir_all(&self.name));
     }
 }

@@ -232,6 +232,38 @@ fn trees_are_copied() {
     ));
 }
 
+#[test]
+fn a_staged_tree_lands_whole_or_goes() {
+    let f = fixture();
+    let fill = || {
+        let tree = f.staging.create_tree().unwrap();
+        tree.root.mkdirs("sub").unwrap();
+        let sealed = f.staged("text").seal().unwrap();
+        tree.root
+            .publish(sealed, "sub/x", Mode::IfAbsent)
+            .unwrap()
+            .sync()
+            .unwrap();
+        tree
+    };
+    drop(fill());
+    fill().land(&f.root, "made").unwrap().sync().unwrap();
+    assert_eq!(f.read("made/sub/x"), "text");
+    assert!(matches!(
+        fill().land(&f.root, "made"),
+        Err(BlobError::Exists)
+    ));
+    assert!(f.staging_is_empty());
+}
+
+#[test]
+fn a_name_that_is_too_long_is_a_refusal() {
+    let f = fixture();
+    let long = "n".repeat(300);
+    assert_eq!(f.root.stat(&long).unwrap(), None);
+    assert!(matches!(f.root.mkdirs(&long), Err(BlobError::TooLong)));
+}
+
 fn body(pieces: &[&'static str]) -> impl futures_util::Stream<Item = forebay_types::Result<Bytes>> {
     stream::iter(pieces.to_vec()).map(|piece| Ok(Bytes::from_static(piece.as_bytes())))
 }

@@ -7,9 +7,11 @@ mod context;
 mod services;
 mod vault;
 
+pub mod access;
 pub mod identity;
 pub mod secrets;
 pub mod tokens;
+pub mod workspace;
 
 pub use context::Ctx;
 pub use services::{Services, WorkspaceDirs, WorkspaceSetup};

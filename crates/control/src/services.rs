@@ -9,6 +9,7 @@ use crate::identity::Identity;
 use crate::secrets::Secrets;
 use crate::tokens::Tokens;
 use crate::vault::Vault;
+use crate::workspace::Workspace;
 
 /// The folders of one workspace. Created on open; nothing outside them belongs to it.
 #[derive(Debug, Clone)]
@@ -78,6 +79,7 @@ pub struct Services {
     pub identity: Identity,
     pub tokens: Tokens,
     pub secrets: Secrets,
+    pub workspace: Workspace,
 }
 
 impl Services {
@@ -92,6 +94,7 @@ impl Services {
         let tokens = Tokens::new(store.clone(), setup.clock.clone());
         let vault = Vault::open(&dirs.root, &store).await?;
         let secrets = Secrets::new(store.clone(), setup.clock.clone(), vault);
+        let workspace = Workspace::open(&dirs, store.clone())?;
         Ok(Self {
             setup,
             dirs,
@@ -99,6 +102,7 @@ impl Services {
             identity,
             tokens,
             secrets,
+            workspace,
         })
     }
 }

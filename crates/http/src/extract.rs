@@ -2,7 +2,7 @@
 //! type at all, and query strings, merged into one set of fields.
 
 use axum::body::{Body, Bytes};
-use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path as UrlPath, Request};
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
@@ -46,6 +46,32 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Params<T> {
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let Fields(fields) = Fields::from_request(request, state).await?;
         Ok(Self(lenient::from_map(fields)?))
+    }
+}
+
+/// The query's fields as a `T`, for calls whose body is content.
+pub(crate) struct QueryParams<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for QueryParams<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
+        let fields = pairs(parts.uri.query().unwrap_or_default().as_bytes());
+        Ok(Self(lenient::from_map(fields)?))
+    }
+}
+
+/// What a route's `{*path}` stands for, decoded, with a slash before it. Clients send the slashes
+/// of a path as they are or as `%2F`.
+pub(crate) struct RestPath(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for RestPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let rest = UrlPath::<String>::from_request_parts(parts, state).await;
+        let UrlPath(rest) = rest.map_err(|e| Error::invalid(format!("Invalid path: {e}")))?;
+        Ok(Self(format!("/{rest}")))
     }
 }
 

@@ -10,6 +10,8 @@ mod server;
 mod identity;
 mod secrets;
 mod tokens;
+mod transfer;
+mod workspace;
 
 pub use error::ApiError;
 pub use routes::router;

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::OriginalUri;
+use axum::extract::{DefaultBodyLimit, OriginalUri};
 use axum::handler::Handler;
 use axum::http::Method as HttpMethod;
 use axum::middleware::from_fn_with_state;
@@ -13,7 +13,7 @@ use forebay_wire::{Endpoint, Method, Status, endpoints};
 use crate::auth::authenticate;
 use crate::error::ApiError;
 use crate::server::App;
-use crate::{identity, secrets, tokens};
+use crate::{identity, secrets, tokens, workspace};
 
 /// The API of one workspace. Every row of the ledger that is not refused has a handler, and every
 /// handler has a row: both are checked here, at start and in a test.
@@ -26,7 +26,12 @@ pub fn router(app: &Arc<App>) -> Router {
         router: Router::new(),
         open: ledger(),
     };
-    for register in [identity::routes, tokens::routes, secrets::routes] {
+    for register in [
+        identity::routes,
+        tokens::routes,
+        secrets::routes,
+        workspace::routes,
+    ] {
         register(&mut routes);
     }
     routes.finish()
@@ -91,6 +96,8 @@ impl Routes {
         }
         let app = Arc::clone(&self.app);
         self.router
+            // Each extractor has a limit of its own; content is streamed, with the limit of its call.
+            .layer(DefaultBodyLimit::disable())
             .method_not_allowed_fallback(unknown)
             .with_state(app)
     }

@@ -15,9 +15,11 @@ mod users;
 
 pub use secrets::{SealedSecret, SecretAcl, SecretEntry, SecretScope};
 mod jobs;
+mod objects;
 mod runs;
 
 pub use jobs::{Job, JobFilter};
+pub use objects::ObjectRow;
 pub use runs::{Attempt, AttemptEnd, NewRun, Run, RunFilter, RunKind};
 pub use store::Store;
 pub use tokens::{NewToken, TokenRow};

@@ -8,6 +8,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("base", include_str!("../migrations/base.sql")),
     ("secrets", include_str!("../migrations/secrets.sql")),
     ("runs", include_str!("../migrations/runs.sql")),
+    ("objects", include_str!("../migrations/objects.sql")),
 ];
 
 /// Brings the database to the newest form, each step in a transaction of its own.

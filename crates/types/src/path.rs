@@ -30,7 +30,7 @@ pub enum PathError {
 
 impl From<PathError> for DomainError {
     fn from(error: PathError) -> Self {
-        Self::invalid(error.to_string())
+        Self::invalid(format!("Invalid path: {error}"))
     }
 }
 

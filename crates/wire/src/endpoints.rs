@@ -114,6 +114,7 @@ const TABLES: &[(&str, &[Endpoint])] = &[
     ("Identity", crate::identity::ENDPOINTS),
     ("Tokens", crate::tokens::ENDPOINTS),
     ("Secrets", crate::secrets::ENDPOINTS),
+    ("Workspace", crate::workspace::ENDPOINTS),
 ];
 
 /// All rows with the name of their resource.

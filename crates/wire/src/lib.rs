@@ -8,6 +8,7 @@ pub mod lenient;
 pub mod identity;
 pub mod secrets;
 pub mod tokens;
+pub mod workspace;
 
 pub use endpoints::{Auth, Endpoint, Method, Status};
 pub use error::ErrorBody;

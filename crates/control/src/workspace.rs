@@ -1,0 +1,290 @@
+//! The workspace tree: folders, notebooks, files and Git folders.
+//!
+//! The files on disk say what exists and what is in it, because runs and Git write them too;
+//! the database only remembers the ids of what was shown.
+
+use std::sync::Arc;
+
+use forebay_blob::{Root, Staging};
+use forebay_notebook::{Format, Language};
+use forebay_runtime::blocking;
+use forebay_store::Store;
+use forebay_types::{Error, ErrorCode, Millis, ObjectId, Result, WorkspacePath};
+
+use crate::access::{self, Access};
+use crate::{Ctx, WorkspaceDirs};
+
+mod archive;
+mod git_folders;
+#[cfg(test)]
+mod tests;
+mod transfer;
+mod tree;
+
+pub use git_folders::GitFolder;
+pub use transfer::{Content, ExportFormat, Exported, FILE_BYTES_MAX, Import, ImportFormat};
+pub use tree::{Form, Located};
+
+use tree::Tree;
+
+/// The workspace tree as the API sees it.
+#[derive(Debug, Clone)]
+pub struct Workspace {
+    inner: Arc<Inner>,
+    store: Store,
+}
+
+#[derive(Debug)]
+struct Inner {
+    tree: Tree,
+    staging: Staging,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ObjectKind {
+    Directory,
+    /// The root of a Git folder.
+    Repo,
+    File,
+    Notebook {
+        language: Language,
+        format: Format,
+    },
+}
+
+/// An object with everything that the API tells about it.
+#[derive(Debug, Clone)]
+pub struct Object {
+    pub path: WorkspacePath,
+    pub kind: ObjectKind,
+    pub id: ObjectId,
+    pub created_at: Millis,
+    pub modified_at: Millis,
+    /// 0 for directories.
+    pub size_bytes: u64,
+}
+
+/// What `list` found: the content of a folder, or the one object that was named.
+#[derive(Debug, Clone)]
+pub enum Listing {
+    Folder(Vec<Object>),
+    Single(Object),
+}
+
+impl Workspace {
+    pub(crate) fn open(dirs: &WorkspaceDirs, store: Store) -> Result<Self> {
+        let at = |e: forebay_blob::BlobError| e.at(&dirs.root.display().to_string());
+        let staging = Staging::open(&dirs.staging).map_err(at)?;
+        let tree = Tree::new(Root::open(&dirs.workspace, &staging).map_err(at)?);
+        Ok(Self {
+            inner: Arc::new(Inner { tree, staging }),
+            store,
+        })
+    }
+
+    /// Creates a folder and those above it; folders that exist are fine.
+    ///
+    /// # Errors
+    /// `RESOURCE_ALREADY_EXISTS` when something on the way is not a folder.
+    pub async fn mkdirs(&self, ctx: &Ctx, path: &WorkspacePath) -> Result<()> {
+        self.admit(ctx, path, Access::Write).await?;
+        let (inner, ctx, path) = (Arc::clone(&self.inner), ctx.clone(), path.clone());
+        blocking(move || {
+            inner.may_write_into(&ctx, &path)?;
+            inner.tree.mkdirs(&path)
+        })
+        .await
+    }
+
+    /// What the caller may see of a folder, or the object at `path` when it is not one. Of
+    /// notebooks, only those modified after `modified_after` when that is given.
+    ///
+    /// # Errors
+    /// `RESOURCE_DOES_NOT_EXIST`.
+    pub async fn list(
+        &self,
+        ctx: &Ctx,
+        path: &WorkspacePath,
+        modified_after: Option<Millis>,
+    ) -> Result<Listing> {
+        self.admit(ctx, path, Access::Read).await?;
+        let (located, children) = {
+            let (inner, ctx, path) = (Arc::clone(&self.inner), ctx.clone(), path.clone());
+            blocking(move || {
+                let located = inner.find(&ctx, &path)?;
+                if located.form != Form::Directory {
+                    return Ok((located, None));
+                }
+                let mut children = inner.tree.children(&located)?;
+                children.retain(|child| {
+                    let is_old = modified_after.is_some_and(|at| child.meta.modified <= at);
+                    access::may(&ctx, &child.path, Access::Read)
+                        && !(is_old && matches!(child.form, Form::Notebook(_)))
+                });
+                Ok((located, Some(children)))
+            })
+            .await?
+        };
+        match children {
+            Some(children) => Ok(Listing::Folder(
+                self.objects(&located.path, children).await?,
+            )),
+            None => Ok(Listing::Single(self.object(located).await?)),
+        }
+    }
+
+    /// # Errors
+    /// `RESOURCE_DOES_NOT_EXIST`.
+    pub async fn status(&self, ctx: &Ctx, path: &WorkspacePath) -> Result<Object> {
+        let located = self.locate(ctx, path).await?;
+        self.object(located).await
+    }
+
+    /// The Git folder around an object that the caller may read.
+    ///
+    /// # Errors
+    /// `PERMISSION_DENIED`.
+    pub async fn git_folder(&self, ctx: &Ctx, path: &WorkspacePath) -> Result<Option<GitFolder>> {
+        self.admit(ctx, path, Access::Read).await?;
+        self.git_folder_of(path).await
+    }
+
+    /// Where an object that the caller may read is on disk, and what it is.
+    ///
+    /// # Errors
+    /// `RESOURCE_DOES_NOT_EXIST`.
+    pub async fn locate(&self, ctx: &Ctx, path: &WorkspacePath) -> Result<Located> {
+        self.admit(ctx, path, Access::Read).await?;
+        let (inner, ctx, path) = (Arc::clone(&self.inner), ctx.clone(), path.clone());
+        blocking(move || inner.find(&ctx, &path)).await
+    }
+
+    /// Deletes an object.
+    ///
+    /// # Errors
+    /// `RESOURCE_DOES_NOT_EXIST`; `DIRECTORY_NOT_EMPTY` without `recursive`.
+    pub async fn delete(&self, ctx: &Ctx, path: &WorkspacePath, recursive: bool) -> Result<()> {
+        self.admit(ctx, path, Access::Write).await?;
+        refuse_fixed_folder(ctx, path)?;
+        let (inner, checked, target) = (Arc::clone(&self.inner), ctx.clone(), path.clone());
+        let located = blocking(move || {
+            inner.may_write_into(&checked, &target)?;
+            let located = inner
+                .tree
+                .locate(&target)?
+                .ok_or_else(|| missing(&target))?;
+            inner.tree.delete(&located, recursive)?;
+            Ok(located)
+        })
+        .await?;
+        // After the files: a row without a file is only an id that waits, a file without a row
+        // gets a new one.
+        self.store.object_forget(&located.path).await?;
+        if located.form == Form::Directory {
+            self.git_folders_deleted(&located.path).await?;
+        }
+        Ok(())
+    }
+
+    /// Checks the right to `path` by its name, and makes the caller's home on its first use.
+    async fn admit(&self, ctx: &Ctx, path: &WorkspacePath, access: Access) -> Result<()> {
+        access::require(ctx, path, access)?;
+        let Some(home) = access::home(ctx) else {
+            return Ok(());
+        };
+        if path.is_within(&home) || path.as_str() == "/Users" {
+            let inner = Arc::clone(&self.inner);
+            blocking(move || match inner.tree.locate(&home)? {
+                None => inner.tree.mkdirs(&home),
+                Some(_) => Ok(()),
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn object(&self, located: Located) -> Result<Object> {
+        let folder = located.path.clone();
+        let objects = self.objects(&folder, vec![located]).await?;
+        objects.into_iter().next().ok_or_else(|| missing(&folder))
+    }
+
+    /// Adds ids and what is a Git folder; `around` is a folder that all of them are in, or are.
+    async fn objects(&self, around: &WorkspacePath, located: Vec<Located>) -> Result<Vec<Object>> {
+        let repos = self.git_folders_within(around).await?;
+        let seen = located
+            .iter()
+            .map(|one| (one.path.clone(), one.meta.modified))
+            .collect();
+        let rows = self.store.object_rows(seen).await?;
+        let inner = Arc::clone(&self.inner);
+        blocking(move || {
+            let objects = located.into_iter().zip(rows).map(|(located, row)| {
+                let kind = match located.form {
+                    Form::Directory if repos.iter().any(|repo| repo.path == located.path) => {
+                        ObjectKind::Repo
+                    }
+                    Form::Directory => ObjectKind::Directory,
+                    Form::File => ObjectKind::File,
+                    Form::Notebook(format) => ObjectKind::Notebook {
+                        language: inner.tree.language(&located, format),
+                        format,
+                    },
+                };
+                Object {
+                    kind,
+                    id: row.id,
+                    created_at: row.created_at,
+                    modified_at: located.meta.modified,
+                    size_bytes: located.meta.size_bytes,
+                    path: located.path,
+                }
+            });
+            Ok(objects.collect())
+        })
+        .await
+    }
+}
+
+impl Inner {
+    /// The object at `path`, if the caller may read where it really is: links that runs plant in
+    /// shared folders open nobody's home.
+    fn find(&self, ctx: &Ctx, path: &WorkspacePath) -> Result<Located> {
+        let located = self.tree.locate(path)?.ok_or_else(|| missing(path))?;
+        if !ctx.is_admin() {
+            access::require(ctx, &self.tree.real_path(&located.disk)?, Access::Read)?;
+        }
+        Ok(located)
+    }
+
+    /// Whether the caller may change names in the folder above `path`, where that really is.
+    fn may_write_into(&self, ctx: &Ctx, path: &WorkspacePath) -> Result<()> {
+        if ctx.is_admin() {
+            return Ok(());
+        }
+        match path.parent() {
+            // The caller's own top folder: its name was checked, and what is above is ours.
+            Some(parent) if parent.relative().contains('/') || parent.as_str() == "/Shared" => {
+                access::require(ctx, &self.tree.real_path(parent.relative())?, Access::Write)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn missing(path: &WorkspacePath) -> Error {
+    Error::missing(format!("Path ({path}) doesn't exist."))
+}
+
+/// The root and the three folders every workspace has stay; a home goes with its user only.
+fn refuse_fixed_folder(ctx: &Ctx, path: &WorkspacePath) -> Result<()> {
+    let is_fixed = ["/", "/Users", "/Shared", "/Repos"].contains(&path.as_str());
+    let is_own_home = access::home(ctx).as_ref() == Some(path);
+    if is_fixed || (is_own_home && !ctx.is_admin()) {
+        return Err(Error::new(
+            ErrorCode::BadRequest,
+            format!("Folder {path} cannot be deleted."),
+        ));
+    }
+    Ok(())
+}
