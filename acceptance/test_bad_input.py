@@ -135,7 +135,7 @@ def test_notebook_over_the_size_limit(api, home):
 
 def test_huge_json_body_is_refused_before_it_is_read(api):
     response = api.call("POST", "/api/2.0/workspace/mkdirs", data=b'{"path": "' + b"x" * (64 << 20) + b'"}')
-    refused(response, (400, 413), MALFORMED | {"MAX_REQUEST_SIZE_EXCEEDED", "REQUEST_TOO_LARGE", "RESOURCE_LIMIT_EXCEEDED"})
+    refused(response, (400, 413), MALFORMED | {"PAYLOAD_TOO_LARGE"})
 
 
 def test_body_that_ends_early(server):

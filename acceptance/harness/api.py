@@ -25,8 +25,8 @@ class Api:
             headers.setdefault("Authorization", f"Bearer {self.token}")
         return self.session.request(method, self.host + path, headers=headers, timeout=timeout, **kwargs)
 
-    def get(self, path, **params):
-        return ok(self.call("GET", path, params=params))
+    def get(self, url, /, **params):
+        return ok(self.call("GET", url, params=params))
 
     def post(self, path, body=None):
         return ok(self.call("POST", path, json=body or {}))
