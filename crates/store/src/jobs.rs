@@ -1,8 +1,9 @@
-use forebay_types::{Error, JobId, Millis, Result, UserId};
+use forebay_types::{Error, JobId, Millis, ObjectKind, ObjectRef, Principal, Result, UserId};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Map, Value};
 
 use crate::connection::sql;
+use crate::permissions::permission_put;
 use crate::store::{Store, next_id};
 
 /// A job definition. `settings` is the client's document, normalised to the many-task form.
@@ -75,6 +76,10 @@ impl Store {
                 params![id, creator.0.0, creator.1, name, text, now.0],
             )
             .map_err(|e| sql("create a job", e))?;
+            // The grant outlives a deleted job: only who could see it hears that it is gone.
+            let object = ObjectRef::new(ObjectKind::Job, id);
+            let owner = ObjectKind::Job.creator_level();
+            permission_put(tx, &object, &Principal::User(creator.1), owner)?;
             Ok(JobId(id))
         })
         .await

@@ -9,6 +9,10 @@ mod meta;
 mod migrations;
 mod store;
 
+mod clusters;
+mod jobs;
+mod permissions;
+mod runs;
 mod secrets;
 mod tokens;
 mod users;
@@ -18,9 +22,11 @@ mod jobs;
 mod objects;
 mod runs;
 
+pub use clusters::{Cluster, ClusterEvent};
 pub use jobs::{Job, JobFilter};
 pub use objects::ObjectRow;
 pub use runs::{Attempt, AttemptEnd, NewRun, Run, RunFilter, RunKind};
+pub use secrets::{SealedSecret, SecretAcl, SecretEntry, SecretScope};
 pub use store::Store;
 pub use tokens::{NewToken, TokenRow};
 pub use users::User;

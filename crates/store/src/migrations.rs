@@ -9,6 +9,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("secrets", include_str!("../migrations/secrets.sql")),
     ("runs", include_str!("../migrations/runs.sql")),
     ("objects", include_str!("../migrations/objects.sql")),
+    ("compute", include_str!("../migrations/compute.sql")),
 ];
 
 /// Brings the database to the newest form, each step in a transaction of its own.

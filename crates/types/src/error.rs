@@ -16,6 +16,8 @@ pub enum ErrorCode {
     Unauthenticated,
     PermissionDenied,
     ResourceDoesNotExist,
+    /// There is no Unity Catalog; clients take this as "go on without one".
+    MetastoreDoesNotExist,
     /// An unknown route.
     EndpointNotFound,
     /// The Files API's form of "does not exist".
@@ -52,6 +54,7 @@ impl ErrorCode {
             Self::Unauthenticated => "UNAUTHENTICATED",
             Self::PermissionDenied => "PERMISSION_DENIED",
             Self::ResourceDoesNotExist => "RESOURCE_DOES_NOT_EXIST",
+            Self::MetastoreDoesNotExist => "METASTORE_DOES_NOT_EXIST",
             Self::EndpointNotFound => "ENDPOINT_NOT_FOUND",
             Self::NotFound => "NOT_FOUND",
             Self::ResourceAlreadyExists => "RESOURCE_ALREADY_EXISTS",
