@@ -8,7 +8,9 @@ mod services;
 mod vault;
 
 pub mod access;
+pub mod clusters;
 pub mod identity;
+pub mod permissions;
 pub mod secrets;
 pub mod tokens;
 pub mod workspace;

@@ -1,11 +1,14 @@
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use forebay_config::{Config, WorkspaceConfig};
 use forebay_runtime::{Clock, Tasks};
 use forebay_store::Store;
 use forebay_types::{Error, Result};
 
+use crate::clusters::{Clusters, Runtimes};
 use crate::identity::Identity;
+use crate::permissions::Permissions;
 use crate::secrets::Secrets;
 use crate::tokens::Tokens;
 use crate::vault::Vault;
@@ -68,6 +71,8 @@ pub struct WorkspaceSetup {
     pub public_url: String,
     pub clock: Clock,
     pub tasks: Tasks,
+    /// What prepares the environments of clusters; without it no cluster can run.
+    pub runtimes: Option<Arc<dyn Runtimes>>,
 }
 
 /// The services of one workspace: small handles, each made from what it needs.
@@ -78,6 +83,8 @@ pub struct Services {
     pub store: Store,
     pub identity: Identity,
     pub tokens: Tokens,
+    pub permissions: Permissions,
+    pub clusters: Clusters,
     pub secrets: Secrets,
     pub workspace: Workspace,
 }
@@ -95,12 +102,24 @@ impl Services {
         let vault = Vault::open(&dirs.root, &store).await?;
         let secrets = Secrets::new(store.clone(), setup.clock.clone(), vault);
         let workspace = Workspace::open(&dirs, store.clone())?;
+        let permissions = Permissions::new(store.clone());
+        let clusters = Clusters::new(
+            store.clone(),
+            setup.clock.clone(),
+            setup.tasks.clone(),
+            permissions.clone(),
+            setup.runtimes.clone(),
+            &dirs.root,
+        );
+        clusters.spawn();
         Ok(Self {
             setup,
             dirs,
             store,
             identity,
             tokens,
+            permissions,
+            clusters,
             secrets,
             workspace,
         })

@@ -65,6 +65,7 @@ impl Server {
                 public_url: url.trim_end_matches('/').to_owned(),
                 clock: clock.clone(),
                 tasks: tasks.clone(),
+                runtimes: None,
             };
             let services = Services::open(setup)
                 .await

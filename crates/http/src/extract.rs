@@ -82,10 +82,18 @@ fn is_form(headers: &HeaderMap) -> bool {
     content_type.is_some_and(|text| text.starts_with("application/x-www-form-urlencoded"))
 }
 
+/// A name that comes again makes a list.
 fn pairs(encoded: &[u8]) -> Map<String, Value> {
-    form_urlencoded::parse(encoded)
-        .map(|(key, value)| (key.into_owned(), Value::String(value.into_owned())))
-        .collect()
+    let mut fields = Map::new();
+    for (key, value) in form_urlencoded::parse(encoded) {
+        let value = Value::String(value.into_owned());
+        match fields.get_mut(&*key) {
+            None => drop(fields.insert(key.into_owned(), value)),
+            Some(Value::Array(items)) => items.push(value),
+            Some(first) => *first = Value::Array(vec![first.take(), value]),
+        }
+    }
+    fields
 }
 
 fn json_object(bytes: &[u8]) -> Result<Map<String, Value>, Error> {

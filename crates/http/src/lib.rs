@@ -7,7 +7,9 @@ mod extract;
 mod routes;
 mod server;
 
+mod clusters;
 mod identity;
+mod permissions;
 mod secrets;
 mod tokens;
 mod transfer;

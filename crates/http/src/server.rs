@@ -22,7 +22,6 @@ pub struct App {
 }
 
 /// The whole HTTP service of one workspace: the API, `/healthz`, and the pages given in `pages`.
-#[must_use]
 pub fn service(app: &Arc<App>, pages: Router) -> Router {
     let workspace_id = app.services.identity.workspace_id;
     let stamp = HeaderValue::from(workspace_id);

@@ -12,14 +12,12 @@ pub struct Answer {
 
 impl Answer {
     /// The body of a successful call; panics with the whole answer when it failed.
-    #[must_use]
     pub fn ok(&self) -> Value {
         assert!(self.status.is_success(), "{} {}", self.status, self.text());
         self.json()
     }
 
     /// The message of a call that was refused with this status and error code.
-    #[must_use]
     pub fn refused(&self, status: u16, error_code: &str) -> String {
         let body = self.json();
         let got = (self.status.as_u16(), body["error_code"].as_str());

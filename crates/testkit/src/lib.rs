@@ -9,9 +9,11 @@
 )]
 
 mod answer;
+mod runtimes;
 mod server;
 mod wait;
 
 pub use answer::Answer;
+pub use runtimes::TestRuntimes;
 pub use server::{PLAIN_USER, TestServer};
 pub use wait::wait_until;

@@ -14,7 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tower::ServiceExt;
 
-use crate::Answer;
+use crate::{Answer, TestRuntimes};
 
 /// The name of the user who is not an administrator.
 pub const PLAIN_USER: &str = "plain@example.com";
@@ -76,6 +76,7 @@ impl TestServer {
             public_url: "http://forebay.test".to_owned(),
             clock: clock.clone(),
             tasks: tasks.clone(),
+            runtimes: Some(Arc::new(TestRuntimes::ready())),
         };
         change(&mut setup);
         let services = Services::open(setup).await.unwrap();

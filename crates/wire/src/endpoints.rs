@@ -95,6 +95,24 @@ pub const fn works(
     }
 }
 
+/// A row that answers 501; `hint` says what to use instead, or is empty.
+#[must_use]
+pub const fn refused(
+    method: Method,
+    versions: &'static [&'static str],
+    path: &'static str,
+    hint: &'static str,
+) -> Endpoint {
+    Endpoint {
+        method,
+        versions,
+        path,
+        auth: Auth::User,
+        status: Status::Refused(hint),
+        test: "",
+    }
+}
+
 impl Endpoint {
     #[must_use]
     pub const fn partial(mut self, how: &'static str) -> Self {
@@ -115,6 +133,8 @@ const TABLES: &[(&str, &[Endpoint])] = &[
     ("Tokens", crate::tokens::ENDPOINTS),
     ("Secrets", crate::secrets::ENDPOINTS),
     ("Workspace", crate::workspace::ENDPOINTS),
+    ("Clusters", crate::clusters::ENDPOINTS),
+    ("Permissions", crate::permissions::ENDPOINTS),
 ];
 
 /// All rows with the name of their resource.

@@ -48,7 +48,9 @@ pub fn http_status(code: ErrorCode) -> u16 {
         | C::ResourceLimitExceeded => 400,
         C::Unauthenticated => 401,
         C::PermissionDenied => 403,
-        C::ResourceDoesNotExist | C::EndpointNotFound | C::NotFound => 404,
+        C::ResourceDoesNotExist | C::MetastoreDoesNotExist | C::EndpointNotFound | C::NotFound => {
+            404
+        }
         C::AlreadyExists | C::ResourceConflict => 409,
         C::PreconditionFailed => 412,
         C::PayloadTooLarge => 413,

@@ -5,7 +5,9 @@ pub mod endpoints;
 pub mod error;
 pub mod lenient;
 
+pub mod clusters;
 pub mod identity;
+pub mod permissions;
 pub mod secrets;
 pub mod tokens;
 pub mod workspace;

@@ -1,3 +1,10 @@
 //! The API in process: every call goes through the whole service, nothing through a socket.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test ends where something is not as it should be"
+)]
+
+mod clusters;
+mod permissions;
 mod tokens;

@@ -1,0 +1,156 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use forebay_types::{
+    ClusterId, ClusterSource, ClusterState, Error, ObjectKind, ObjectRef, PermissionLevel, Result,
+};
+use serde_json::{Map, Value};
+
+use super::spec::{Spec, runtime_for};
+use super::{ClusterUse, Clusters, lifecycle};
+use crate::Ctx;
+
+/// Where a task wants to run.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ClusterChoice {
+    Existing(ClusterId),
+    /// The `new_cluster` of a job; the cluster ends with the run.
+    New(Map<String, Value>),
+    /// Nothing was said: the default runtime, without a cluster.
+    Unnamed,
+}
+
+/// What a run takes from its cluster.
+#[derive(Debug, Clone)]
+pub struct ResolvedCluster {
+    /// `None` for [`ClusterChoice::Unnamed`].
+    pub cluster_id: Option<ClusterId>,
+    pub runtime: String,
+    /// Memory of one run; `None` leaves it to the server's limits, which bound it in any case.
+    pub memory_bytes: Option<u64>,
+    /// `spark_env_vars` as written: references such as `{{secrets/scope/key}}` are not resolved.
+    pub env: BTreeMap<String, String>,
+    pub spark_conf: BTreeMap<String, String>,
+    /// Hold a clone of this as long as the run lives: it keeps the cluster from being ended.
+    pub in_use: Option<Arc<ClusterUse>>,
+}
+
+impl Clusters {
+    /// The environment and limits of a run, for the identity the run has; starts a cluster that is
+    /// terminated and makes a new one where that is asked for. Does not wait for the environment:
+    /// an executor prepares what is not ready. Who wants to wait calls [`Clusters::ready`].
+    ///
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE` `Cluster X does not exist` or for a definition that is not valid;
+    /// `PERMISSION_DENIED` without `CAN_ATTACH_TO`, or without `CAN_RESTART` when it must be started.
+    pub async fn resolve_for_run(
+        &self,
+        ctx: &Ctx,
+        choice: ClusterChoice,
+    ) -> Result<ResolvedCluster> {
+        match choice {
+            ClusterChoice::Existing(id) => self.resolve_existing(ctx, id).await,
+            ClusterChoice::New(settings) => self.resolve_new(ctx, settings).await,
+            ClusterChoice::Unnamed => {
+                let runtimes = self.runtimes();
+                let default = runtimes.first().map(|runtime| runtime.name.clone());
+                let runtime = runtime_for(super::DEFAULT_RUNTIME, &runtimes)
+                    .ok()
+                    .or(default);
+                Ok(ResolvedCluster {
+                    cluster_id: None,
+                    runtime: runtime.unwrap_or_else(|| super::DEFAULT_RUNTIME.to_owned()),
+                    memory_bytes: None,
+                    env: BTreeMap::new(),
+                    spark_conf: BTreeMap::new(),
+                    in_use: None,
+                })
+            }
+        }
+    }
+
+    async fn resolve_existing(&self, ctx: &Ctx, id: ClusterId) -> Result<ResolvedCluster> {
+        let inner = &self.inner;
+        let now = inner.clock.now();
+        // Before the look at its state, so that the reconciler cannot end it in between.
+        let in_use = inner.usage.begin(&id);
+        let cluster = self.permitted(ctx, &id, PermissionLevel::CanAttachTo).await;
+        let cluster = match cluster {
+            Ok(cluster) => cluster,
+            Err(error) => {
+                drop(in_use);
+                inner.usage.forget(&id);
+                return Err(error);
+            }
+        };
+        if cluster.state.is_active() {
+            inner.store.cluster_touch(&id, now).await?;
+        } else {
+            let object = ObjectRef::new(ObjectKind::Cluster, &id);
+            let wanted = PermissionLevel::CanRestart;
+            inner.permissions.require(ctx, &object, wanted).await?;
+            self.change(ctx, &id, |cluster, user, now| {
+                // Another run may have started it meanwhile, which is as good.
+                match cluster.state.is_active() {
+                    true => Ok(None),
+                    false => lifecycle::start(cluster, user, now).map(Some),
+                }
+            })
+            .await?;
+        }
+        let spec = Spec::parse(cluster.settings, &self.runtimes())?;
+        Ok(resolved(id, spec, in_use))
+    }
+
+    async fn resolve_new(
+        &self,
+        ctx: &Ctx,
+        settings: Map<String, Value>,
+    ) -> Result<ResolvedCluster> {
+        let spec = Spec::parse(settings, &self.runtimes())?;
+        let id = self.fresh_id();
+        let in_use = self.inner.usage.begin(&id);
+        let source = ClusterSource::Job;
+        self.insert(ctx, id.clone(), source, None, spec.clone())
+            .await?;
+        self.inner.nudge.notify_one();
+        Ok(resolved(id, spec, in_use))
+    }
+
+    /// Waits until the cluster's environment is ready.
+    ///
+    /// # Errors
+    /// `INVALID_STATE` with the reason when it cannot be made ready or the cluster was ended.
+    pub async fn ready(&self, id: &ClusterId) -> Result<()> {
+        let mut changes = self.inner.changes.subscribe();
+        loop {
+            changes.mark_unchanged();
+            let found = self.inner.store.cluster_get(id).await?;
+            let cluster =
+                found.ok_or_else(|| Error::invalid(format!("Cluster {id} does not exist")))?;
+            match cluster.state {
+                ClusterState::Running => return Ok(()),
+                ClusterState::Terminated | ClusterState::Error => {
+                    let reason = cluster.state_message;
+                    return Err(Error::state(format!(
+                        "Cluster {id} is not usable: {reason}"
+                    )));
+                }
+                ClusterState::Pending | ClusterState::Restarting => {}
+            }
+            let stopped = |e| Error::internal("the clusters have stopped", e);
+            changes.changed().await.map_err(stopped)?;
+        }
+    }
+}
+
+fn resolved(id: ClusterId, spec: Spec, in_use: ClusterUse) -> ResolvedCluster {
+    ResolvedCluster {
+        cluster_id: Some(id),
+        runtime: spec.runtime,
+        memory_bytes: spec.memory_bytes,
+        env: spec.env,
+        spark_conf: spec.spark_conf,
+        in_use: Some(Arc::new(in_use)),
+    }
+}

@@ -1,0 +1,379 @@
+//! What of a cluster's definition has an effect here. The document itself is kept as it came.
+
+use std::collections::BTreeMap;
+
+use forebay_types::{Error, Result};
+use serde_json::{Map, Value};
+
+use super::runtimes::RuntimeInfo;
+
+const SETTINGS_BYTES_MAX: usize = 256 << 10;
+const NAME_BYTES_MAX: usize = 255;
+const WORKERS_MAX: i64 = 100_000;
+const AUTOTERMINATION_MINUTES: std::ops::RangeInclusive<i64> = 10..=10_000;
+
+/// Own key of `spark_conf`: memory of one run on this cluster, such as `2g`.
+pub(super) const MEMORY_KEY: &str = "forebay.run.memory";
+
+/// The runtime of clusters whose `spark_version` names none of ours.
+pub const DEFAULT_RUNTIME: &str = "python-3.11";
+
+/// A checked definition.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Spec {
+    /// Numbers that came as text are numbers here, and nulls are gone; else as the caller wrote it.
+    pub(super) settings: Map<String, Value>,
+    pub(super) runtime: String,
+    /// Zero for never.
+    pub(super) autotermination_minutes: i64,
+    pub(super) env: BTreeMap<String, String>,
+    pub(super) spark_conf: BTreeMap<String, String>,
+    pub(super) memory_bytes: Option<u64>,
+}
+
+impl Spec {
+    /// Checks a definition.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE` that names the field, `NOT_IMPLEMENTED` for fields whose silent
+    /// loss would change what a run does.
+    pub(super) fn parse(mut settings: Map<String, Value>, known: &[RuntimeInfo]) -> Result<Self> {
+        settings.retain(|_, value| !value.is_null());
+        refuse_unsupported(&settings)?;
+        let name = text(&settings, "cluster_name")?.unwrap_or_default();
+        if name.len() > NAME_BYTES_MAX {
+            return Err(invalid(
+                "cluster_name",
+                &format!("{} bytes, at most {NAME_BYTES_MAX}", name.len()),
+            ));
+        }
+        let version = text(&settings, "spark_version")?
+            .ok_or_else(|| Error::invalid("Missing required field: spark_version"))?;
+        let runtime = runtime_for(version, known)?;
+        whole(&mut settings, "num_workers", 0..=WORKERS_MAX)?;
+        autoscale(&mut settings)?;
+        let minutes = whole(&mut settings, "autotermination_minutes", 0..=i64::MAX)?;
+        let autotermination_minutes = minutes.unwrap_or(0);
+        if autotermination_minutes != 0
+            && !AUTOTERMINATION_MINUTES.contains(&autotermination_minutes)
+        {
+            return Err(invalid(
+                "autotermination_minutes",
+                "must be 0 (never) or between 10 and 10000",
+            ));
+        }
+        let env = texts(&settings, "spark_env_vars")?;
+        if let Some(bad) = env.keys().find(|name| !is_variable_name(name)) {
+            return Err(invalid(
+                "spark_env_vars",
+                &format!("'{bad}' cannot be the name of a variable"),
+            ));
+        }
+        let spark_conf = texts(&settings, "spark_conf")?;
+        let memory_bytes = spark_conf
+            .get(MEMORY_KEY)
+            .map(|size| {
+                parse_size(size).ok_or_else(|| {
+                    invalid(
+                        &format!("spark_conf.{MEMORY_KEY}"),
+                        "must be a size such as 512m or 2g, at least 64m",
+                    )
+                })
+            })
+            .transpose()?;
+        let bytes = Value::Object(settings.clone()).to_string().len();
+        if bytes > SETTINGS_BYTES_MAX {
+            return Err(Error::invalid(format!(
+                "The cluster's definition has {bytes} bytes of JSON, at most {SETTINGS_BYTES_MAX} are allowed."
+            )));
+        }
+        Ok(Self {
+            settings,
+            runtime,
+            autotermination_minutes,
+            env,
+            spark_conf,
+            memory_bytes,
+        })
+    }
+}
+
+/// The runtime that a `spark_version` stands for: one of ours by its name, or the default one for
+/// every version of the service that clients know, of which only the shape is checked.
+///
+/// # Errors
+/// `INVALID_PARAMETER_VALUE` for what is neither.
+pub fn runtime_for(spark_version: &str, known: &[RuntimeInfo]) -> Result<String> {
+    if known.iter().any(|runtime| runtime.name == spark_version) {
+        return Ok(spark_version.to_owned());
+    }
+    let starts_with_number = spark_version
+        .strip_prefix("apache-spark-")
+        .unwrap_or(spark_version)
+        .starts_with(|c: char| c.is_ascii_digit());
+    let familiar = (starts_with_number && spark_version.contains("-scala"))
+        || spark_version.starts_with("custom:")
+        || spark_version.starts_with("auto:");
+    if spark_version.len() > NAME_BYTES_MAX || !familiar {
+        let names: Vec<_> = known.iter().map(|runtime| runtime.name.as_str()).collect();
+        return Err(invalid(
+            "spark_version",
+            &format!(
+                "'{}' is neither a version such as 15.4.x-scala2.12 nor a runtime of this server ({})",
+                spark_version.chars().take(80).collect::<String>(),
+                names.join(", ")
+            ),
+        ));
+    }
+    let default = known
+        .iter()
+        .find(|runtime| runtime.name == DEFAULT_RUNTIME)
+        .or_else(|| known.first());
+    Ok(default.map_or_else(
+        || DEFAULT_RUNTIME.to_owned(),
+        |runtime| runtime.name.clone(),
+    ))
+}
+
+/// What would be lost in silence is refused by name.
+fn refuse_unsupported(settings: &Map<String, Value>) -> Result<()> {
+    let present = |field: &str| {
+        settings.get(field).is_some_and(|value| match value {
+            Value::Array(items) => !items.is_empty(),
+            Value::Object(fields) => !fields.is_empty(),
+            Value::String(text) => !text.is_empty(),
+            _ => true,
+        })
+    };
+    for field in [
+        "init_scripts",
+        "docker_image",
+        "cluster_log_conf",
+        "ssh_public_keys",
+        "clone_from",
+    ] {
+        if present(field) {
+            return Err(Error::not_implemented(format!("Cluster field '{field}'")));
+        }
+    }
+    for (field, what) in [
+        ("instance_pool_id", "Instance pool"),
+        ("driver_instance_pool_id", "Instance pool"),
+        ("policy_id", "Cluster policy"),
+    ] {
+        if present(field) {
+            let id = settings.get(field).and_then(Value::as_str).unwrap_or("?");
+            return Err(Error::invalid(format!(
+                "{what} {id} does not exist (field '{field}'); this server has none."
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn autoscale(settings: &mut Map<String, Value>) -> Result<()> {
+    let Some(autoscale) = settings.get_mut("autoscale") else {
+        return Ok(());
+    };
+    let Value::Object(fields) = autoscale else {
+        return Err(invalid("autoscale", "must be an object"));
+    };
+    let min = whole(fields, "min_workers", 0..=WORKERS_MAX)?.unwrap_or(0);
+    let max = whole(fields, "max_workers", 0..=WORKERS_MAX)?.unwrap_or(min);
+    if max < min {
+        return Err(invalid("autoscale", "max_workers is less than min_workers"));
+    }
+    Ok(())
+}
+
+fn invalid(field: &str, reason: &str) -> Error {
+    Error::invalid(format!("Invalid value for field '{field}': {reason}."))
+}
+
+fn text<'a>(settings: &'a Map<String, Value>, field: &str) -> Result<Option<&'a str>> {
+    match settings.get(field) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(invalid(field, "must be text")),
+    }
+}
+
+/// Reads a whole number, which may have come as text, and leaves it as a number.
+fn whole(
+    fields: &mut Map<String, Value>,
+    field: &str,
+    range: std::ops::RangeInclusive<i64>,
+) -> Result<Option<i64>> {
+    let Some(value) = fields.get_mut(field) else {
+        return Ok(None);
+    };
+    let number = match &*value {
+        Value::Number(number) => number.as_i64(),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    };
+    match number.filter(|number| range.contains(number)) {
+        Some(number) => {
+            *value = number.into();
+            Ok(Some(number))
+        }
+        None => Err(invalid(field, "must be a whole number of a sensible size")),
+    }
+}
+
+/// A map of texts; numbers and booleans are written out.
+fn texts(settings: &Map<String, Value>, field: &str) -> Result<BTreeMap<String, String>> {
+    let fields = match settings.get(field) {
+        None => return Ok(BTreeMap::new()),
+        Some(Value::Object(fields)) => fields,
+        Some(_) => return Err(invalid(field, "must be an object of texts")),
+    };
+    fields
+        .iter()
+        .map(|(name, value)| {
+            let text = match value {
+                Value::String(text) if !text.contains('\0') => text.clone(),
+                Value::Number(number) => number.to_string(),
+                Value::Bool(flag) => flag.to_string(),
+                _ => return Err(invalid(&format!("{field}.{name}"), "must be text")),
+            };
+            Ok((name.clone(), text))
+        })
+        .collect()
+}
+
+fn is_variable_name(name: &str) -> bool {
+    let mut chars = name.chars();
+    chars
+        .next()
+        .is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
+        && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// `512m`, `2g`, `1t`, or bytes; at least 64 MiB, below which no Python program starts.
+fn parse_size(text: &str) -> Option<u64> {
+    let text = text.trim().to_ascii_lowercase();
+    let text = text.strip_suffix('b').unwrap_or(&text);
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit: u64 = match &text[digits.len()..] {
+        "" => 1,
+        "k" => 1 << 10,
+        "m" => 1 << 20,
+        "g" => 1 << 30,
+        "t" => 1 << 40,
+        _ => return None,
+    };
+    let bytes = digits.parse::<u64>().ok()?.checked_mul(unit)?;
+    (bytes >= 64 << 20).then_some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn parse(settings: Value) -> Result<Spec> {
+        let Value::Object(settings) = settings else {
+            panic!("an object")
+        };
+        Spec::parse(settings, &[])
+    }
+
+    #[test]
+    fn unknown_fields_stay_and_numbers_as_text_become_numbers() {
+        let spec = parse(json!({
+            "spark_version": "7.3.x-scala2.12", "num_workers": "2", "future": {"a": [1]},
+            "policy_id": null, "autotermination_minutes": "30",
+            "spark_env_vars": {"PYSPARK_PYTHON": "/x", "N": 3},
+            "spark_conf": {"forebay.run.memory": "2g"}
+        }))
+        .unwrap();
+        let expected = json!({
+            "spark_version": "7.3.x-scala2.12", "num_workers": 2, "future": {"a": [1]},
+            "autotermination_minutes": 30,
+            "spark_env_vars": {"PYSPARK_PYTHON": "/x", "N": 3},
+            "spark_conf": {"forebay.run.memory": "2g"}
+        });
+        assert_eq!(Value::Object(spec.settings), expected);
+        assert_eq!(spec.runtime, DEFAULT_RUNTIME);
+        assert_eq!(spec.env["N"], "3");
+        assert_eq!(spec.memory_bytes, Some(2 << 30));
+    }
+
+    #[test]
+    fn errors_name_the_field() {
+        let version = "15.4.x-scala2.12";
+        for (settings, field) in [
+            (json!({}), "spark_version"),
+            (json!({"spark_version": "1.0.x"}), "spark_version"),
+            (
+                json!({"spark_version": version, "num_workers": "many"}),
+                "num_workers",
+            ),
+            (
+                json!({"spark_version": version, "num_workers": -1}),
+                "num_workers",
+            ),
+            (
+                json!({"spark_version": version, "autotermination_minutes": 5}),
+                "autotermination_minutes",
+            ),
+            (
+                json!({"spark_version": version, "autoscale": {"min_workers": 3, "max_workers": 1}}),
+                "autoscale",
+            ),
+            (
+                json!({"spark_version": version, "spark_env_vars": {"A=B": "1"}}),
+                "spark_env_vars",
+            ),
+            (
+                json!({"spark_version": version, "spark_conf": {"forebay.run.memory": "2 cows"}}),
+                MEMORY_KEY,
+            ),
+            (
+                json!({"spark_version": version, "cluster_name": "n".repeat(300)}),
+                "cluster_name",
+            ),
+            (
+                json!({"spark_version": version, "policy_id": "P"}),
+                "policy_id",
+            ),
+            (
+                json!({"spark_version": version, "init_scripts": [{"dbfs": {}}]}),
+                "init_scripts",
+            ),
+        ] {
+            let error = parse(settings).unwrap_err();
+            assert!(error.message.contains(field), "{field}: {error}");
+        }
+    }
+
+    #[test]
+    fn versions_of_the_service_map_to_the_default_and_our_names_to_themselves() {
+        let known = ["python-3.11", "python-3.12"].map(|name| RuntimeInfo {
+            name: name.to_owned(),
+            ..RuntimeInfo::default()
+        });
+        let of = |version| runtime_for(version, &known);
+        for version in [
+            "15.4.x-scala2.12",
+            "7.3.x-cpu-ml-scala2.12",
+            "apache-spark-2.4.x-scala2.11",
+            "auto:latest-lts",
+        ] {
+            assert_eq!(of(version).unwrap(), "python-3.11", "{version}");
+        }
+        assert_eq!(of("python-3.12").unwrap(), "python-3.12");
+        assert_eq!(
+            runtime_for("15.4.x-scala2.12", &known[1..]).unwrap(),
+            "python-3.12"
+        );
+        assert!(
+            of("python-2.7")
+                .unwrap_err()
+                .message
+                .contains("python-3.12")
+        );
+    }
+}
