@@ -11,16 +11,12 @@ mod store;
 
 mod clusters;
 mod jobs;
+mod objects;
 mod permissions;
 mod runs;
 mod secrets;
 mod tokens;
 mod users;
-
-pub use secrets::{SealedSecret, SecretAcl, SecretEntry, SecretScope};
-mod jobs;
-mod objects;
-mod runs;
 
 pub use clusters::{Cluster, ClusterEvent};
 pub use jobs::{Job, JobFilter};
