@@ -19,22 +19,18 @@ class _Absent:
         object.__setattr__(self, "_name", name)
 
     def _refuse(self):
-        __tracebackhide__ = True
         raise SparkNotAvailable(_HINT.format(name=self._name))
 
     def __getattr__(self, attribute):
-        __tracebackhide__ = True
         # Tools look for private names on every object; only a use of the engine is an error.
         if attribute.startswith("_"):
             raise AttributeError(attribute)
         self._refuse()
 
     def __setattr__(self, attribute, value):
-        __tracebackhide__ = True
         self._refuse()
 
     def __call__(self, *_, **__):
-        __tracebackhide__ = True
         self._refuse()
 
     def __repr__(self):

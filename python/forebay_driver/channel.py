@@ -28,6 +28,7 @@ class Channel:
         self._write = threading.Lock()
         self._sending = None
         self._interrupted = False
+        self.was_interrupted = False
         self._ids = itertools.count(1)
         self._answers = {}
         self._waiting = threading.Condition()
@@ -70,6 +71,7 @@ class Channel:
 
     def on_interrupt(self, *_):
         """The handler for SIGINT: a frame under way is finished first."""
+        self.was_interrupted = True
         if self._sending == threading.main_thread().ident:
             self._interrupted = True
         else:
@@ -94,7 +96,6 @@ class Channel:
     def call(self, method, **args):
         """Asks the server and waits. Threads may call side by side: whoever finds nobody reading
         reads for all."""
-        __tracebackhide__ = True
         number = next(self._ids)
         self.send("call", id=number, method=method, args=args)
         while True:

@@ -68,7 +68,6 @@ class Widgets(_Utilities):
 
     def dropdown(self, name, defaultValue, choices, label=None):
         """One of the choices."""
-        __tracebackhide__ = True
         self._choose(name, [defaultValue], choices)
 
     def combobox(self, name, defaultValue, choices, label=None):
@@ -77,11 +76,9 @@ class Widgets(_Utilities):
 
     def multiselect(self, name, defaultValue, choices, label=None):
         """Some of the choices, joined by commas."""
-        __tracebackhide__ = True
         self._choose(name, str(defaultValue).split(","), choices)
 
     def _choose(self, name, values, choices):
-        __tracebackhide__ = True
         known = [str(choice) for choice in choices]
         for value in values:
             if str(value) not in known:
@@ -90,7 +87,6 @@ class Widgets(_Utilities):
 
     def get(self, name):
         """The value of a widget."""
-        __tracebackhide__ = True
         parameters = self._session.parameters
         if name in parameters:
             return parameters[name]
@@ -104,7 +100,6 @@ class Widgets(_Utilities):
 
     def getArgument(self, name, defaultValue=None):
         """The value of a widget, or the second argument when there is none."""
-        __tracebackhide__ = True
         try:
             return self.get(name)
         except InputWidgetNotDefined:
@@ -131,7 +126,6 @@ class Notebook(_Utilities):
 
     def run(self, path, timeout_seconds=0, arguments=None, *_):
         """Runs a notebook as a run of its own and returns what it exited with."""
-        __tracebackhide__ = True
         arguments = {str(key): str(value) for key, value in (arguments or {}).items()}
         answer = self._session.channel.call(
             "notebook.run",
@@ -144,7 +138,6 @@ class Notebook(_Utilities):
 
     def exit(self, value=""):
         """Ends the notebook well, with a value of at most 5 MB."""
-        __tracebackhide__ = True
         text = str(value)
         if len(text.encode("utf-8", "replace")) > _EXIT_BYTES_MAX:
             raise ValueError("dbutils.notebook.exit: the value is larger than 5 MB")
@@ -163,22 +156,18 @@ class Secrets(_Utilities):
 
     def get(self, scope, key):
         """The secret as text."""
-        __tracebackhide__ = True
         return self.getBytes(scope, key).decode("utf-8")
 
     def getBytes(self, scope, key):
         """The secret as bytes."""
-        __tracebackhide__ = True
         return base64.b64decode(self._channel.call("secrets.get", scope=scope, key=key)["value"])
 
     def list(self, scope):
         """The keys of a scope."""
-        __tracebackhide__ = True
         return [SecretMetadata(key) for key in self._channel.call("secrets.list", scope=scope)["keys"]]
 
     def listScopes(self):
         """The scopes that this run may read."""
-        __tracebackhide__ = True
         return [SecretScope(name) for name in self._channel.call("secrets.listScopes")["scopes"]]
 
 
@@ -216,14 +205,12 @@ class TaskValues(_Utilities):
 
     def set(self, key, value):
         """Sets a value of this task, of at most 48 KiB as JSON."""
-        __tracebackhide__ = True
         if len(json.dumps(value)) > _TASK_VALUE_BYTES_MAX:
             raise ValueError(f"task value {key}: larger than 48 KiB")
         self._channel.call("jobs.taskValues.set", key=key, value=value)
 
     def get(self, taskKey, key, default=None, debugValue=None):
         """A value of an upstream task; without one, `default`."""
-        __tracebackhide__ = True
         return self._channel.call(
             "jobs.taskValues.get",
             task_key=taskKey,
@@ -239,7 +226,6 @@ class Library(_Utilities):
 
     def restartPython(self):
         """A fresh interpreter for the cells that follow; installed libraries stay."""
-        __tracebackhide__ = True
         raise sessions.Restart()
 
 

@@ -20,19 +20,16 @@ class FileSystem:
         self._channel = channel
 
     def ls(self, path):
-        __tracebackhide__ = True
         place = self._existing(path)
         if not os.path.isdir(place):
             return [_info(path, place, os.path.basename(place), itself=True)]
         return [_info(path, os.path.join(place, name), name) for name in sorted(os.listdir(place))]
 
     def head(self, path, maxBytes=65536):
-        __tracebackhide__ = True
         with open(self._existing(path), "rb") as file:
             return file.read(maxBytes).decode("utf-8", "replace")
 
     def put(self, path, contents, overwrite=False):
-        __tracebackhide__ = True
         place = _place(path)
         if os.path.exists(place) and not overwrite:
             raise FileExistsError(f"{path} exists; pass overwrite=True to replace it")
@@ -44,12 +41,10 @@ class FileSystem:
         return True
 
     def mkdirs(self, path):
-        __tracebackhide__ = True
         os.makedirs(_place(path), exist_ok=True)
         return True
 
     def rm(self, path, recurse=False):
-        __tracebackhide__ = True
         place = _place(path)
         if not os.path.lexists(place):
             return False
@@ -65,7 +60,6 @@ class FileSystem:
         return True
 
     def cp(self, from_, to, recurse=False):
-        __tracebackhide__ = True
         source, target = self._existing(from_), _place(to)
         if os.path.isdir(source):
             if not recurse:
@@ -76,7 +70,6 @@ class FileSystem:
         return True
 
     def mv(self, from_, to, recurse=False):
-        __tracebackhide__ = True
         source, target = self._existing(from_), _place(to)
         if os.path.isdir(source) and not recurse:
             raise IsADirectoryError(f"{from_} is a directory; pass recurse=True to move it")
@@ -84,7 +77,6 @@ class FileSystem:
         return True
 
     def mounts(self):
-        __tracebackhide__ = True
         found = self._channel.call("fs.mounts")["mounts"]
         return [MountInfo(mount["mount_point"], mount["source"], "") for mount in found]
 
@@ -92,7 +84,6 @@ class FileSystem:
         return True
 
     def mount(self, *_, **__):
-        __tracebackhide__ = True
         raise NotImplementedError(
             "mounts are part of this server's configuration; ask its operator to add one"
         )
@@ -113,7 +104,6 @@ class FileSystem:
 
     @staticmethod
     def _existing(path):
-        __tracebackhide__ = True
         place = _place(path)
         if not os.path.lexists(place):
             raise FileNotFoundError(f"No such file or directory: {_shown(path)}")
@@ -122,7 +112,6 @@ class FileSystem:
 
 def _place(path):
     """Where a path of `dbutils.fs` is on this machine."""
-    __tracebackhide__ = True
     path = os.fspath(path)
     scheme, colon, rest = path.partition(":")
     if not colon or "/" in scheme:

@@ -9,6 +9,7 @@ import builtins
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -114,11 +115,12 @@ class Session:
         if kind == "md":
             return
         if kind == "python":
-            self.python(source, f"{path}#cell {cell['index'] + 1}")
+            label = f"{path}#cell {cell['index'] + 1}"
+            self.python(source, label, cell.get("lines_before", 0))
             return
         try:
             if kind == "sh":
-                _shell_script(source)
+                _shell_script(source, cell.get("flags", []))
             elif kind == "fs":
                 self.file_command(source)
             elif kind == "pip":
@@ -138,9 +140,9 @@ class Session:
             self.shell.show_error(name, str(error), [f"{name}: {error}"])
             raise _CellFailed from None
 
-    def python(self, source, label):
+    def python(self, source, label, lines_before):
         self.used = self.used or bool(source.strip())
-        good = self.shell.run_labelled(source, label, self.loop)
+        good = self.shell.run_labelled(source, label, self.loop, lines_before)
         if self.shell.control is not None:
             raise self.shell.control
         if not good:
@@ -179,20 +181,11 @@ class Session:
         )
 
     def _include(self, source, path):
-        words = shlex.split(source.strip())
-        if words and words[0] == "%run":
-            words.pop(0)
-        if not words:
-            raise ValueError("%run needs the path of a notebook")
-        for word in words[1:]:
-            name, equals, value = word.partition("=")
-            if not (name.startswith("$") and equals):
-                raise ValueError(f'%run: {word!r} is not a parameter; write $name="value"')
-            self.parameters[name[1:]] = value
-        found = self.channel.call("notebook.source", **{"from": path, "path": words[0]})
+        found = self.channel.call("notebook.source", **{"from": path, "command": source})
         if any(found["path"] == notebook["path"] for notebook in self.stack):
             chain = " -> ".join([n["path"] for n in self.stack] + [found["path"]])
             raise RecursionError(f"%run goes round in a circle: {chain}")
+        self.parameters.update(found["params"])
         self.stack.append({"path": found["path"], "cells": found["cells"], "next": 0})
 
     # -- the namespace
@@ -237,13 +230,11 @@ class Session:
 
     def display(self, *objects, **options):
         """Shows tables, figures and anything else with a rich representation."""
-        __tracebackhide__ = True
         from IPython.display import display
 
         return display(*objects, **options)
 
     def display_html(self, html=""):
-        __tracebackhide__ = True
         from IPython.display import HTML, display
 
         display(HTML(str(html)))
@@ -288,20 +279,23 @@ def replace_interpreter(run, job, channel):
     os.execv(job["interpreter"], [job["interpreter"], "-I", "-c", code, str(state), str(fd)])
 
 
-def _shell_script(source):
-    """Runs bash in the notebook's folder; its output goes to the pipes the server reads."""
+def _shell_script(source, flags=()):
+    """Runs bash in the notebook's folder; its output goes to the pipes the server reads. As on
+    the original platform, a failing script fails the cell only with `%sh -e`."""
     sys.stdout.flush()
     sys.stderr.flush()
     bash = "/bin/bash" if os.path.exists("/bin/bash") else "/bin/sh"
-    child = subprocess.Popen([bash, "-c", source], start_new_session=True)
+    child = subprocess.Popen([bash, *flags, "-c", source], start_new_session=True)
     try:
         code = child.wait()
     except BaseException:
-        os.killpg(child.pid, 9)
+        os.killpg(child.pid, signal.SIGKILL)
         child.wait()
         raise
-    if code:
+    if code and "-e" in flags:
         raise ShellError(f"the script ended with exit code {code}")
+    if code:
+        print(f"[exit code {code}; with %sh -e it would fail the cell]", file=sys.stderr)
 
 
 class ShellError(Exception):

@@ -1,7 +1,11 @@
 """IPython's shell with the server as its front end."""
 
+import ast
 import asyncio
+import linecache
+import os
 import sys
+import types
 
 from IPython.core.compilerop import CachingCompiler
 from IPython.core.displayhook import DisplayHook
@@ -11,28 +15,61 @@ from traitlets import Type
 from traitlets.config import Config
 
 
+_OURS = os.path.dirname(os.path.abspath(__file__))
+
+
 class Control(BaseException):
     """Raised by `dbutils` to steer the session; it is not an error and shows no traceback."""
 
 
 class _Compiler(CachingCompiler):
-    """Names the code of a cell after its notebook, so that tracebacks point at it."""
-
-    label = None
+    """Names the code of a cell after its notebook and counts lines as an editor does, so that
+    tracebacks point at the cell."""
 
     def __init__(self):
         super().__init__()
-        self._labels = set()
+        self._next = None
+        self._offsets = {}
+
+    def name_next(self, label, lines_before):
+        self._next = (label, lines_before)
 
     def get_code_name(self, raw_code, transformed_code, number):
-        name, self.label = self.label, None
-        if name is None:
+        if self._next is None:
             return super().get_code_name(raw_code, transformed_code, number)
-        self._labels.add(name)
+        (name, offset), self._next = self._next, None
+        # IPython drops blank lines at the top.
+        self._offsets[name] = offset + _blank_lines(raw_code)
         return name
 
+    def cache(self, transformed_code, number=0, raw_code=None):
+        name = super().cache(transformed_code, number, raw_code)
+        offset = self._offsets.get(name)
+        if offset:
+            size, mtime, lines, _ = linecache.cache[name]
+            linecache.cache[name] = (size, mtime, ["\n"] * offset + lines, name)
+        return name
+
+    def ast_parse(self, source, filename="<unknown>", symbol="exec"):
+        offset = self._offsets.get(filename, 0)
+        try:
+            return ast.increment_lineno(super().ast_parse(source, filename, symbol), offset)
+        except SyntaxError as error:
+            if error.lineno is not None:
+                error.lineno += offset
+            raise
+
     def format_code_name(self, name):
-        return ("Notebook", name) if name in self._labels else super().format_code_name(name)
+        return ("Notebook", name) if name in self._offsets else super().format_code_name(name)
+
+
+def _blank_lines(text):
+    count = 0
+    for line in text.splitlines():
+        if line.strip():
+            break
+        count += 1
+    return count
 
 
 class _ResultHook(DisplayHook):
@@ -90,8 +127,8 @@ class Shell(InteractiveShell):
             self.control = value
             return None
         if self.interrupted and issubclass(etype, asyncio.CancelledError):
-            exc_tuple = (KeyboardInterrupt, KeyboardInterrupt(), trace)
-        return super().showtraceback(exc_tuple, *args, **kwargs)
+            etype, value = KeyboardInterrupt, KeyboardInterrupt()
+        return super().showtraceback((etype, value, _without_ours(trace)), *args, **kwargs)
 
     def _showtraceback(self, etype, evalue, stb):
         self.show_error(etype.__name__, str(evalue), [str(line) for line in stb])
@@ -101,11 +138,11 @@ class Shell(InteractiveShell):
         self.failure = (ename, message, "\n".join(trace))
         self.channel.send("error", ename=ename, evalue=message, traceback=trace)
 
-    def run_labelled(self, source, label, loop):
+    def run_labelled(self, source, label, loop, lines_before=0):
         """Executes one cell in `loop`; true when it ended well."""
         self.control = self.failure = None
         self.interrupted = False
-        self.compile.label = label
+        self.compile.name_next(label, lines_before)
         problem = None
         try:
             transformed = self.transform_cell(source)
@@ -127,6 +164,19 @@ class Shell(InteractiveShell):
             self.events.trigger("post_execute")
         self.events.trigger("post_run_cell", result)
         return result.success
+
+
+def _without_ours(trace):
+    """The traceback without the driver's own frames: nobody can do anything about those."""
+    frames = []
+    while trace is not None:
+        frames.append(trace)
+        trace = trace.tb_next
+    for entry in reversed(frames):
+        if not entry.tb_frame.f_code.co_filename.startswith(_OURS):
+            frame, last, line = entry.tb_frame, entry.tb_lasti, entry.tb_lineno
+            trace = types.TracebackType(trace, frame, last, line)
+    return trace
 
 
 def _flush():

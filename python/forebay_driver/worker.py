@@ -60,7 +60,7 @@ def execute(run, job, channel):
         _quietly(threading._shutdown)
     _quietly(sys.stdout.flush)
     _quietly(sys.stderr.flush)
-    channel.send("done", **verdict)
+    channel.send("done", interrupted=channel.was_interrupted, **verdict)
     _quietly(atexit._run_exitfuncs)
     _quietly(sys.stdout.flush)
     _quietly(sys.stderr.flush)

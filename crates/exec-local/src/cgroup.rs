@@ -7,6 +7,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use forebay_exec::{Limits, Usage};
 use nix::sys::signal::{Signal, kill};
@@ -267,12 +268,17 @@ impl RunGroup {
 }
 
 impl Drop for RunGroup {
+    /// Blocks for the milliseconds that the kernel needs to bury the dead; only a run that was
+    /// abandoned comes here with anything left.
     fn drop(&mut self) {
-        if !self.remove() {
+        for _ in 0..200 {
+            if self.remove() {
+                return;
+            }
             self.kill_all();
-            // What cannot be removed yet is swept when the next server starts.
-            self.remove();
+            std::thread::sleep(Duration::from_millis(1));
         }
+        tracing::warn!("a cgroup of a run stays until the next start");
     }
 }
 

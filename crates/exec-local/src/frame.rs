@@ -57,6 +57,8 @@ pub(crate) enum FrameKind {
     Done {
         ok: bool,
         exit_value: Option<String>,
+        /// An interrupt landed, even if the program went on as if nothing had been.
+        interrupted: bool,
         #[serde(default)]
         ename: String,
         #[serde(default)]

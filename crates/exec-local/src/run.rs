@@ -12,6 +12,7 @@ use forebay_exec::{
     CancelReason, Canceler, Ended, Event, Execution, Host, HostError, Limits, Outcome, StreamName,
     Usage, method,
 };
+use forebay_notebook::RunCommand;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -85,6 +86,7 @@ pub(crate) struct State {
 #[derive(Debug)]
 struct Done {
     ok: bool,
+    interrupted: bool,
     exit_value: Option<String>,
     ename: String,
     message: String,
@@ -139,10 +141,11 @@ impl Execution for LocalRun {
             while self.next_event().await.is_some() {}
         }
         let mut usage = self.usage();
+        let outcome = self.outcome();
         self.clean_up().await;
         usage.wall_ms = millis(self.started.elapsed());
         Ended {
-            outcome: self.outcome(),
+            outcome,
             usage,
             isolation: self.isolation.clone(),
             environment: self.environment.clone(),
@@ -155,6 +158,8 @@ impl Drop for LocalRun {
     fn drop(&mut self) {
         if !self.state.gone {
             self.kill();
+            // `finish` says when this does not work; here nobody would listen.
+            drop(std::fs::remove_dir_all(&self.scratch));
         }
     }
 }
@@ -309,6 +314,7 @@ impl LocalRun {
             FrameKind::Done {
                 ok,
                 exit_value,
+                interrupted,
                 ename,
                 message,
                 trace,
@@ -316,6 +322,7 @@ impl LocalRun {
                 let cell = Some(cell);
                 self.state.done = Some(Done {
                     ok,
+                    interrupted,
                     exit_value,
                     ename,
                     message,
@@ -388,7 +395,11 @@ impl LocalRun {
     fn call(&mut self, id: u64, method: String, args: Value) {
         let host = Arc::clone(&self.host);
         self.calls.push(Box::pin(async move {
-            let result = host.call(&method, args).await;
+            let result = if method == method::NOTEBOOK_SOURCE {
+                notebook_source(&*host, &args).await
+            } else {
+                host.call(&method, args).await
+            };
             (id, method, result)
         }));
     }
@@ -510,7 +521,12 @@ impl LocalRun {
                 limit_bytes: self.limits.output_run_bytes,
             };
         }
-        if let Some(done) = state.done.as_ref().filter(|done| done.ok) {
+        let canceled = |done: &Done| state.canceled.is_some() && done.interrupted;
+        if let Some(done) = state
+            .done
+            .as_ref()
+            .filter(|done| done.ok && !canceled(done))
+        {
             return Outcome::Succeeded {
                 exit_value: done.exit_value.as_deref().map(redacted),
             };
@@ -564,6 +580,27 @@ impl LocalRun {
             message,
         }
     }
+}
+
+/// The driver sends a `%run` line as written, so that there is one reader of such lines.
+async fn notebook_source(host: &dyn Host, args: &Value) -> Result<Value, HostError> {
+    let line = args
+        .get("command")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let command =
+        RunCommand::parse(line).map_err(|error| HostError::new("ValueError", error.to_string()))?;
+    let params: serde_json::Map<String, Value> = command
+        .params
+        .into_iter()
+        .map(|(name, value)| (name, value.into()))
+        .collect();
+    let asked = json!({"from": args.get("from"), "path": command.path, "params": params});
+    let mut found = host.call(method::NOTEBOOK_SOURCE, asked).await?;
+    if let Some(found) = found.as_object_mut() {
+        found.insert("params".to_owned(), params.into());
+    }
+    Ok(found)
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -138,7 +138,8 @@ pub mod method {
     /// `{from, path, timeout_seconds, arguments: {name: value}}` to `{exit_value}`; `from` is the
     /// calling notebook's path, and 0 seconds mean no limit. Fails with kind `WorkflowException`.
     pub const NOTEBOOK_RUN: &str = "notebook.run";
-    /// `{from, path}` to `{path, cells: [ExecCell]}`: the source of a notebook for `%run`.
+    /// `{from, path, params: {name: value}}` to `{path, cells: [ExecCell]}`: the source of a
+    /// notebook for `%run`. `path` is as written; the answer has the absolute one.
     pub const NOTEBOOK_SOURCE: &str = "notebook.source";
     /// `{task_key, key, has_default, default, debug_value}` to `{value}`. Fails with kind
     /// `ValueError` when there is neither a value nor a default.

@@ -16,7 +16,6 @@ pub use executor::{
     CancelReason, Canceler, Execution, Executor, Host, HostError, Isolation, IsolationLevel,
     Prepared, RuntimeInfo, StartError, method,
 };
+pub use forebay_notebook::{CellKind, ExecCell};
 pub use redact::{REDACTED, Redactor, SECRET_LENGTH_MIN, StreamRedactor};
-pub use workload::{
-    CellKind, Context, ExecCell, Library, Limits, Mount, Mounts, Place, Program, Workload,
-};
+pub use workload::{Context, Library, Limits, Mount, Mounts, Place, Program, Workload};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use forebay_notebook::ExecCell;
 use forebay_types::{AttemptNumber, RunId};
 use serde::{Deserialize, Serialize};
 
@@ -93,32 +94,6 @@ pub enum Program {
         args: Vec<String>,
         named: BTreeMap<String, String>,
     },
-}
-
-/// One cell, with its magic already parsed off: `source` is the body.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ExecCell {
-    /// Position in the notebook, from 0. Events carry it.
-    pub index: usize,
-    #[serde(default)]
-    pub title: Option<String>,
-    pub kind: CellKind,
-    pub source: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CellKind {
-    Python,
-    R,
-    Scala,
-    Sql,
-    Md,
-    Sh,
-    Fs,
-    Run,
-    Pip,
-    Skip,
 }
 
 /// What is installed before the first cell, into a layer of this run alone.

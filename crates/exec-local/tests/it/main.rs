@@ -7,4 +7,7 @@
 
 mod support;
 
+mod hostile;
 mod notebook;
+mod program;
+mod warm;

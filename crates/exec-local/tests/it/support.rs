@@ -101,21 +101,23 @@ impl Bench {
     }
 
     pub async fn run(&self) -> Report {
-        finish(self.start().await).await
+        finish(self.workload.run_id, self.start().await).await
     }
 
     pub async fn cells(&mut self, cells: &[&str]) -> Report {
+        self.workload.run_id = RunId(RUNS.fetch_add(1, Ordering::Relaxed));
         self.workload.program = notebook(cells);
         self.run().await
     }
 }
 
-pub async fn finish(mut execution: Box<dyn Execution>) -> Report {
+pub async fn finish(run_id: RunId, mut execution: Box<dyn Execution>) -> Report {
     let mut events = Vec::new();
     while let Some(event) = execution.next_event().await {
         events.push(event);
     }
     Report {
+        run_id,
         events,
         ended: execution.finish().await,
     }
@@ -151,11 +153,15 @@ pub fn cell(index: usize, source: &str) -> ExecCell {
         title: None,
         kind,
         source: source.to_owned(),
+        language: forebay_notebook::Language::Python,
+        flags: Vec::new(),
+        lines_before: 0,
     }
 }
 
 #[derive(Debug)]
 pub struct Report {
+    pub run_id: RunId,
     pub events: Vec<Event>,
     pub ended: Ended,
 }
@@ -274,5 +280,58 @@ impl Host for TestHost {
             "fs.mounts" => Ok(json!({"mounts": [{"mount_point": "/mnt/raw", "source": "raw"}]})),
             _ => Err(HostError::unknown_method(method)),
         }
+    }
+}
+
+/// Cgroups, folders and processes of a run that should have ended. Of the processes only those
+/// that no other test starts are counted.
+pub fn leftovers(run: RunId) -> Vec<String> {
+    let mut found = Vec::new();
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+    for line in groups.lines() {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (controller, path) = (parts.next().unwrap(), parts.next().unwrap());
+        let folder = format!("/sys/fs/cgroup/{controller}{path}/forebay");
+        let of_run = format!("run-{}-{run}-", std::process::id());
+        found.extend(
+            names(Path::new(&folder))
+                .into_iter()
+                .filter(|n| n.starts_with(&of_run)),
+        );
+    }
+    let scratch = data_dir().join("scratch");
+    for parent in names(&scratch) {
+        let of_run = format!("{run}-0-");
+        let mine = parent.starts_with(&format!("{}-", std::process::id()));
+        let runs = names(&scratch.join(parent)).into_iter();
+        found.extend(runs.filter(|name| mine && name.starts_with(&of_run)));
+    }
+    for process in names(Path::new("/proc")) {
+        let command = std::fs::read_to_string(format!("/proc/{process}/cmdline"));
+        found.extend(
+            command
+                .ok()
+                .filter(|command| command.starts_with("sleep\01234")),
+        );
+    }
+    found
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect()
+}
+
+/// Waits for a condition that needs no event of ours to come true.
+pub async fn until(what: &str, condition: impl Fn() -> bool) {
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !condition() {
+        assert!(
+            std::time::Instant::now() < end,
+            "waited in vain until {what}"
+        );
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
 }

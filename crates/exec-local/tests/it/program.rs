@@ -1,0 +1,183 @@
+//! Scripts, wheels and libraries.
+
+use std::io::Write;
+use std::path::Path;
+
+use forebay_exec::{CellStatus, Executor, Library, Outcome, Program};
+
+use crate::support::{Bench, RUNTIME, executor};
+
+fn script(bench: &mut Bench, text: &str, args: &[&str]) {
+    let file = bench.folder.path().join("Workspace/project/job.py");
+    std::fs::write(file, text).unwrap();
+    bench.workload.program = Program::Script {
+        file: "/Workspace/project/job.py".to_owned(),
+        args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+    };
+}
+
+#[test]
+fn a_script_is_plain_python() {
+    RUNTIME.block_on(async {
+        let mut bench = Bench::new();
+        let text = "import sys, os, threading, time\n\
+                    def late(): time.sleep(0.1); print('late')\n\
+                    threading.Thread(target=late).start()\n\
+                    print(__name__, sys.argv[1:], os.getcwd(), 'get_ipython' in globals())";
+        script(&mut bench, text, &["--n", "5"]);
+        let report = bench.run().await;
+        let line = "__main__ ['--n', '5'] /Workspace/project False\n";
+        assert_eq!(report.succeeded().stdout(), format!("{line}late\n"));
+        assert_eq!(report.statuses(), [(0, CellStatus::Succeeded)]);
+    });
+}
+
+#[test]
+fn a_script_fails_with_its_own_traceback_only() {
+    RUNTIME.block_on(async {
+        let mut bench = Bench::new();
+        script(&mut bench, "def f():\n    raise KeyError('k')\nf()\n", &[]);
+        let report = bench.run().await;
+        let Outcome::Failed { trace, .. } = report.failed("KeyError").outcome() else {
+            unreachable!()
+        };
+        assert!(trace.contains("job.py\", line 3, in <module>"), "{trace}");
+        assert!(
+            !trace.contains("forebay_driver") && !trace.contains("runpy"),
+            "{trace}"
+        );
+        script(&mut bench, "import sys; sys.exit('no luck')", &[]);
+        let report = bench.run().await;
+        assert_eq!(report.failed("SystemExit").stderr(), "no luck\n");
+        script(&mut bench, "import sys; sys.exit(0)", &[]);
+        bench.run().await.succeeded();
+        script(&mut bench, "def broken(:\n", &[]);
+        bench.run().await.failed("SyntaxError");
+        bench.workload.program = Program::Script {
+            file: "/Workspace/none.py".into(),
+            args: vec![],
+        };
+        bench.run().await.failed("FileNotFoundError");
+    });
+}
+
+/// A wheel with a module, an entry point in a group of its own, and a plain function.
+fn wheel(folder: &Path) {
+    let info = "tally-1.0.dist-info";
+    let files = [
+        (
+            "tally/__init__.py",
+            "import sys\ndef main():\n    print('main', sys.argv)\ndef plain():\n    print('plain')\n",
+        ),
+        (
+            &format!("{info}/METADATA"),
+            "Metadata-Version: 2.1\nName: tally\nVersion: 1.0\n",
+        ),
+        (
+            &format!("{info}/WHEEL"),
+            "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        ),
+        (
+            &format!("{info}/entry_points.txt"),
+            "[jobs]\ncount = tally:main\n",
+        ),
+        (&format!("{info}/RECORD"), ""),
+    ];
+    let file = std::fs::File::create(folder.join("tally-1.0-py3-none-any.whl")).unwrap();
+    let mut zip = zip::ZipWriter::new(file);
+    for (name, text) in files {
+        zip.start_file(name, zip::write::SimpleFileOptions::default())
+            .unwrap();
+        zip.write_all(text.as_bytes()).unwrap();
+    }
+    zip.finish().unwrap();
+}
+
+#[test]
+fn a_wheel_is_installed_for_the_run_and_its_entry_point_called() {
+    RUNTIME.block_on(async {
+        let mut bench = Bench::new();
+        wheel(&bench.folder.path().join("dbfs"));
+        bench.workload.libraries = vec![Library::Whl {
+            path: "/dbfs/tally-1.0-py3-none-any.whl".to_owned(),
+        }];
+        let call = |entry_point: &str| Program::Wheel {
+            package: "tally".to_owned(),
+            entry_point: entry_point.to_owned(),
+            args: vec!["a".to_owned()],
+            named: [("n".to_owned(), "1".to_owned())].into(),
+        };
+        bench.workload.program = call("count");
+        let report = bench.run().await;
+        let line = "main ['tally', 'a', '--n=1']\n";
+        assert!(
+            report.succeeded().stdout().ends_with(line),
+            "{}",
+            report.stdout()
+        );
+        bench.workload.program = call("plain");
+        let report = bench.run().await;
+        assert!(
+            report.succeeded().stdout().ends_with("plain\n"),
+            "{}",
+            report.stdout()
+        );
+        bench.workload.program = call("nothing");
+        bench.run().await.failed("AttributeError");
+        bench.workload.libraries.clear();
+        bench.workload.program = call("count");
+        bench.run().await.failed("ImportError");
+    });
+}
+
+#[test]
+fn pip_installs_into_the_run_alone() {
+    RUNTIME.block_on(async {
+        let mut bench = Bench::new();
+        wheel(&bench.folder.path().join("dbfs"));
+        let report = bench
+            .cells(&[
+                "%pip install /dbfs/tally-1.0-py3-none-any.whl",
+                "import tally\ntally.plain()\ntally.__file__.startswith('/local_disk0')",
+                "!python -c 'import tally; tally.plain()'",
+                "%pip install /dbfs/none.whl",
+            ])
+            .await;
+        report.failed("InstallError");
+        assert_eq!(report.shown(), ["True"]);
+        assert!(
+            report.stdout().ends_with("plain\nplain\n"),
+            "{}",
+            report.stdout()
+        );
+        bench
+            .cells(&["import tally"])
+            .await
+            .failed("ModuleNotFoundError");
+    });
+}
+
+#[test]
+fn after_a_restart_the_layer_wins_over_warm_modules() {
+    RUNTIME.block_on(async {
+        let mut bench = Bench::new();
+        bench.workload.preload = true;
+        executor()
+            .await
+            .prepare(&bench.workload.place)
+            .await
+            .unwrap();
+        let root = bench.folder.path().join("dbfs/pyarrow");
+        std::fs::create_dir_all(&root).unwrap();
+        std::fs::write(root.join("__init__.py"), "__version__ = 'private'\n").unwrap();
+        let report = bench
+            .cells(&[
+                "import shutil, sys\nshutil.copytree('/dbfs/pyarrow', sys.path[0] + '/pyarrow')\n\
+                 dbutils.library.restartPython()",
+                "import pyarrow; pyarrow.__version__",
+            ])
+            .await;
+        assert_eq!(report.succeeded().shown(), ["'private'"], "{report:#?}");
+        assert!(report.ended.warm);
+    });
+}
