@@ -40,6 +40,14 @@ pub const ENV_VARS: &[EnvVar] = &[
         about: "access token (client commands)",
     },
     EnvVar {
+        name: "DATABRICKS_CONFIG_FILE",
+        about: "profile file (client commands, default databrickscfg in the data folder)",
+    },
+    EnvVar {
+        name: "DATABRICKS_CONFIG_PROFILE",
+        about: "profile in that file (flag --profile, default dev)",
+    },
+    EnvVar {
         name: "PATH",
         about: "where python3, git and uv are looked for",
     },

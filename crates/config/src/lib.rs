@@ -4,6 +4,8 @@
 
 mod config;
 mod env;
+mod options;
 
 pub use config::{Config, ConfigError, Limits, Mount, WorkspaceConfig};
 pub use env::{ENV_VARS, EnvVar, env_var};
+pub use options::{ConfigOption, OPTIONS};

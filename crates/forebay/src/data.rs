@@ -39,6 +39,15 @@ impl DataLock {
     }
 }
 
+/// Whether a process has this folder; also true when nobody can tell.
+#[must_use]
+pub fn data_in_use(data: &Path) -> bool {
+    match File::options().write(true).open(data.join("lock")) {
+        Ok(file) => file.try_lock().is_err(),
+        Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+    }
+}
+
 /// Replaces a private file in one step: readers see the old or the new text, never half of it.
 pub(crate) fn write_private(path: &Path, text: &str) -> Result<()> {
     let temporary = path.with_extension("new");

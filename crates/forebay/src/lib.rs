@@ -4,4 +4,5 @@ mod data;
 mod profiles;
 mod server;
 
+pub use data::data_in_use;
 pub use server::{Server, WorkspaceAddress};

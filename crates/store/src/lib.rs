@@ -5,6 +5,7 @@
 //! what leaves are domain values.
 
 mod connection;
+mod integrity;
 mod meta;
 mod migrations;
 mod store;
@@ -19,6 +20,7 @@ mod tokens;
 mod users;
 
 pub use clusters::{Cluster, ClusterEvent};
+pub use integrity::integrity_problems;
 pub use jobs::{Job, JobFilter};
 pub use objects::ObjectRow;
 pub use runs::{Attempt, AttemptEnd, NewRun, Run, RunFilter, RunKind};

@@ -1,21 +1,16 @@
-//! `forebay endpoints`: the endpoint ledger as JSON or as a table, for the compatibility page and its checks.
-
-use anyhow::Result;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use forebay_wire::{Endpoint, Status, endpoints};
 use serde::Serialize;
 
-#[derive(Debug, Args)]
-pub(crate) struct EndpointsArgs {
-    /// How to print
-    #[arg(long, value_enum, default_value_t = Output::Text)]
-    output: Output,
-}
+use crate::failure::Failure;
+use crate::output::{Format, Out};
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Output {
-    Text,
-    Json,
+/// Arguments of `forebay endpoints`.
+#[derive(Debug, Args)]
+pub struct EndpointsArgs {
+    /// Form of the answer
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
+    output: Format,
 }
 
 /// One method and concrete path; a row of the ledger gives one for each API version.
@@ -54,21 +49,20 @@ fn expand(resource: &'static str, endpoint: &'static Endpoint) -> impl Iterator<
     })
 }
 
-#[expect(clippy::print_stdout, reason = "the command's answer")]
-pub(crate) fn endpoints(args: &EndpointsArgs) -> Result<()> {
+pub(crate) fn run(args: &EndpointsArgs) -> Result<(), Failure> {
+    let out = Out::new(args.output);
     let rows = rows();
-    match args.output {
-        Output::Json => println!("{}", serde_json::to_string_pretty(&rows)?),
-        Output::Text => {
-            for row in rows {
-                println!(
-                    "{:8} {:6} {} {}",
-                    row.status, row.method, row.path, row.note
-                );
-            }
-        }
+    if out.is_json() {
+        return out.json_pretty(&rows);
     }
-    Ok(())
+    let rows: Vec<_> = rows
+        .into_iter()
+        .map(|row| {
+            let text = [row.status, row.method, &row.path, row.note];
+            text.map(str::to_owned)
+        })
+        .collect();
+    out.table(["STATUS", "METHOD", "PATH", "NOTE"], &rows)
 }
 
 #[cfg(test)]

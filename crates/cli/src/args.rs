@@ -1,0 +1,118 @@
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use forebay_client::{Client, Profile, ProfileChoice};
+use forebay_config::{Config, ConfigError};
+
+use crate::commands::{
+    cancel, completions, demo, doctor, endpoints, logs, reference, run, runs, token, workspace,
+};
+use crate::failure::Failure;
+use crate::output::{Format, Out};
+
+/// Takes data-science code from a Git commit to production, on a machine you own
+#[derive(Debug, Parser)]
+#[command(
+    name = "forebay",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start the server with its workspaces dev, staging and prod
+    Up(ServerArgs),
+    /// Show the main job end to end: a repository's test notebook, cloned and run for real
+    Demo(demo::DemoArgs),
+    /// Run a notebook or a script and follow it; exits with the run's verdict
+    Run(run::RunArgs),
+    /// List runs
+    #[command(subcommand)]
+    Runs(runs::RunsCommand),
+    /// Print what a run printed
+    Logs(logs::LogsArgs),
+    /// Ask a run to stop
+    Cancel(cancel::CancelArgs),
+    /// List, import and export notebooks and files
+    #[command(subcommand)]
+    Workspace(workspace::WorkspaceCommand),
+    /// Create, list and delete access tokens
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    /// Check a data folder and this machine, and say what to do about what is wrong
+    Doctor(doctor::DoctorArgs),
+    /// List every API call this server knows, and how far it goes
+    Endpoints(endpoints::EndpointsArgs),
+    /// Print shell completions
+    Completions(completions::CompletionsArgs),
+    /// Print a page of the reference documentation
+    #[command(hide = true)]
+    Reference(reference::ReferenceArgs),
+}
+
+/// What a server is started with.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ServerArgs {
+    /// Data folder [default: .forebay]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// First port; the workspaces use it and the next ones [default: 7071]
+    #[arg(long, value_name = "N")]
+    pub port: Option<u16>,
+    /// Configuration file [default: forebay.toml, if it exists]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Allow local Git addresses below this folder (repeatable)
+    #[arg(long = "repo-root", value_name = "DIR")]
+    pub repo_roots: Vec<PathBuf>,
+}
+
+impl ServerArgs {
+    /// Defaults, file and environment, with the flags over them.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is wrong.
+    pub fn config(&self) -> Result<Config, ConfigError> {
+        let mut config = Config::load(self.config.as_deref())?;
+        if let Some(data) = &self.data {
+            config.data.clone_from(data);
+        }
+        config.port = self.port.unwrap_or(config.port);
+        config.repo_roots.extend(self.repo_roots.iter().cloned());
+        Ok(config)
+    }
+}
+
+/// Which workspace a command talks to, and how it answers.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Workspace and output")]
+pub(crate) struct Connection {
+    /// Profile of the workspace [default: dev]
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+    /// Data folder of the server, for its profiles [default: .forebay]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Form of the answer
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
+    output: Format,
+}
+
+impl Connection {
+    pub(crate) fn out(&self) -> Out {
+        Out::new(self.output)
+    }
+
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
+        let choice = ProfileChoice {
+            profile: self.profile.clone(),
+            data: self.data.clone(),
+        };
+        Ok(Client::new(&Profile::find(&choice)?)?)
+    }
+}

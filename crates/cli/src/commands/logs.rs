@@ -1,0 +1,30 @@
+use clap::Args;
+
+use crate::args::Connection;
+use crate::failure::{Exit, Outcome};
+use crate::live::{Live, verdict};
+
+/// Arguments of `forebay logs`.
+#[derive(Debug, Args)]
+pub struct LogsArgs {
+    /// Number of the run
+    #[arg(value_name = "RUN")]
+    run_id: i64,
+    /// Keep printing until the run has ended, and exit with its verdict
+    #[arg(short, long)]
+    follow: bool,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+pub(crate) async fn run(args: &LogsArgs) -> Outcome {
+    let out = args.connection.out();
+    let client = args.connection.client()?;
+    let live = Live::new(&client, out);
+    if args.follow {
+        let run = live.follow(args.run_id).await?;
+        return verdict(out, &run);
+    }
+    live.print(args.run_id).await?;
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,33 @@
+//! One file per command: its arguments, whose doc comments are its help, and what it does.
+
+pub(crate) mod cancel;
+pub(crate) mod completions;
+pub mod demo;
+pub(crate) mod doctor;
+pub(crate) mod endpoints;
+pub(crate) mod logs;
+pub(crate) mod reference;
+pub(crate) mod run;
+pub(crate) mod runs;
+pub(crate) mod token;
+pub(crate) mod workspace;
+
+use crate::args::Command;
+use crate::failure::{Exit, Outcome};
+
+/// Runs a command that needs nothing but an API, or nothing at all. `None` for those that need the
+/// server's own parts.
+pub async fn run_client(command: &Command) -> Option<Outcome> {
+    Some(match command {
+        Command::Up(_) | Command::Demo(_) | Command::Doctor(_) => return None,
+        Command::Run(args) => run::run(args).await,
+        Command::Runs(command) => runs::run(command).await,
+        Command::Logs(args) => logs::run(args).await,
+        Command::Cancel(args) => cancel::run(args).await,
+        Command::Workspace(command) => workspace::run(command).await,
+        Command::Token(command) => token::run(command).await,
+        Command::Endpoints(args) => endpoints::run(args).map(|()| Exit::Ok),
+        Command::Completions(args) => completions::run(args).map(|()| Exit::Ok),
+        Command::Reference(args) => reference::run(args).map(|()| Exit::Ok),
+    })
+}

@@ -1,0 +1,71 @@
+use clap::{Args, Subcommand};
+use forebay_client::{Run, RunFilter};
+
+use crate::args::Connection;
+use crate::failure::{Exit, Failure, Outcome};
+use crate::output::{duration, time};
+
+/// Subcommands of `forebay runs`.
+#[derive(Debug, Subcommand)]
+pub enum RunsCommand {
+    /// List runs, the newest first
+    #[command(visible_alias = "ls")]
+    List(ListArgs),
+}
+
+/// Arguments of `forebay runs list`.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Only runs that have not ended
+    #[arg(long)]
+    active: bool,
+    /// Only runs of this job
+    #[arg(long, value_name = "ID")]
+    job: Option<i64>,
+    /// How many at most
+    #[arg(long, value_name = "N", default_value_t = 20,
+          value_parser = clap::value_parser!(u32).range(1..=1000))]
+    limit: u32,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+pub(crate) async fn run(command: &RunsCommand) -> Outcome {
+    match command {
+        RunsCommand::List(args) => list(args).await?,
+    }
+    Ok(Exit::Ok)
+}
+
+async fn list(args: &ListArgs) -> Result<(), Failure> {
+    let out = args.connection.out();
+    let filter = RunFilter {
+        limit: args.limit,
+        active_only: args.active,
+        job_id: args.job,
+    };
+    let runs = args.connection.client()?.run_list(filter).await?;
+    if out.is_json() {
+        return out.json(&runs);
+    }
+    if runs.is_empty() {
+        out.note(if args.active {
+            "Nothing is running"
+        } else {
+            "No runs yet; `forebay run NOTEBOOK` starts one"
+        });
+        return Ok(());
+    }
+    let rows: Vec<_> = runs.iter().map(row).collect();
+    out.table(["RUN", "STATE", "STARTED", "TOOK", "NAME"], &rows)
+}
+
+fn row(run: &Run) -> [String; 5] {
+    [
+        run.run_id.to_string(),
+        run.state.word().to_owned(),
+        time(run.start_time),
+        run.duration_ms().map_or_else(|| "-".to_owned(), duration),
+        run.run_name.clone(),
+    ]
+}

@@ -1,0 +1,25 @@
+//! A small typed client of one workspace, with what the command line needs. Layer 4, beside the
+//! edges of the server: it knows the API's words and nothing of how a server keeps them.
+//!
+//! Answers are read into types of this crate that name only the fields in use and ignore the rest,
+//! so that an older or newer server, or another vendor's, can be read as well.
+
+mod client;
+mod error;
+mod events;
+mod profile;
+mod repos;
+mod runs;
+mod tokens;
+mod users;
+mod workspace;
+
+pub use client::Client;
+pub use error::{Error, Result};
+pub use events::{Bundle, CellStatus, EventLine, Events, RunEvent, StreamName};
+pub use profile::{Profile, ProfileChoice, ProfileError};
+pub use repos::Repo;
+pub use runs::{Run, RunFilter, RunOutput, RunState, Submit, TaskRun, Work};
+pub use tokens::{NewToken, Token};
+pub use users::User;
+pub use workspace::{ExportFormat, ImportFormat, Object, ObjectType};

@@ -1,0 +1,174 @@
+/// An option of the configuration file, for the reference page.
+#[derive(Debug, Clone, Copy)]
+pub struct ConfigOption {
+    /// As a dotted path; `[]` marks an array of tables.
+    pub name: &'static str,
+    /// As it would stand in the file; empty when there is none.
+    pub default: &'static str,
+    pub about: &'static str,
+}
+
+const fn option(name: &'static str, default: &'static str, about: &'static str) -> ConfigOption {
+    ConfigOption {
+        name,
+        default,
+        about,
+    }
+}
+
+/// Every option of `forebay.toml`. A test compares this list with [`crate::Config`].
+pub const OPTIONS: &[ConfigOption] = &[
+    option(
+        "data",
+        "\".forebay\"",
+        "where everything lives; one process at a time owns it",
+    ),
+    option(
+        "address",
+        "\"127.0.0.1\"",
+        "the address every workspace listens on",
+    ),
+    option(
+        "port",
+        "7071",
+        "the first workspace's port; the next ones follow",
+    ),
+    option(
+        "port_80",
+        "",
+        "also listen on port 80 of a loopback address of each workspace's own, for clients that drop the port of a \
+         host; `true` insists, `false` never does, absent means where it is allowed",
+    ),
+    option(
+        "repo_roots",
+        "[]",
+        "local Git addresses are allowed below these folders only",
+    ),
+    option(
+        "isolation",
+        "\"namespaces\"",
+        "the least isolation a run may have: `namespaces` or `none`",
+    ),
+    option(
+        "uv",
+        "",
+        "the uv program that builds environments; looked for on `PATH` when absent",
+    ),
+    option(
+        "python",
+        "",
+        "the Python interpreter of the runtimes; looked for on `PATH` when absent",
+    ),
+    option(
+        "limits.running_attempts_max",
+        "15",
+        "attempts that run at once, over all workspaces",
+    ),
+    option(
+        "limits.run_memory_bytes",
+        "4294967296",
+        "memory of one run with all its processes",
+    ),
+    option(
+        "limits.run_processes_max",
+        "512",
+        "processes and threads of one run",
+    ),
+    option(
+        "limits.cell_output_bytes_max",
+        "8388608",
+        "output of one cell that is kept; the rest is cut with a notice",
+    ),
+    option(
+        "limits.run_output_bytes_max",
+        "67108864",
+        "output of one run; more ends it",
+    ),
+    option(
+        "workspace[].name",
+        "\"dev\"",
+        "name of a workspace, of a-z, 0-9 and -; without any `[[workspace]]` there are dev, staging and prod",
+    ),
+    option(
+        "workspace[].public_url",
+        "",
+        "the address clients should use in links; made from the listener when absent",
+    ),
+    option(
+        "workspace[].mount[].path",
+        "",
+        "absolute DBFS path at which a folder of the host appears, such as `/mnt/data`",
+    ),
+    option("workspace[].mount[].folder", "", "that folder of the host"),
+    option(
+        "workspace[].mount[].read_only",
+        "false",
+        "runs and clients may not write to it",
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::{Config, Mount, WorkspaceConfig};
+
+    /// Every field with a value, so that none is left out when it is written.
+    fn full() -> Config {
+        let mount = Mount {
+            path: "/mnt/x".to_owned(),
+            folder: "/".into(),
+            read_only: false,
+        };
+        Config {
+            port_80: Some(true),
+            uv: Some("uv".into()),
+            python: Some("python3".into()),
+            workspaces: vec![WorkspaceConfig {
+                public_url: Some("http://h".to_owned()),
+                mounts: vec![mount],
+                ..WorkspaceConfig::default()
+            }],
+            ..Config::default()
+        }
+    }
+
+    fn names(value: &toml::Value, at: &str, found: &mut BTreeSet<String>) {
+        match value {
+            toml::Value::Table(table) => {
+                for (name, value) in table {
+                    let dot = if at.is_empty() { "" } else { "." };
+                    names(value, &format!("{at}{dot}{name}"), found);
+                }
+            }
+            toml::Value::Array(items) if items.first().is_some_and(toml::Value::is_table) => {
+                names(&items[0], &format!("{at}[]"), found);
+            }
+            _ => {
+                found.insert(at.to_owned());
+            }
+        }
+    }
+
+    #[test]
+    fn every_field_is_listed_and_every_line_is_a_field() {
+        let mut fields = BTreeSet::new();
+        names(&toml::Value::try_from(full()).unwrap(), "", &mut fields);
+        let listed: BTreeSet<_> = OPTIONS.iter().map(|o| o.name.to_owned()).collect();
+        assert_eq!(fields, listed);
+    }
+
+    #[test]
+    fn the_listed_defaults_are_the_defaults() {
+        let defaults = toml::Value::try_from(Config::default()).unwrap();
+        for option in OPTIONS.iter().filter(|o| !o.name.contains("[]")) {
+            let mut value = Some(&defaults);
+            for part in option.name.split('.') {
+                value = value.and_then(|value| value.get(part));
+            }
+            let shown = value.map(ToString::to_string).unwrap_or_default();
+            assert_eq!(shown, option.default, "{}", option.name);
+        }
+    }
+}

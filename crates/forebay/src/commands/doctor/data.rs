@@ -1,0 +1,113 @@
+use std::path::{Path, PathBuf};
+
+use forebay::data_in_use;
+use forebay_cli::{Check, Checks};
+use forebay_config::Config;
+use forebay_store::integrity_problems;
+
+const GIB: u64 = 1 << 30;
+/// An environment takes about one GiB while it is built.
+const DISK_LOW: u64 = 5 * GIB;
+const DISK_OUT: u64 = GIB;
+
+/// Looks at the data folder, the disk below it, the databases in it and the ports.
+pub(super) fn check(config: &Config, checks: &mut Checks) {
+    let there = config.data.is_dir();
+    let in_use = there && data_in_use(&config.data);
+    checks.0.push(folder(&config.data, there, in_use));
+    checks.0.push(disk(&config.data));
+    if in_use {
+        let found = "not looked at while the server has them open";
+        checks.0.push(Check::ok("databases", found));
+        checks
+            .0
+            .push(Check::ok("ports", "not looked at while the server runs"));
+        return;
+    }
+    for workspace in &config.workspaces {
+        let path = config.data.join(&workspace.name).join("forebay.db");
+        if path.is_file() {
+            checks.0.push(database(&workspace.name, &path));
+        }
+    }
+    checks.0.push(ports(config));
+}
+
+fn folder(data: &Path, there: bool, in_use: bool) -> Check {
+    let name = "data folder";
+    let shown = data.display();
+    if !there {
+        return Check::ok(
+            name,
+            format!("{shown} is not there yet; `forebay up` creates it"),
+        );
+    }
+    if in_use {
+        return Check::ok(name, format!("{shown}, in use by a running server"));
+    }
+    match tempfile::Builder::new().prefix(".doctor").tempfile_in(data) {
+        Ok(_) => Check::ok(name, format!("{shown}, not in use")),
+        Err(error) => Check::fail(
+            name,
+            format!("{shown} cannot be written: {error}"),
+            "give it to the user who runs the server, or choose another with --data",
+        ),
+    }
+}
+
+fn disk(data: &Path) -> Check {
+    let name = "disk";
+    let absolute = std::path::absolute(data).unwrap_or_else(|_| data.to_owned());
+    let existing = absolute.ancestors().find(|path| path.is_dir());
+    let existing = existing.map_or_else(|| PathBuf::from("/"), Path::to_owned);
+    let free = match rustix::fs::statvfs(&existing) {
+        Ok(stat) => stat.f_bavail.saturating_mul(stat.f_frsize),
+        Err(error) => return Check::warn(name, format!("free space is not known: {error}"), ""),
+    };
+    let found = format!("{:.1} GiB free", free as f64 / GIB as f64);
+    let advice = "free some space, or choose a data folder on another disk with --data";
+    match free {
+        ..DISK_OUT => Check::fail(name, found, advice),
+        DISK_OUT..DISK_LOW => Check::warn(name, found, advice),
+        _ => Check::ok(name, found),
+    }
+}
+
+fn database(workspace: &str, path: &Path) -> Check {
+    let name = "database";
+    let advice = format!(
+        "keep a copy of {}, then restore the workspace's folder from a backup",
+        path.display()
+    );
+    match integrity_problems(path) {
+        Ok(problems) if problems.is_empty() => Check::ok(name, format!("{workspace} is sound")),
+        Ok(problems) => Check::fail(
+            name,
+            format!("{workspace}: {}", problems.join("; ")),
+            advice,
+        ),
+        Err(error) => Check::fail(name, format!("{workspace}: {error:?}"), advice),
+    }
+}
+
+fn ports(config: &Config) -> Check {
+    let name = "ports";
+    let addresses = (0..config.workspaces.len()).map(|index| config.listener(index));
+    let taken: Vec<_> = addresses
+        .filter_map(|address| {
+            let error = std::net::TcpListener::bind(address).err()?;
+            Some(format!("{address} ({error})"))
+        })
+        .collect();
+    if taken.is_empty() {
+        let last = config
+            .listener(config.workspaces.len().saturating_sub(1))
+            .port();
+        return Check::ok(name, format!("{} to {last} are free", config.port));
+    }
+    Check::fail(
+        name,
+        format!("cannot listen on {}", taken.join(", ")),
+        "stop the program that uses it, or choose another first port with --port",
+    )
+}

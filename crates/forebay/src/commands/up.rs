@@ -1,0 +1,66 @@
+use std::time::Duration;
+
+use forebay::Server;
+use forebay_cli::{Exit, Failure, Format, Out, Outcome, ServerArgs};
+use forebay_runtime::Clock;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::failure;
+
+/// How long requests under way may take after a signal.
+pub(crate) const STOP_GRACE: Duration = Duration::from_secs(10);
+
+pub(crate) async fn run(args: &ServerArgs) -> Outcome {
+    let out = Out::new(Format::Text);
+    let config = args.config().map_err(|e| failure(&e.into()))?;
+    let profiles = config.data.join("databrickscfg");
+    let mut signals = Signals::listen()?;
+    let server = Server::start(config, Clock::system())
+        .await
+        .map_err(|e| failure(&e))?;
+    out.line("Forebay is ready")?;
+    for address in &server.addresses {
+        out.line(format_args!("  {:<8} {}", address.name, address.url))?;
+    }
+    out.line(format_args!("  profiles {}", profiles.display()))?;
+    let stopping = server.stopping();
+    tokio::select! {
+        () = signals.next() => {}
+        () = stopping.cancelled() => {
+            let message = "a part of the server failed; the log above says which";
+            return Err(Failure::new(Exit::Failed, message));
+        }
+    }
+    out.note("Stopping; a second Ctrl-C ends at once");
+    tokio::select! {
+        _ = server.stop(STOP_GRACE) => {}
+        () = signals.next() => {}
+    }
+    Ok(Exit::Ok)
+}
+
+/// Ctrl-C, and what a service manager sends.
+pub(crate) struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    pub(crate) fn listen() -> Result<Self, Failure> {
+        let listen = |kind| {
+            signal(kind)
+                .map_err(|e| Failure::new(Exit::Failed, format!("cannot listen to signals: {e}")))
+        };
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    pub(crate) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
