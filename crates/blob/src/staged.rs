@@ -140,6 +140,14 @@ impl Staged {
         Ok(self.file.metadata()?.len())
     }
 
+    /// Cuts the content to a length, or fills it up with zeros.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn cut(&self, size_bytes: u64) -> Result<(), BlobError> {
+        Ok(self.file.set_len(size_bytes)?)
+    }
+
     /// The content for reading; the file is gone when the last reader is.
     ///
     /// # Errors

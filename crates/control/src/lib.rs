@@ -5,10 +5,13 @@
 
 mod context;
 mod services;
+mod sessions;
 mod vault;
 
 pub mod access;
 pub mod clusters;
+pub mod dbfs;
+pub mod files;
 pub mod identity;
 pub mod permissions;
 pub mod secrets;

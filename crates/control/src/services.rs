@@ -1,12 +1,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use forebay_config::{Config, WorkspaceConfig};
-use forebay_runtime::{Clock, Tasks};
+use forebay_runtime::{Clock, TaskKind, Tasks};
 use forebay_store::Store;
 use forebay_types::{Error, Result};
 
 use crate::clusters::{Clusters, Runtimes};
+use crate::dbfs::Dbfs;
+use crate::files::Files;
 use crate::identity::Identity;
 use crate::permissions::Permissions;
 use crate::secrets::Secrets;
@@ -87,6 +90,8 @@ pub struct Services {
     pub clusters: Clusters,
     pub secrets: Secrets,
     pub workspace: Workspace,
+    pub dbfs: Dbfs,
+    pub files: Files,
 }
 
 impl Services {
@@ -112,6 +117,9 @@ impl Services {
             &dirs.root,
         );
         clusters.spawn();
+        let dbfs = Dbfs::open(&dirs, &setup.config.mounts, setup.clock.clone())?;
+        let files = Files::open(&dirs, workspace.clone(), setup.clock.clone())?;
+        sweep_uploads(&setup, dbfs.clone(), files.clone());
         Ok(Self {
             setup,
             dirs,
@@ -122,6 +130,27 @@ impl Services {
             clusters,
             secrets,
             workspace,
+            dbfs,
+            files,
         })
     }
+}
+
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// Gives back the disk that uploads hold which nobody continues.
+fn sweep_uploads(setup: &WorkspaceSetup, dbfs: Dbfs, files: Files) {
+    let (clock, stop) = (setup.clock.clone(), setup.tasks.stopping());
+    setup
+        .tasks
+        .spawn(TaskKind::Reconciler, "idle uploads", async move {
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return Ok::<(), Error>(()),
+                    () = clock.sleep(SWEEP_EVERY) => {}
+                }
+                dbfs.sweep();
+                files.sweep();
+            }
+        });
 }

@@ -8,6 +8,8 @@ mod routes;
 mod server;
 
 mod clusters;
+mod dbfs;
+mod files;
 mod identity;
 mod permissions;
 mod secrets;

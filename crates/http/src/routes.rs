@@ -14,6 +14,7 @@ use crate::auth::authenticate;
 use crate::error::ApiError;
 use crate::server::App;
 use crate::{clusters, identity, permissions, secrets, tokens, workspace};
+use crate::{dbfs, files, identity, secrets, tokens, workspace};
 
 /// The API of one workspace. Every row of the ledger that is not refused has a handler, and every
 /// handler has a row: both are checked here, at start and in a test.
@@ -33,6 +34,8 @@ pub fn router(app: &Arc<App>) -> Router {
         workspace::routes,
         clusters::routes,
         permissions::routes,
+        dbfs::routes,
+        files::routes,
     ] {
         register(&mut routes);
     }

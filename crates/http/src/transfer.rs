@@ -1,16 +1,23 @@
 //! Bytes in and out: bodies and form parts to staged files, files to bodies.
 
+use std::os::unix::fs::FileExt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use axum::body::Body;
 use axum::extract::multipart::{Field, Multipart, MultipartError};
 use axum::extract::{FromRequest, Request};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::header::{
+    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, IF_UNMODIFIED_SINCE, LAST_MODIFIED,
+    RANGE,
+};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
-use forebay_blob::{Blob, Staged, chunks, receive};
+use forebay_blob::{Blob, Meta, Staged, chunks, receive};
+use forebay_control::files::Part;
 use forebay_runtime::blocking;
 use forebay_types::{Error, ErrorCode, Result};
 use futures_util::TryStreamExt;
@@ -57,6 +64,26 @@ async fn pieces_to_file(
     let mut file = staged.writer().map_err(|e| e.at("of the upload"))?;
     let write = move |piece: &[u8]| Ok(std::io::Write::write_all(&mut file, piece)?);
     receive(pieces, size_bytes_max, write).await
+}
+
+/// Writes a whole body to its place in a file; the result is its length.
+pub(crate) async fn body_to_part(body: Body, part: Part) -> Result<u64> {
+    let Part {
+        file,
+        mut offset,
+        size_bytes_max,
+    } = part;
+    let write = move |piece: &[u8]| {
+        file.write_all_at(piece, offset)?;
+        offset += piece.len() as u64;
+        Ok(())
+    };
+    receive(
+        body.into_data_stream().map_err(broke_off),
+        size_bytes_max,
+        write,
+    )
+    .await
 }
 
 /// Appends bytes that are in memory.
@@ -150,11 +177,121 @@ async fn text_of(mut part: Field<'_>, name: &str) -> Result<String> {
 /// A whole file as the answer.
 pub(crate) fn download(blob: Blob) -> Response {
     let length = blob.meta.size_bytes;
-    let mut response = Body::from_stream(chunks(blob, 0, length)).into_response();
+    part_of(blob, 0, length)
+}
+
+/// A file, or the part of it that the request's headers ask for, if it did not change since.
+///
+/// # Errors
+/// 412 when it did; 416 for a range beyond its end.
+pub(crate) fn download_range(blob: Blob, headers: &HeaderMap) -> ApiResult<Response> {
+    let text = |name| {
+        headers
+            .get(name)
+            .and_then(|value: &HeaderValue| value.to_str().ok())
+    };
+    let meta = blob.meta;
+    let unmodified_since =
+        text(IF_UNMODIFIED_SINCE).and_then(|date| httpdate::parse_http_date(date).ok());
+    if unmodified_since.is_some_and(|date| whole_second(&meta) > date) {
+        return Err(ApiError(Error::new(
+            ErrorCode::PreconditionFailed,
+            "The file was modified after the time in If-Unmodified-Since.",
+        )));
+    }
+    let size = meta.size_bytes;
+    let mut response = match text(RANGE).and_then(|range| ByteRange::parse(range, size)) {
+        None => download(blob),
+        Some(ByteRange::Beyond) => {
+            let message =
+                format!("The file has {size} bytes; the range asked for begins after them.");
+            let error = ApiError(Error::new(ErrorCode::RangeNotSatisfiable, message));
+            let mut response = error.into_response();
+            response
+                .headers_mut()
+                .insert(CONTENT_RANGE, header_text(&format!("bytes */{size}")));
+            return Ok(response);
+        }
+        Some(ByteRange::Within { start, end }) => {
+            let mut response = part_of(blob, start, end - start + 1);
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+            response.headers_mut().insert(
+                CONTENT_RANGE,
+                header_text(&format!("bytes {start}-{end}/{size}")),
+            );
+            response
+        }
+    };
+    response
+        .headers_mut()
+        .insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    last_modified(response.headers_mut(), &meta);
+    Ok(response)
+}
+
+fn part_of(blob: Blob, start: u64, length: u64) -> Response {
+    let mut response = Body::from_stream(chunks(blob, start, length)).into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, OCTETS);
     headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     response
+}
+
+pub(crate) fn last_modified(headers: &mut HeaderMap, meta: &Meta) {
+    headers.insert(
+        LAST_MODIFIED,
+        header_text(&httpdate::fmt_http_date(whole_second(meta))),
+    );
+}
+
+/// When a file was modified, in the resolution of HTTP.
+fn whole_second(meta: &Meta) -> SystemTime {
+    let seconds = u64::try_from(meta.modified.0 / 1000).unwrap_or(0);
+    UNIX_EPOCH + Duration::from_secs(seconds)
+}
+
+fn header_text(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+/// One range of a file's bytes; `end` is the last byte.
+#[derive(Debug, PartialEq, Eq)]
+enum ByteRange {
+    Within { start: u64, end: u64 },
+    Beyond,
+}
+
+impl ByteRange {
+    /// `bytes=2-4`, `bytes=2-` and `bytes=-3`. `None` for what is not one range, which means the
+    /// whole file.
+    fn parse(text: &str, size: u64) -> Option<Self> {
+        let (first, last) = text.trim().strip_prefix("bytes=")?.split_once('-')?;
+        let (start, end) = match (first.trim(), last.trim()) {
+            ("", suffix) => {
+                let length: u64 = suffix.parse().ok()?;
+                (
+                    if length == 0 {
+                        size
+                    } else {
+                        size.saturating_sub(length)
+                    },
+                    u64::MAX,
+                )
+            }
+            (first, "") => (first.parse().ok()?, u64::MAX),
+            (first, last) => (first.parse().ok()?, last.parse().ok()?),
+        };
+        if end < start {
+            return None;
+        }
+        if start >= size {
+            return Some(Self::Beyond);
+        }
+        Some(Self::Within {
+            start,
+            end: end.min(size - 1),
+        })
+    }
 }
 
 pub(crate) const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
@@ -162,4 +299,31 @@ pub(crate) const OCTETS: HeaderValue = HeaderValue::from_static("application/oct
 /// Bytes in memory as the answer.
 pub(crate) fn octets(bytes: Vec<u8>) -> Response {
     ([(CONTENT_TYPE, OCTETS)], bytes).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_by_their_text() {
+        let within = |start, end| Some(ByteRange::Within { start, end });
+        let table = [
+            ("bytes=2-4", within(2, 4)),
+            ("bytes=7-", within(7, 9)),
+            ("bytes=7-99", within(7, 9)),
+            ("bytes=-3", within(7, 9)),
+            ("bytes=-99", within(0, 9)),
+            ("bytes=10-", Some(ByteRange::Beyond)),
+            ("bytes=-0", Some(ByteRange::Beyond)),
+            ("bytes=4-2", None),
+            ("bytes=0-1,4-5", None),
+            ("items=0-1", None),
+            ("bytes=a-b", None),
+        ];
+        for (text, expected) in table {
+            assert_eq!(ByteRange::parse(text, 10), expected, "{text}");
+        }
+        assert_eq!(ByteRange::parse("bytes=0-", 0), Some(ByteRange::Beyond));
+    }
 }

@@ -135,6 +135,8 @@ const TABLES: &[(&str, &[Endpoint])] = &[
     ("Workspace", crate::workspace::ENDPOINTS),
     ("Clusters", crate::clusters::ENDPOINTS),
     ("Permissions", crate::permissions::ENDPOINTS),
+    ("DBFS", crate::dbfs::ENDPOINTS),
+    ("Files", crate::files::ENDPOINTS),
 ];
 
 /// All rows with the name of their resource.

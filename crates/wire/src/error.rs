@@ -12,19 +12,23 @@ pub struct ErrorBody {
 
 impl From<&Error> for ErrorBody {
     fn from(error: &Error) -> Self {
-        // Files API clients tell "not empty" by the reason in the details, not by the code.
-        let details = match error.code {
-            ErrorCode::DirectoryNotEmptyFilesApi => vec![serde_json::json!({
-                "@type": "type.googleapis.com/google.rpc.ErrorInfo",
-                "reason": "FILES_API_DIRECTORY_IS_NOT_EMPTY",
-                "domain": "filesystem.databricks.com"
-            })],
-            _ => Vec::new(),
+        // Clients of the Files API go by the reason in the details, not by the code.
+        let reason = match error.code {
+            ErrorCode::DirectoryNotEmptyFilesApi => Some("FILES_API_DIRECTORY_IS_NOT_EMPTY"),
+            ErrorCode::DirectoryNotFoundFilesApi => Some("FILES_API_DIRECTORY_IS_NOT_FOUND"),
+            _ => None,
         };
+        let details = reason.map(|reason| {
+            serde_json::json!({
+                "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                "reason": reason,
+                "domain": "filesystem.databricks.com"
+            })
+        });
         Self {
             error_code: error.code.as_str().to_owned(),
             message: error.message.clone(),
-            details,
+            details: details.into_iter().collect(),
         }
     }
 }
@@ -48,9 +52,11 @@ pub fn http_status(code: ErrorCode) -> u16 {
         | C::ResourceLimitExceeded => 400,
         C::Unauthenticated => 401,
         C::PermissionDenied => 403,
-        C::ResourceDoesNotExist | C::MetastoreDoesNotExist | C::EndpointNotFound | C::NotFound => {
-            404
-        }
+        C::ResourceDoesNotExist
+        | C::MetastoreDoesNotExist
+        | C::EndpointNotFound
+        | C::NotFound
+        | C::DirectoryNotFoundFilesApi => 404,
         C::AlreadyExists | C::ResourceConflict => 409,
         C::PreconditionFailed => 412,
         C::PayloadTooLarge => 413,

@@ -6,6 +6,8 @@ pub mod error;
 pub mod lenient;
 
 pub mod clusters;
+pub mod dbfs;
+pub mod files;
 pub mod identity;
 pub mod permissions;
 pub mod secrets;
