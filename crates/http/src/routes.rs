@@ -13,8 +13,7 @@ use forebay_wire::{Endpoint, Method, Status, endpoints};
 use crate::auth::authenticate;
 use crate::error::ApiError;
 use crate::server::App;
-use crate::{clusters, identity, permissions, secrets, tokens, workspace};
-use crate::{dbfs, files, identity, secrets, tokens, workspace};
+use crate::{clusters, dbfs, files, identity, permissions, secrets, tokens, workspace};
 
 /// The API of one workspace. Every row of the ledger that is not refused has a handler, and every
 /// handler has a row: both are checked here, at start and in a test.
