@@ -1,0 +1,166 @@
+//! Job definitions.
+
+mod document;
+
+use forebay_runtime::Clock;
+use forebay_store::{Job, JobFilter, Store};
+use forebay_types::{Error, JobId, Result};
+use serde_json::{Map, Value};
+
+pub use document::{
+    FLAT_TASK_KEY, JobDocument, LibrarySpec, NotebookTask, ScriptTask, Spec, TaskSpec, WheelTask,
+    is_flat, to_flat,
+};
+
+use crate::Ctx;
+
+/// Job definitions of one workspace. A job belongs to its creator; administrators may do
+/// everything with it.
+#[derive(Debug, Clone)]
+pub struct Jobs {
+    store: Store,
+    clock: Clock,
+}
+
+impl Jobs {
+    pub(crate) fn new(store: Store, clock: Clock) -> Self {
+        Self { store, clock }
+    }
+
+    /// # Errors
+    /// What is wrong with the settings, by field.
+    pub async fn create(&self, ctx: &Ctx, settings: Map<String, Value>) -> Result<JobId> {
+        let document = JobDocument::parse(settings)?;
+        let creator = (ctx.user.id, ctx.user.name.clone());
+        let name = document.name().to_owned();
+        self.store.job_create(creator, name, document.settings, self.clock.now()).await
+    }
+
+    /// # Errors
+    /// `Job N does not exist.`, also for those who may not see it.
+    pub async fn get(&self, ctx: &Ctx, id: JobId) -> Result<Job> {
+        let job = self.store.job_get(id).await?;
+        if may_use(ctx, &job) { Ok(job) } else { Err(denied(id)) }
+    }
+
+    /// The jobs the caller may see, newest first.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn list(&self, ctx: &Ctx, filter: JobFilter) -> Result<Vec<Job>> {
+        let jobs = self.store.job_list(filter).await?;
+        Ok(jobs.into_iter().filter(|job| may_use(ctx, job)).collect())
+    }
+
+    /// Replaces the settings. An omitted `run_as` keeps the old value, as clients expect.
+    ///
+    /// # Errors
+    /// What is wrong with the settings; `PERMISSION_DENIED`; `Job N does not exist.`
+    pub async fn reset(&self, ctx: &Ctx, id: JobId, settings: Map<String, Value>) -> Result<()> {
+        self.get(ctx, id).await?;
+        let document = JobDocument::parse(settings)?;
+        let change = move |old: Map<String, Value>| {
+            let name = document.name().to_owned();
+            let mut new = document.settings;
+            if let (None, Some(run_as)) = (new.get("run_as"), old.get("run_as")) {
+                new.insert("run_as".to_owned(), run_as.clone());
+            }
+            Ok((name, new))
+        };
+        self.store.job_change(id, change).await
+    }
+
+    /// Changes single fields; tasks and job clusters are merged by their keys.
+    ///
+    /// # Errors
+    /// As for [`Jobs::reset`], and for a field to remove that cannot be removed.
+    pub async fn update(
+        &self,
+        ctx: &Ctx,
+        id: JobId,
+        new_settings: Map<String, Value>,
+        fields_to_remove: Vec<String>,
+    ) -> Result<()> {
+        self.get(ctx, id).await?;
+        let change = move |old: Map<String, Value>| {
+            let merged = merge(old, new_settings, &fields_to_remove)?;
+            let document = JobDocument::parse(merged)?;
+            Ok((document.name().to_owned(), document.settings))
+        };
+        self.store.job_change(id, change).await
+    }
+
+    /// # Errors
+    /// `PERMISSION_DENIED`; `Job N does not exist.`
+    pub async fn delete(&self, ctx: &Ctx, id: JobId) -> Result<()> {
+        self.get(ctx, id).await?;
+        self.store.job_delete(id, self.clock.now()).await
+    }
+}
+
+fn may_use(ctx: &Ctx, job: &Job) -> bool {
+    ctx.is_admin() || job.creator_id == ctx.user.id
+}
+
+fn denied(id: JobId) -> Error {
+    Error::denied(format!("You do not have permission for job {id}; its owner can share it."))
+}
+
+fn merge(
+    old: Map<String, Value>,
+    new: Map<String, Value>,
+    remove: &[String],
+) -> Result<Map<String, Value>> {
+    // A change in the flat form to a flat job is made in the flat form; parsing brings it back.
+    let flat = is_flat(&old) && !new.contains_key("tasks");
+    let mut merged = if flat { to_flat(old) } else { old };
+    for (key, value) in new {
+        match key.as_str() {
+            "tasks" => merge_by(&mut merged, "tasks", "task_key", value),
+            "job_clusters" => merge_by(&mut merged, "job_clusters", "job_cluster_key", value),
+            _ => {
+                merged.insert(key, value);
+            }
+        }
+    }
+    for field in remove {
+        remove_field(&mut merged, field)?;
+    }
+    Ok(merged)
+}
+
+fn merge_by(settings: &mut Map<String, Value>, list: &str, key: &str, new: Value) {
+    let Value::Array(new) = new else {
+        settings.insert(list.to_owned(), new);
+        return;
+    };
+    let entry = settings.entry(list).or_insert_with(|| Value::Array(Vec::new()));
+    let Value::Array(entries) = entry else { return };
+    for item in new {
+        match entries.iter_mut().find(|old| old.get(key) == item.get(key)) {
+            Some(old) => *old = item,
+            None => entries.push(item),
+        }
+    }
+}
+
+fn remove_field(settings: &mut Map<String, Value>, field: &str) -> Result<()> {
+    let Some((list, wanted)) = field.split_once('/') else {
+        settings.shift_remove(field);
+        return Ok(());
+    };
+    let key = match list {
+        "tasks" => "task_key",
+        "job_clusters" => "job_cluster_key",
+        _ => {
+            return Err(Error::invalid(format!(
+                "fields_to_remove: '{field}' is neither a top-level field, tasks/KEY nor \
+                 job_clusters/KEY."
+            )));
+        }
+    };
+    if let Some(Value::Array(entries)) = settings.get_mut(list) {
+        entries.retain(|entry| entry.get(key).and_then(Value::as_str) != Some(wanted));
+    }
+    Ok(())
+}

@@ -1,0 +1,451 @@
+//! The settings of a job as clients write them, checked and brought into one form.
+//!
+//! The document itself is kept whole, unknown fields included, so that a newer client reads back
+//! what it wrote; [`Spec`] is the typed view of the fields that have an effect.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use forebay_engine::{Plan, RunIf, TaskPlan};
+use forebay_types::{Error, Result};
+use forebay_wire::lenient;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+/// The key of the one task of a job that was written in the flat form of API 2.0.
+pub const FLAT_TASK_KEY: &str = "main";
+
+const NAME_BYTES_MAX: usize = 4096;
+
+/// Task types by their field name, and whether this server runs them.
+const TASK_TYPES: [(&str, bool); 18] = [
+    ("notebook_task", true),
+    ("spark_python_task", true),
+    ("python_wheel_task", true),
+    ("spark_jar_task", false),
+    ("spark_submit_task", false),
+    ("sql_task", false),
+    ("dbt_task", false),
+    ("pipeline_task", false),
+    ("run_job_task", false),
+    ("condition_task", false),
+    ("for_each_task", false),
+    ("dashboard_task", false),
+    ("alert_task", false),
+    ("power_bi_task", false),
+    ("gen_ai_compute_task", false),
+    ("clean_rooms_notebook_task", false),
+    ("dbt_cloud_task", false),
+    ("dbt_platform_task", false),
+];
+
+/// What of a flat document belongs to its one task.
+const FLAT_TASK_FIELDS: [&str; 7] = [
+    "existing_cluster_id",
+    "new_cluster",
+    "libraries",
+    "max_retries",
+    "min_retry_interval_millis",
+    "retry_on_timeout",
+    "environment_key",
+];
+
+/// Fields that would change what happens, and that this server does not act on yet.
+const NOT_YET: [&str; 4] = ["schedule", "trigger", "continuous", "git_source"];
+
+/// The fields with an effect.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Spec {
+    #[serde(alias = "run_name")]
+    pub name: Option<String>,
+    #[serde(default)]
+    pub tasks: Vec<TaskSpec>,
+    #[serde(default)]
+    pub job_clusters: Vec<JobCluster>,
+    #[serde(default)]
+    pub parameters: Vec<JobParameter>,
+    pub max_concurrent_runs: Option<i64>,
+    pub queue: Option<Queue>,
+    #[serde(default)]
+    pub timeout_seconds: i64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Queue {
+    pub enabled: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct JobCluster {
+    pub job_cluster_key: String,
+    pub new_cluster: Map<String, Value>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct JobParameter {
+    pub name: String,
+    pub default: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct TaskSpec {
+    pub task_key: String,
+    #[serde(default)]
+    pub depends_on: Vec<Dependency>,
+    pub run_if: Option<String>,
+    #[serde(default)]
+    pub disabled: bool,
+    pub notebook_task: Option<NotebookTask>,
+    pub spark_python_task: Option<ScriptTask>,
+    pub python_wheel_task: Option<WheelTask>,
+    pub existing_cluster_id: Option<String>,
+    pub new_cluster: Option<Map<String, Value>>,
+    pub job_cluster_key: Option<String>,
+    #[serde(default)]
+    pub libraries: Vec<LibrarySpec>,
+    #[serde(default)]
+    pub timeout_seconds: i64,
+    #[serde(default)]
+    pub max_retries: i64,
+    #[serde(default)]
+    pub min_retry_interval_millis: i64,
+    #[serde(default)]
+    pub retry_on_timeout: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Dependency {
+    pub task_key: String,
+    pub outcome: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct NotebookTask {
+    pub notebook_path: String,
+    #[serde(default)]
+    pub base_parameters: BTreeMap<String, String>,
+    pub source: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct ScriptTask {
+    pub python_file: String,
+    #[serde(default)]
+    pub parameters: Vec<String>,
+    pub source: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct WheelTask {
+    pub package_name: String,
+    pub entry_point: String,
+    #[serde(default)]
+    pub parameters: Vec<String>,
+    #[serde(default)]
+    pub named_parameters: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct LibrarySpec {
+    pub pypi: Option<Pypi>,
+    pub whl: Option<String>,
+    pub requirements: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Pypi {
+    pub package: String,
+    pub repo: Option<String>,
+}
+
+/// A document that was checked: it has at least one task, all of a kind that runs here.
+#[derive(Debug, Clone)]
+pub struct JobDocument {
+    pub settings: Map<String, Value>,
+    pub spec: Spec,
+    pub plan: Plan,
+}
+
+impl JobDocument {
+    /// Checks a document and brings it into the many-task form.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE` with the field's name; `NOT_IMPLEMENTED` for what would have an
+    /// effect that this server cannot give it.
+    pub fn parse(fields: Map<String, Value>) -> Result<Self> {
+        let settings = normalise(fields)?;
+        Self::of_normal(settings)
+    }
+
+    /// Reads back what [`JobDocument::parse`] made.
+    ///
+    /// # Errors
+    /// When the stored document is not one of ours.
+    pub fn of_normal(settings: Map<String, Value>) -> Result<Self> {
+        let spec: Spec = lenient::from_map(settings.clone())?;
+        check(&spec)?;
+        let plan = compile(&spec)?;
+        Ok(Self { settings, spec, plan })
+    }
+
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.spec.name.as_deref().unwrap_or("Untitled")
+    }
+
+    #[must_use]
+    pub fn is_flat(&self) -> bool {
+        is_flat(&self.settings)
+    }
+}
+
+/// Whether the document was written in the flat form of API 2.0.
+#[must_use]
+pub fn is_flat(settings: &Map<String, Value>) -> bool {
+    settings.get("format").and_then(Value::as_str) == Some("SINGLE_TASK")
+}
+
+/// The flat form of a one-task document, as API 2.0 shows it.
+#[must_use]
+pub fn to_flat(mut settings: Map<String, Value>) -> Map<String, Value> {
+    if !is_flat(&settings) {
+        return settings;
+    }
+    if let Some(Value::Array(tasks)) = settings.shift_remove("tasks")
+        && let Some(Value::Object(task)) = tasks.into_iter().next()
+    {
+        let own = |key: &str| matches!(key, "task_key" | "depends_on");
+        settings.extend(task.into_iter().filter(|(key, _)| !own(key)));
+    }
+    settings
+}
+
+fn normalise(mut fields: Map<String, Value>) -> Result<Map<String, Value>> {
+    fields.shift_remove("access_control_list");
+    for field in NOT_YET {
+        if fields.get(field).is_some_and(|value| !value.is_null()) {
+            return Err(Error::not_implemented(format!("Field '{field}' of a job")));
+        }
+        fields.shift_remove(field);
+    }
+    fields.shift_remove("format");
+    let flat = !fields.get("tasks").is_some_and(Value::is_array);
+    if flat {
+        let mut task = Map::new();
+        task.insert("task_key".to_owned(), json!(FLAT_TASK_KEY));
+        let types = TASK_TYPES.iter().map(|(name, _)| *name);
+        for field in FLAT_TASK_FIELDS.into_iter().chain(types) {
+            if let Some(value) = fields.shift_remove(field) {
+                task.insert(field.to_owned(), value);
+            }
+        }
+        fields.insert("tasks".to_owned(), json!([task]));
+    }
+    let format = if flat { "SINGLE_TASK" } else { "MULTI_TASK" };
+    fields.insert("format".to_owned(), json!(format));
+    if let Some(Value::Array(tasks)) = fields.get_mut("tasks") {
+        for (index, task) in tasks.iter_mut().enumerate() {
+            let Value::Object(task) = task else {
+                return Err(Error::invalid(format!("Field 'tasks[{index}]' must be an object.")));
+            };
+            normalise_task(task, flat)?;
+        }
+    }
+    Ok(fields)
+}
+
+fn normalise_task(task: &mut Map<String, Value>, flat: bool) -> Result<()> {
+    let key = task.get("task_key").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let place = if flat { String::new() } else { format!(" of task '{key}'") };
+    let named: Vec<(&str, bool)> = TASK_TYPES
+        .into_iter()
+        .filter(|(name, _)| task.get(*name).is_some_and(|value| !value.is_null()))
+        .collect();
+    match named[..] {
+        [(name, false)] => {
+            return Err(Error::not_implemented(format!("Task type '{name}'{place}")));
+        }
+        [(_, true)] => {}
+        [] => {
+            return Err(Error::invalid(format!(
+                "No task type is given{place}: one of notebook_task, spark_python_task, \
+                 python_wheel_task is needed."
+            )));
+        }
+        _ => {
+            let names: Vec<&str> = named.iter().map(|(name, _)| *name).collect();
+            return Err(Error::invalid(format!(
+                "More than one task type is given{place}: {}.",
+                names.join(", ")
+            )));
+        }
+    }
+    for library in task.get("libraries").and_then(Value::as_array).into_iter().flatten() {
+        check_library(library, &place)?;
+    }
+    // Some clients send the parameters as a list of pairs.
+    if let Some(Value::Object(notebook)) = task.get_mut("notebook_task")
+        && let Some(Value::Array(pairs)) = notebook.get("base_parameters")
+    {
+        let text = |pair: &Value, name: &str| pair.get(name).cloned().unwrap_or(Value::Null);
+        let map: Map<String, Value> = pairs
+            .iter()
+            .filter_map(|pair| Some((pair.get("key")?.as_str()?.to_owned(), text(pair, "value"))))
+            .collect();
+        notebook.insert("base_parameters".to_owned(), Value::Object(map));
+    }
+    Ok(())
+}
+
+fn check_library(library: &Value, place: &str) -> Result<()> {
+    let kinds: Vec<&String> = library.as_object().into_iter().flat_map(Map::keys).collect();
+    match kinds[..] {
+        [kind] if matches!(kind.as_str(), "pypi" | "whl" | "requirements") => Ok(()),
+        [kind] if matches!(kind.as_str(), "jar" | "egg" | "maven" | "cran") => {
+            Err(Error::not_implemented(format!("A library of kind '{kind}'{place}")))
+        }
+        _ => Err(Error::invalid(format!(
+            "Each entry of 'libraries'{place} has exactly one of pypi, whl, requirements, jar, \
+             egg, maven, cran."
+        ))),
+    }
+}
+
+fn check(spec: &Spec) -> Result<()> {
+    if spec.name.as_ref().is_some_and(|name| name.len() > NAME_BYTES_MAX) {
+        return Err(Error::invalid(format!("Field 'name' has more than {NAME_BYTES_MAX} bytes.")));
+    }
+    if let Some(max) = spec.max_concurrent_runs
+        && !(0..=1000).contains(&max)
+    {
+        return Err(Error::invalid(format!("Field 'max_concurrent_runs' is {max}; 0 to 1000.")));
+    }
+    if spec.timeout_seconds < 0 {
+        return Err(Error::invalid("Field 'timeout_seconds' must not be negative."));
+    }
+    for parameter in &spec.parameters {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        if parameter.name.is_empty() || !parameter.name.chars().all(plain) {
+            return Err(Error::invalid(format!(
+                "Parameter name '{}' is not valid: letters, digits, '_', '-' and '.'.",
+                parameter.name
+            )));
+        }
+    }
+    spec.tasks.iter().try_for_each(|task| check_task(spec, task))
+}
+
+fn check_task(spec: &Spec, task: &TaskSpec) -> Result<()> {
+    let key = &task.task_key;
+    let source = task.notebook_task.as_ref().and_then(|task| task.source.as_deref());
+    let source = source.or(task.spark_python_task.as_ref().and_then(|task| task.source.as_deref()));
+    if source.is_some_and(|source| source.eq_ignore_ascii_case("GIT")) {
+        return Err(Error::not_implemented(format!("Source GIT of task '{key}'")));
+    }
+    if task.depends_on.iter().any(|dependency| dependency.outcome.is_some()) {
+        return Err(Error::not_implemented(format!("depends_on.outcome of task '{key}'")));
+    }
+    if let Some(cluster) = &task.job_cluster_key
+        && !spec.job_clusters.iter().any(|known| known.job_cluster_key == *cluster)
+    {
+        return Err(Error::invalid(format!(
+            "Task '{key}' names job_cluster_key '{cluster}', which is not in 'job_clusters'."
+        )));
+    }
+    let places = [
+        task.existing_cluster_id.is_some(),
+        task.new_cluster.is_some(),
+        task.job_cluster_key.is_some(),
+    ];
+    if places.into_iter().filter(|given| *given).count() > 1 {
+        return Err(Error::invalid(format!(
+            "Task '{key}' has more than one of existing_cluster_id, new_cluster, job_cluster_key."
+        )));
+    }
+    if task.timeout_seconds < 0 || task.min_retry_interval_millis < 0 || task.max_retries < -1 {
+        return Err(Error::invalid(format!(
+            "Task '{key}': timeout_seconds and min_retry_interval_millis must not be negative, \
+             max_retries not below -1."
+        )));
+    }
+    Ok(())
+}
+
+fn compile(spec: &Spec) -> Result<Plan> {
+    let mut tasks = Vec::with_capacity(spec.tasks.len());
+    for task in &spec.tasks {
+        let run_if = match task.run_if.as_deref() {
+            None => RunIf::AllSuccess,
+            Some(text) => RunIf::from_str(text).map_err(|()| {
+                let known: Vec<&str> = RunIf::ALL.iter().map(|(_, name)| *name).collect();
+                Error::invalid(format!(
+                    "Task '{}': run_if '{text}' is not one of {}.",
+                    task.task_key,
+                    known.join(", ")
+                ))
+            })?,
+        };
+        tasks.push(TaskPlan {
+            run_if,
+            disabled: task.disabled,
+            retries_max: u32::try_from(task.max_retries).ok(),
+            retry_interval_ms: task.min_retry_interval_millis,
+            retry_on_timeout: task.retry_on_timeout,
+            ..TaskPlan::new(task.task_key.clone())
+        });
+    }
+    let depends_on: Vec<Vec<String>> = spec
+        .tasks
+        .iter()
+        .map(|task| task.depends_on.iter().map(|on| on.task_key.clone()).collect())
+        .collect();
+    Plan::new(tasks, &depends_on).map_err(|e| Error::invalid(e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(document: Value) -> Result<JobDocument> {
+        let Value::Object(fields) = document else { panic!("an object") };
+        JobDocument::parse(fields)
+    }
+
+    #[test]
+    fn the_flat_form_becomes_one_task_and_comes_back_whole() {
+        let flat = json!({
+            "name": "n", "existing_cluster_id": "c", "timeout_seconds": "60", "mine": {"a": 1},
+            "notebook_task": {"notebook_path": "/x", "base_parameters": [{"key": "k", "value": 1}]},
+        });
+        let document = parse(flat).unwrap();
+        assert!(document.is_flat());
+        assert_eq!(document.spec.timeout_seconds, 60);
+        let notebook = document.spec.tasks[0].notebook_task.clone().unwrap();
+        assert_eq!(notebook.base_parameters["k"], "1");
+        let shown = Value::Object(to_flat(document.settings));
+        assert_eq!(shown["existing_cluster_id"], "c");
+        assert_eq!(shown["mine"]["a"], 1);
+        assert!(shown.get("tasks").is_none() && shown.get("task_key").is_none());
+    }
+
+    #[test]
+    fn errors_name_the_task_and_the_field() {
+        let task = |more: Value| {
+            let mut task = json!({"task_key": "a", "notebook_task": {"notebook_path": "/x"}});
+            task.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            json!({"tasks": [task]})
+        };
+        let check = |document: Value, expected: &str| {
+            let error = parse(document).unwrap_err();
+            assert!(error.message.contains(expected), "{expected} in {error}");
+        };
+        check(json!({"tasks": [{"task_key": "a"}]}), "No task type is given of task 'a'");
+        check(json!({"tasks": []}), "at least one task");
+        check(json!({"tasks": [{"task_key": "a", "spark_jar_task": {}}]}), "'spark_jar_task'");
+        check(task(json!({"run_if": "SOMETIMES"})), "run_if 'SOMETIMES'");
+        check(task(json!({"job_cluster_key": "c"})), "job_cluster_key 'c'");
+        check(task(json!({"libraries": [{"cran": {"package": "x"}}]})), "'cran'");
+        check(task(json!({"timeout_seconds": "soon"})), "tasks[0].timeout_seconds");
+        check(json!({"schedule": {}, "tasks": []}), "'schedule'");
+    }
+}
