@@ -33,14 +33,20 @@ impl Jobs {
         let document = JobDocument::parse(settings)?;
         let creator = (ctx.user.id, ctx.user.name.clone());
         let name = document.name().to_owned();
-        self.store.job_create(creator, name, document.settings, self.clock.now()).await
+        self.store
+            .job_create(creator, name, document.settings, self.clock.now())
+            .await
     }
 
     /// # Errors
     /// `Job N does not exist.`, also for those who may not see it.
     pub async fn get(&self, ctx: &Ctx, id: JobId) -> Result<Job> {
         let job = self.store.job_get(id).await?;
-        if may_use(ctx, &job) { Ok(job) } else { Err(denied(id)) }
+        if may_use(ctx, &job) {
+            Ok(job)
+        } else {
+            Err(denied(id))
+        }
     }
 
     /// The jobs the caller may see, newest first.
@@ -103,7 +109,9 @@ fn may_use(ctx: &Ctx, job: &Job) -> bool {
 }
 
 fn denied(id: JobId) -> Error {
-    Error::denied(format!("You do not have permission for job {id}; its owner can share it."))
+    Error::denied(format!(
+        "You do not have permission for job {id}; its owner can share it."
+    ))
 }
 
 fn merge(
@@ -134,7 +142,9 @@ fn merge_by(settings: &mut Map<String, Value>, list: &str, key: &str, new: Value
         settings.insert(list.to_owned(), new);
         return;
     };
-    let entry = settings.entry(list).or_insert_with(|| Value::Array(Vec::new()));
+    let entry = settings
+        .entry(list)
+        .or_insert_with(|| Value::Array(Vec::new()));
     let Value::Array(entries) = entry else { return };
     for item in new {
         match entries.iter_mut().find(|old| old.get(key) == item.get(key)) {

@@ -3,6 +3,7 @@
 //! Layer 3: a service authorises, loads, asks the engine, writes in one transaction and nudges a
 //! reconciler; it knows no HTTP and never waits for a run.
 
+pub mod access;
 mod context;
 mod services;
 mod sessions;
@@ -14,9 +15,11 @@ pub mod dbfs;
 pub mod files;
 pub mod identity;
 pub mod permissions;
+pub mod jobs;
+pub mod runs;
 pub mod secrets;
 pub mod tokens;
 pub mod workspace;
 
 pub use context::Ctx;
-pub use services::{Services, WorkspaceDirs, WorkspaceSetup};
+pub use services::{ExecutorHandle, Services, WorkspaceDirs, WorkspaceSetup};

@@ -2,8 +2,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use forebay_blob::{Root, Staging};
 use forebay_config::{Config, WorkspaceConfig};
 use forebay_runtime::{Clock, TaskKind, Tasks};
+use forebay_exec::Executor;
+use forebay_runtime::{Clock, Tasks};
 use forebay_store::Store;
 use forebay_types::{Error, Result};
 
@@ -12,6 +15,8 @@ use crate::dbfs::Dbfs;
 use crate::files::Files;
 use crate::identity::Identity;
 use crate::permissions::Permissions;
+use crate::jobs::Jobs;
+use crate::runs::{self, Runs};
 use crate::secrets::Secrets;
 use crate::tokens::Tokens;
 use crate::vault::Vault;
@@ -62,6 +67,16 @@ impl WorkspaceDirs {
     }
 }
 
+/// The executor behind a name that can be shown.
+#[derive(Clone)]
+pub struct ExecutorHandle(pub Arc<dyn Executor>);
+
+impl std::fmt::Debug for ExecutorHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ExecutorHandle({})", self.0.isolation().level)
+    }
+}
+
 /// What a workspace is built from.
 #[derive(Debug, Clone)]
 pub struct WorkspaceSetup {
@@ -76,6 +91,8 @@ pub struct WorkspaceSetup {
     pub tasks: Tasks,
     /// What prepares the environments of clusters; without it no cluster can run.
     pub runtimes: Option<Arc<dyn Runtimes>>,
+    /// Shared by the workspaces of one server; runs of different workspaces never share a process.
+    pub executor: ExecutorHandle,
 }
 
 /// The services of one workspace: small handles, each made from what it needs.
@@ -92,6 +109,8 @@ pub struct Services {
     pub workspace: Workspace,
     pub dbfs: Dbfs,
     pub files: Files,
+    pub jobs: Jobs,
+    pub runs: Runs,
 }
 
 impl Services {
@@ -120,6 +139,24 @@ impl Services {
         let dbfs = Dbfs::open(&dirs, &setup.config.mounts, setup.clock.clone())?;
         let files = Files::open(&dirs, workspace.clone(), setup.clock.clone())?;
         sweep_uploads(&setup, dbfs.clone(), files.clone());
+        let jobs = Jobs::new(store.clone(), setup.clock.clone());
+        let staging = Staging::open(&dirs.staging).map_err(|e| e.at("staging"))?;
+        let tree = Root::open(&dirs.workspace, &staging).map_err(|e| e.at("workspace"))?;
+        let runs = Runs::new(runs::Inner {
+            store: store.clone(),
+            clock: setup.clock.clone(),
+            tasks: setup.tasks.clone(),
+            setup: setup.clone(),
+            dirs: dirs.clone(),
+            tree,
+            executor: Arc::clone(&setup.executor.0),
+            jobs: jobs.clone(),
+            secrets: secrets.clone(),
+            tokens: tokens.clone(),
+            workspace_id: identity.workspace_id,
+            live: runs::LiveAttempts::default(),
+            wake: tokio::sync::Notify::new(),
+        });
         Ok(Self {
             setup,
             dirs,
@@ -132,6 +169,8 @@ impl Services {
             workspace,
             dbfs,
             files,
+            jobs,
+            runs,
         })
     }
 }

@@ -35,6 +35,14 @@ pub fn router(app: &Arc<App>) -> Router {
         permissions::routes,
         dbfs::routes,
         files::routes,
+    for register in [identity::routes, tokens::routes, secrets::routes] {
+    for register in [
+        crate::identity::routes,
+        crate::jobs::routes,
+        crate::runs::routes,
+        crate::secrets::routes,
+        crate::tokens::routes,
+        crate::workspace::routes,
     ] {
         register(&mut routes);
     }

@@ -131,6 +131,8 @@ impl Endpoint {
 const TABLES: &[(&str, &[Endpoint])] = &[
     ("Identity", crate::identity::ENDPOINTS),
     ("Tokens", crate::tokens::ENDPOINTS),
+    ("Jobs", crate::jobs::ENDPOINTS),
+    ("Runs", crate::runs::ENDPOINTS),
     ("Secrets", crate::secrets::ENDPOINTS),
     ("Workspace", crate::workspace::ENDPOINTS),
     ("Clusters", crate::clusters::ENDPOINTS),

@@ -10,6 +10,8 @@ pub mod dbfs;
 pub mod files;
 pub mod identity;
 pub mod permissions;
+pub mod jobs;
+pub mod runs;
 pub mod secrets;
 pub mod tokens;
 pub mod workspace;

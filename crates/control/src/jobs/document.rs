@@ -185,7 +185,11 @@ impl JobDocument {
         let spec: Spec = lenient::from_map(settings.clone())?;
         check(&spec)?;
         let plan = compile(&spec)?;
-        Ok(Self { settings, spec, plan })
+        Ok(Self {
+            settings,
+            spec,
+            plan,
+        })
     }
 
     #[must_use]
@@ -246,7 +250,9 @@ fn normalise(mut fields: Map<String, Value>) -> Result<Map<String, Value>> {
     if let Some(Value::Array(tasks)) = fields.get_mut("tasks") {
         for (index, task) in tasks.iter_mut().enumerate() {
             let Value::Object(task) = task else {
-                return Err(Error::invalid(format!("Field 'tasks[{index}]' must be an object.")));
+                return Err(Error::invalid(format!(
+                    "Field 'tasks[{index}]' must be an object."
+                )));
             };
             normalise_task(task, flat)?;
         }
@@ -255,8 +261,16 @@ fn normalise(mut fields: Map<String, Value>) -> Result<Map<String, Value>> {
 }
 
 fn normalise_task(task: &mut Map<String, Value>, flat: bool) -> Result<()> {
-    let key = task.get("task_key").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let place = if flat { String::new() } else { format!(" of task '{key}'") };
+    let key = task
+        .get("task_key")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
+    let place = if flat {
+        String::new()
+    } else {
+        format!(" of task '{key}'")
+    };
     let named: Vec<(&str, bool)> = TASK_TYPES
         .into_iter()
         .filter(|(name, _)| task.get(*name).is_some_and(|value| !value.is_null()))
@@ -280,7 +294,12 @@ fn normalise_task(task: &mut Map<String, Value>, flat: bool) -> Result<()> {
             )));
         }
     }
-    for library in task.get("libraries").and_then(Value::as_array).into_iter().flatten() {
+    for library in task
+        .get("libraries")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
         check_library(library, &place)?;
     }
     // Some clients send the parameters as a list of pairs.
@@ -298,12 +317,16 @@ fn normalise_task(task: &mut Map<String, Value>, flat: bool) -> Result<()> {
 }
 
 fn check_library(library: &Value, place: &str) -> Result<()> {
-    let kinds: Vec<&String> = library.as_object().into_iter().flat_map(Map::keys).collect();
+    let kinds: Vec<&String> = library
+        .as_object()
+        .into_iter()
+        .flat_map(Map::keys)
+        .collect();
     match kinds[..] {
         [kind] if matches!(kind.as_str(), "pypi" | "whl" | "requirements") => Ok(()),
-        [kind] if matches!(kind.as_str(), "jar" | "egg" | "maven" | "cran") => {
-            Err(Error::not_implemented(format!("A library of kind '{kind}'{place}")))
-        }
+        [kind] if matches!(kind.as_str(), "jar" | "egg" | "maven" | "cran") => Err(
+            Error::not_implemented(format!("A library of kind '{kind}'{place}")),
+        ),
         _ => Err(Error::invalid(format!(
             "Each entry of 'libraries'{place} has exactly one of pypi, whl, requirements, jar, \
              egg, maven, cran."
@@ -312,16 +335,26 @@ fn check_library(library: &Value, place: &str) -> Result<()> {
 }
 
 fn check(spec: &Spec) -> Result<()> {
-    if spec.name.as_ref().is_some_and(|name| name.len() > NAME_BYTES_MAX) {
-        return Err(Error::invalid(format!("Field 'name' has more than {NAME_BYTES_MAX} bytes.")));
+    if spec
+        .name
+        .as_ref()
+        .is_some_and(|name| name.len() > NAME_BYTES_MAX)
+    {
+        return Err(Error::invalid(format!(
+            "Field 'name' has more than {NAME_BYTES_MAX} bytes."
+        )));
     }
     if let Some(max) = spec.max_concurrent_runs
         && !(0..=1000).contains(&max)
     {
-        return Err(Error::invalid(format!("Field 'max_concurrent_runs' is {max}; 0 to 1000.")));
+        return Err(Error::invalid(format!(
+            "Field 'max_concurrent_runs' is {max}; 0 to 1000."
+        )));
     }
     if spec.timeout_seconds < 0 {
-        return Err(Error::invalid("Field 'timeout_seconds' must not be negative."));
+        return Err(Error::invalid(
+            "Field 'timeout_seconds' must not be negative.",
+        ));
     }
     for parameter in &spec.parameters {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
@@ -332,21 +365,40 @@ fn check(spec: &Spec) -> Result<()> {
             )));
         }
     }
-    spec.tasks.iter().try_for_each(|task| check_task(spec, task))
+    spec.tasks
+        .iter()
+        .try_for_each(|task| check_task(spec, task))
 }
 
 fn check_task(spec: &Spec, task: &TaskSpec) -> Result<()> {
     let key = &task.task_key;
-    let source = task.notebook_task.as_ref().and_then(|task| task.source.as_deref());
-    let source = source.or(task.spark_python_task.as_ref().and_then(|task| task.source.as_deref()));
+    let source = task
+        .notebook_task
+        .as_ref()
+        .and_then(|task| task.source.as_deref());
+    let source = source.or(task
+        .spark_python_task
+        .as_ref()
+        .and_then(|task| task.source.as_deref()));
     if source.is_some_and(|source| source.eq_ignore_ascii_case("GIT")) {
-        return Err(Error::not_implemented(format!("Source GIT of task '{key}'")));
+        return Err(Error::not_implemented(format!(
+            "Source GIT of task '{key}'"
+        )));
     }
-    if task.depends_on.iter().any(|dependency| dependency.outcome.is_some()) {
-        return Err(Error::not_implemented(format!("depends_on.outcome of task '{key}'")));
+    if task
+        .depends_on
+        .iter()
+        .any(|dependency| dependency.outcome.is_some())
+    {
+        return Err(Error::not_implemented(format!(
+            "depends_on.outcome of task '{key}'"
+        )));
     }
     if let Some(cluster) = &task.job_cluster_key
-        && !spec.job_clusters.iter().any(|known| known.job_cluster_key == *cluster)
+        && !spec
+            .job_clusters
+            .iter()
+            .any(|known| known.job_cluster_key == *cluster)
     {
         return Err(Error::invalid(format!(
             "Task '{key}' names job_cluster_key '{cluster}', which is not in 'job_clusters'."
@@ -397,7 +449,12 @@ fn compile(spec: &Spec) -> Result<Plan> {
     let depends_on: Vec<Vec<String>> = spec
         .tasks
         .iter()
-        .map(|task| task.depends_on.iter().map(|on| on.task_key.clone()).collect())
+        .map(|task| {
+            task.depends_on
+                .iter()
+                .map(|on| on.task_key.clone())
+                .collect()
+        })
         .collect();
     Plan::new(tasks, &depends_on).map_err(|e| Error::invalid(e.to_string()))
 }
@@ -407,7 +464,9 @@ mod tests {
     use super::*;
 
     fn parse(document: Value) -> Result<JobDocument> {
-        let Value::Object(fields) = document else { panic!("an object") };
+        let Value::Object(fields) = document else {
+            panic!("an object")
+        };
         JobDocument::parse(fields)
     }
 
@@ -432,20 +491,34 @@ mod tests {
     fn errors_name_the_task_and_the_field() {
         let task = |more: Value| {
             let mut task = json!({"task_key": "a", "notebook_task": {"notebook_path": "/x"}});
-            task.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            task.as_object_mut()
+                .unwrap()
+                .extend(more.as_object().unwrap().clone());
             json!({"tasks": [task]})
         };
         let check = |document: Value, expected: &str| {
             let error = parse(document).unwrap_err();
             assert!(error.message.contains(expected), "{expected} in {error}");
         };
-        check(json!({"tasks": [{"task_key": "a"}]}), "No task type is given of task 'a'");
+        check(
+            json!({"tasks": [{"task_key": "a"}]}),
+            "No task type is given of task 'a'",
+        );
         check(json!({"tasks": []}), "at least one task");
-        check(json!({"tasks": [{"task_key": "a", "spark_jar_task": {}}]}), "'spark_jar_task'");
+        check(
+            json!({"tasks": [{"task_key": "a", "spark_jar_task": {}}]}),
+            "'spark_jar_task'",
+        );
         check(task(json!({"run_if": "SOMETIMES"})), "run_if 'SOMETIMES'");
         check(task(json!({"job_cluster_key": "c"})), "job_cluster_key 'c'");
-        check(task(json!({"libraries": [{"cran": {"package": "x"}}]})), "'cran'");
-        check(task(json!({"timeout_seconds": "soon"})), "tasks[0].timeout_seconds");
+        check(
+            task(json!({"libraries": [{"cran": {"package": "x"}}]})),
+            "'cran'",
+        );
+        check(
+            task(json!({"timeout_seconds": "soon"})),
+            "tasks[0].timeout_seconds",
+        );
         check(json!({"schedule": {}, "tasks": []}), "'schedule'");
     }
 }

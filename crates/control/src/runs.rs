@@ -1,0 +1,388 @@
+//! Runs: submission, what clients see of them, and the ways to stop them. The work itself is done
+//! by the dispatcher in [`dispatch`] and by one task per attempt in [`attempt`].
+
+mod attempt;
+mod dispatch;
+mod host;
+mod live;
+mod output;
+mod source;
+mod workload;
+
+use std::sync::Arc;
+
+use forebay_blob::Root;
+use forebay_engine::{Effect, StopReason};
+use forebay_exec::{CancelReason, Executor};
+use forebay_runtime::{Clock, Tasks};
+use forebay_store::{Attempt, Job, NewRun, Run, RunFilter, RunKind, Store};
+use forebay_types::{Error, JobId, Result, RunId};
+use serde_json::{Map, Value, json};
+
+pub use output::{EventPage, RunOutput, StoredEvent, cell_states, fact};
+
+pub(crate) use self::live::LiveAttempts;
+use self::workload::Compute;
+
+use crate::jobs::{JobDocument, Spec, TaskSpec};
+use crate::secrets::Secrets;
+use crate::services::{WorkspaceDirs, WorkspaceSetup};
+use crate::tokens::Tokens;
+use crate::{Ctx, jobs::Jobs};
+
+/// The largest parameters of one run, as JSON.
+const PARAMETERS_BYTES_MAX: usize = 10_000;
+const TOKEN_CHARS_MAX: usize = 64;
+
+/// The runs of one workspace. Cheap to clone.
+#[derive(Clone)]
+pub struct Runs(Arc<Inner>);
+
+/// What runs are made from.
+pub(crate) struct Inner {
+    pub(crate) store: Store,
+    pub(crate) clock: Clock,
+    pub(crate) tasks: Tasks,
+    pub(crate) setup: WorkspaceSetup,
+    pub(crate) dirs: WorkspaceDirs,
+    /// The workspace tree, which user code may not lead the server out of.
+    pub(crate) tree: Root,
+    pub(crate) executor: Arc<dyn Executor>,
+    pub(crate) jobs: Jobs,
+    pub(crate) secrets: Secrets,
+    pub(crate) tokens: Tokens,
+    pub(crate) workspace_id: i64,
+    pub(crate) live: LiveAttempts,
+    pub(crate) wake: tokio::sync::Notify,
+}
+
+impl std::fmt::Debug for Runs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runs").finish_non_exhaustive()
+    }
+}
+
+/// What a caller of run-now may override.
+#[derive(Debug, Clone, Default)]
+pub struct RunNow {
+    pub job_parameters: Map<String, Value>,
+    pub notebook_params: Map<String, Value>,
+    pub python_params: Option<Vec<Value>>,
+    pub python_named_params: Map<String, Value>,
+    pub idempotency_token: Option<String>,
+    pub queue: Option<bool>,
+}
+
+/// A run as a caller asked for it: whole, or one of its tasks by the task's own id.
+#[derive(Debug, Clone)]
+pub struct RunView {
+    pub run: Run,
+    pub attempts: Vec<Attempt>,
+    /// Set when the id was that of an attempt.
+    pub task: Option<RunId>,
+}
+
+impl RunView {
+    /// The newest attempt of each task, in the order of the tasks.
+    pub fn newest(&self) -> impl Iterator<Item = &Attempt> {
+        self.attempts
+            .iter()
+            .enumerate()
+            .filter_map(|(index, attempt)| {
+                let next = self.attempts.get(index + 1);
+                next.is_none_or(|next| next.task != attempt.task)
+                    .then_some(attempt)
+            })
+    }
+
+    /// The one attempt that stands for this view: the task asked for, or the only task.
+    #[must_use]
+    pub fn only_attempt(&self) -> Option<&Attempt> {
+        if let Some(id) = self.task {
+            return self.attempts.iter().find(|attempt| attempt.id == id);
+        }
+        let mut newest = self.newest();
+        newest.next().filter(|_| newest.next().is_none())
+    }
+}
+
+impl Runs {
+    pub(crate) fn new(inner: Inner) -> Self {
+        let runs = Self(Arc::new(inner));
+        dispatch::start(&runs.0);
+        runs
+    }
+
+    /// Starts a one-time run of the tasks in `settings`.
+    ///
+    /// # Errors
+    /// What is wrong with the settings, by field.
+    pub async fn submit(&self, ctx: &Ctx, mut settings: Map<String, Value>) -> Result<RunId> {
+        let token = take_text(&mut settings, "idempotency_token");
+        let document = JobDocument::parse(settings)?;
+        let new = NewRun {
+            job_id: None,
+            kind: RunKind::Submit,
+            name: document.name().to_owned(),
+            creator_id: ctx.user.id,
+            creator_name: ctx.user.name.clone(),
+            settings: document.settings,
+            parameters: Map::new(),
+            trigger: "ONE_TIME",
+            idempotency_token: scoped_token(ctx, token)?,
+            parent_attempt: None,
+            concurrency_max: 0,
+            queue: false,
+            timeout_ms: document.spec.timeout_seconds.saturating_mul(1000),
+        };
+        self.create(new, document.plan).await
+    }
+
+    /// Starts a run of a job with its settings of this moment.
+    ///
+    /// # Errors
+    /// `Job N does not exist.`; parameters that are too large or exclude each other.
+    pub async fn run_now(&self, ctx: &Ctx, id: JobId, request: RunNow) -> Result<RunId> {
+        let job = self.0.jobs.get(ctx, id).await?;
+        let document = JobDocument::of_normal(job.settings)?;
+        let parameters = parameters(&request)?;
+        let spec = &document.spec;
+        let queue = request
+            .queue
+            .or_else(|| spec.queue.as_ref().map(|queue| queue.enabled));
+        let new = NewRun {
+            job_id: Some(id),
+            kind: RunKind::Job,
+            name: document.name().to_owned(),
+            creator_id: ctx.user.id,
+            creator_name: ctx.user.name.clone(),
+            parameters,
+            trigger: "ONE_TIME",
+            idempotency_token: scoped_token(ctx, request.idempotency_token)?,
+            parent_attempt: None,
+            concurrency_max: spec.max_concurrent_runs.unwrap_or(1),
+            queue: queue.unwrap_or(false),
+            timeout_ms: spec.timeout_seconds.saturating_mul(1000),
+            settings: document.settings,
+        };
+        self.create(new, document.plan).await
+    }
+
+    async fn create(&self, new: NewRun, plan: forebay_engine::Plan) -> Result<RunId> {
+        let id = self
+            .0
+            .store
+            .run_create(new, plan, self.0.clock.now())
+            .await?;
+        self.0.wake.notify_one();
+        Ok(id)
+    }
+
+    /// # Errors
+    /// `Run N does not exist.`; `PERMISSION_DENIED`.
+    pub async fn get(&self, ctx: &Ctx, id: RunId) -> Result<RunView> {
+        let store = &self.0.store;
+        let (task, whole) = match store.run_get(id).await {
+            Ok(found) => (None, found),
+            Err(missing) => match store.attempt_get(id).await? {
+                Some((run, attempt)) => (Some(attempt.id), store.run_get(run.id).await?),
+                None => return Err(missing),
+            },
+        };
+        let (run, attempts) = whole;
+        self.require_view(ctx, &run).await?;
+        Ok(RunView {
+            run,
+            attempts,
+            task,
+        })
+    }
+
+    /// The runs the caller may see, newest first.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn list(&self, ctx: &Ctx, mut filter: RunFilter) -> Result<Vec<RunView>> {
+        if !ctx.is_admin() {
+            filter.visible_to = Some(ctx.user.id);
+        }
+        let rows = self.0.store.run_list(filter).await?;
+        Ok(rows
+            .into_iter()
+            .map(|(run, attempts)| RunView {
+                run,
+                attempts,
+                task: None,
+            })
+            .collect())
+    }
+
+    /// `(active runs, runs that failed since)` of the whole workspace.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn counts(&self, since: forebay_types::Millis) -> Result<(u32, u32)> {
+        self.0.store.run_counts(since).await
+    }
+
+    /// Asks a run to stop; it ends soon after. An ended run stays as it is.
+    ///
+    /// # Errors
+    /// `Run N does not exist.`; `PERMISSION_DENIED`.
+    pub async fn cancel(&self, ctx: &Ctx, id: RunId) -> Result<()> {
+        let view = self.get(ctx, id).await?;
+        self.0.stop(&view.run, StopReason::Canceled).await
+    }
+
+    /// Cancels the active runs of one job, or of all jobs of the caller.
+    ///
+    /// # Errors
+    /// `Job N does not exist.`; `PERMISSION_DENIED`.
+    pub async fn cancel_all(&self, ctx: &Ctx, job: Option<JobId>) -> Result<()> {
+        if let Some(job) = job {
+            self.0.jobs.get(ctx, job).await?;
+        }
+        loop {
+            let filter = RunFilter {
+                job_id: job,
+                active: Some(true),
+                limit: 100,
+                ..RunFilter::default()
+            };
+            let active = self.list(ctx, filter).await?;
+            let waiting: Vec<_> = active
+                .iter()
+                .filter(|view| view.run.stopping.is_none())
+                .collect();
+            if waiting.is_empty() {
+                return Ok(());
+            }
+            for view in waiting {
+                self.0.stop(&view.run, StopReason::Canceled).await?;
+            }
+        }
+    }
+
+    /// Removes an ended run and what it left.
+    ///
+    /// # Errors
+    /// `Run N does not exist.`; `INVALID_STATE` while it is active; `PERMISSION_DENIED`.
+    pub async fn delete(&self, ctx: &Ctx, id: RunId) -> Result<()> {
+        let view = self.get(ctx, id).await?;
+        for attempt in self.0.store.run_delete(view.run.id).await? {
+            output::remove(&self.0.dirs, attempt);
+        }
+        Ok(())
+    }
+
+    async fn require_view(&self, ctx: &Ctx, run: &Run) -> Result<()> {
+        if ctx.is_admin() || run.creator_id == ctx.user.id {
+            return Ok(());
+        }
+        let job: Option<Job> = match run.job_id {
+            Some(id) => self.0.store.job_get(id).await.ok(),
+            None => None,
+        };
+        if job.is_some_and(|job| job.creator_id == ctx.user.id) {
+            return Ok(());
+        }
+        Err(Error::denied(format!(
+            "You do not have permission for run {}.",
+            run.id
+        )))
+    }
+}
+
+impl Inner {
+    /// The run acts with the rights its creator has now, not with those of its submission.
+    async fn ctx_of(&self, run: &Run) -> Result<Ctx> {
+        let user = self.store.user_get(run.creator_id).await?;
+        let active = user.filter(|user| user.active);
+        active.map(Ctx::new).ok_or_else(|| {
+            Error::denied(format!("User {} is not active any more.", run.creator_name))
+        })
+    }
+
+    /// What the cluster of a task comes down to.
+    async fn compute(&self, _ctx: &Ctx, _spec: &Spec, task: &TaskSpec) -> Result<Compute> {
+        Ok(Compute {
+            cluster_id: task.existing_cluster_id.clone(),
+            runtime: "python-3.11".to_owned(),
+            env: std::collections::BTreeMap::new(),
+        })
+    }
+
+    /// Stops a run: what waits is closed in the store, what runs is told to end.
+    pub(crate) async fn stop(&self, run: &Run, reason: StopReason) -> Result<()> {
+        let plan = JobDocument::of_normal(run.settings.clone())?.plan;
+        let effects = self
+            .store
+            .run_stop(run.id, plan, reason, self.clock.now())
+            .await?;
+        let stopping = effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Stop { .. }));
+        if stopping {
+            let cancel = match reason {
+                StopReason::Canceled => CancelReason::Requested,
+                StopReason::TimedOut => CancelReason::TimedOut,
+            };
+            self.live.cancel_run(run.id, cancel);
+        }
+        self.live.ended(run.id);
+        self.wake.notify_one();
+        Ok(())
+    }
+}
+
+fn take_text(settings: &mut Map<String, Value>, field: &str) -> Option<String> {
+    settings
+        .shift_remove(field)
+        .and_then(|value| value.as_str().map(str::to_owned))
+}
+
+/// Tokens of different users never meet.
+fn scoped_token(ctx: &Ctx, token: Option<String>) -> Result<Option<String>> {
+    let Some(token) = token.filter(|token| !token.is_empty()) else {
+        return Ok(None);
+    };
+    if token.chars().count() > TOKEN_CHARS_MAX {
+        return Err(Error::invalid(format!(
+            "Field 'idempotency_token' has more than {TOKEN_CHARS_MAX} characters."
+        )));
+    }
+    Ok(Some(format!("{}:{token}", ctx.user.id)))
+}
+
+fn parameters(request: &RunNow) -> Result<Map<String, Value>> {
+    let legacy = !request.notebook_params.is_empty()
+        || request.python_params.is_some()
+        || !request.python_named_params.is_empty();
+    if legacy && !request.job_parameters.is_empty() {
+        return Err(Error::invalid(
+            "Field 'job_parameters' cannot be combined with notebook_params, python_params or \
+             python_named_params.",
+        ));
+    }
+    let all = [
+        ("job_parameters", json!(request.job_parameters)),
+        ("notebook_params", json!(request.notebook_params)),
+        ("python_params", json!(request.python_params)),
+        ("python_named_params", json!(request.python_named_params)),
+    ];
+    let mut parameters = Map::new();
+    for (name, value) in all {
+        let empty = value.is_null() || value.as_object().is_some_and(Map::is_empty);
+        if empty {
+            continue;
+        }
+        let bytes = value.to_string().len();
+        if bytes > PARAMETERS_BYTES_MAX {
+            return Err(Error::invalid(format!(
+                "Field '{name}' has {bytes} bytes as JSON, at most {PARAMETERS_BYTES_MAX}."
+            )));
+        }
+        parameters.insert(name.to_owned(), value);
+    }
+    Ok(parameters)
+}

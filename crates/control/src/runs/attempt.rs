@@ -1,0 +1,354 @@
+//! The server's side of one attempt, from its slot to its recorded end.
+
+use std::sync::Arc;
+
+use forebay_engine::Verdict;
+use forebay_exec::{CancelReason, Canceler, Ended, Execution, Outcome, StartError};
+use forebay_runtime::TaskKind;
+use forebay_store::{Attempt, AttemptEnd, Run};
+use forebay_types::{Error, ErrorCode, Millis, Result};
+use futures_util::future::select_all;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tracing::{error, info};
+
+use super::Inner;
+use super::host::AttemptHost;
+use super::output::{Snapshot, Writer};
+use super::workload::{self, Compute, Prepared};
+use crate::Ctx;
+use crate::jobs::{JobDocument, TaskSpec};
+
+/// What a failed task of a user says on the wire; the exception itself is in the run's output.
+const FAILED: &str = "Workload failed, see run output for details";
+
+/// Runs one attempt that has its slot, and records how it ended.
+///
+/// `stops` end a nested run together with the notebook that started it.
+///
+/// # Errors
+/// Only when the end could not be recorded; the row then stays live until the next start.
+pub(crate) async fn run(
+    inner: Arc<Inner>,
+    attempt: Attempt,
+    mut stops: Vec<Canceler>,
+) -> Result<()> {
+    let (run, _) = inner.store.run_get(attempt.run_id).await?;
+    let document = JobDocument::of_normal(run.settings.clone())?;
+    let canceler = Canceler::new();
+    stops.push(canceler.clone());
+    let events = inner.live.insert(attempt.id, run.id, canceler.clone());
+    let work = Work {
+        inner: &inner,
+        run: &run,
+        attempt: &attempt,
+        document: &document,
+    };
+    let end = match work.execute(canceler, stops, events).await {
+        Ok(end) => end,
+        Err(error) => failed_to_start(&error),
+    };
+    let verdict = end.verdict;
+    let recorded = record(&inner, &attempt, &document, end).await;
+    inner.live.remove(attempt.id);
+    inner.live.ended(run.id);
+    inner.wake.notify_one();
+    info!(run.id = %run.id, attempt.id = %attempt.id, verdict = verdict.as_str(), "attempt {} ended", attempt.id);
+    recorded
+}
+
+/// The end of an attempt is worth some patience: a full disk may be freed.
+async fn record(
+    inner: &Inner,
+    attempt: &Attempt,
+    document: &JobDocument,
+    end: AttemptEnd,
+) -> Result<()> {
+    let mut wait = std::time::Duration::from_millis(100);
+    loop {
+        let now = inner.clock.now();
+        let plan = document.plan.clone();
+        match inner
+            .store
+            .attempt_end(attempt.clone(), plan, end.clone(), now)
+            .await
+        {
+            Ok(_) => return Ok(()),
+            Err(e)
+                if e.code == ErrorCode::TemporarilyUnavailable
+                    && !inner.tasks.stopping().is_cancelled() =>
+            {
+                error!(attempt.id = %attempt.id, error = ?e, "cannot record an end yet");
+                inner.clock.sleep(wait).await;
+                wait = (wait * 2).min(std::time::Duration::from_secs(10));
+            }
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+struct Work<'a> {
+    inner: &'a Arc<Inner>,
+    run: &'a Run,
+    attempt: &'a Attempt,
+    document: &'a JobDocument,
+}
+
+impl Work<'_> {
+    async fn execute(
+        &self,
+        canceler: Canceler,
+        stops: Vec<Canceler>,
+        events: tokio::sync::watch::Sender<u64>,
+    ) -> Result<AttemptEnd> {
+        let Self {
+            inner,
+            run,
+            attempt,
+            document,
+        } = *self;
+        let spec = &document.spec;
+        let task = spec
+            .tasks
+            .get(attempt.task)
+            .ok_or_else(|| Error::internal("the run has no such task", attempt.task_key.clone()))?;
+        let ctx = inner.ctx_of(run).await?;
+        let compute = self.compute(&ctx, task).await?;
+        let Prepared {
+            mut workload,
+            snapshot,
+        } = workload::prepare(inner, &ctx, run, attempt, spec, task, &compute).await?;
+        let token = inner.tokens.issue_for_run(&ctx.user);
+        workload.context.api_token = Some(token.value.clone());
+        let digest = digest(task, snapshot.as_ref());
+        let mut writer = Writer::create(&inner.dirs, attempt.id, snapshot.as_ref(), events)?;
+        let host = AttemptHost::new(inner, ctx, run, attempt, &compute, canceler);
+        let execution = inner.executor.start(workload, Arc::new(host)).await;
+        let mut execution = match execution {
+            Ok(execution) => execution,
+            Err(error) => return Ok(not_started(&error)),
+        };
+        self.note_start(&compute);
+        let deadline = self.deadline(task);
+        self.follow(&mut *execution, &mut writer, stops, deadline)
+            .await?;
+        let ended = execution.finish().await;
+        Ok(ended_as(ended, task, &digest))
+    }
+
+    async fn compute(&self, ctx: &Ctx, task: &TaskSpec) -> Result<Compute> {
+        self.inner.compute(ctx, &self.document.spec, task).await
+    }
+
+    fn deadline(&self, task: &TaskSpec) -> Option<Millis> {
+        let ms = task.timeout_seconds.saturating_mul(1000);
+        (ms > 0).then(|| self.inner.clock.now().plus_ms(ms))
+    }
+
+    /// Written beside the run, not before it: the start of the program waits for nobody.
+    fn note_start(&self, compute: &Compute) {
+        let store = self.inner.store.clone();
+        let (id, now) = (self.attempt.id, self.inner.clock.now());
+        let cluster = compute.cluster_id.clone();
+        self.inner
+            .tasks
+            .spawn(TaskKind::Chore, format!("note start of {id}"), async move {
+                store.attempt_executing(id, cluster, now).await
+            });
+    }
+
+    /// Takes events until the program ends; passes on whoever wants it to end earlier.
+    async fn follow(
+        &self,
+        execution: &mut dyn Execution,
+        writer: &mut Writer,
+        stops: Vec<Canceler>,
+        deadline: Option<Millis>,
+    ) -> Result<()> {
+        let clock = &self.inner.clock;
+        let stop = execution.canceler();
+        let canceled = select_all(
+            stops
+                .into_iter()
+                .map(|stop| Box::pin(async move { stop.canceled().await })),
+        );
+        let timeout = async {
+            match deadline {
+                Some(at) => clock.sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        let server = self.inner.tasks.stopping();
+        tokio::pin!(canceled, timeout);
+        let mut asked = false;
+        loop {
+            tokio::select! {
+                event = execution.next_event() => match event {
+                    Some(event) => writer.append(clock.now(), event)?,
+                    None => return Ok(()),
+                },
+                (reason, ..) = &mut canceled, if !asked => { asked = true; stop.cancel(reason); }
+                () = &mut timeout, if !asked => { asked = true; stop.cancel(CancelReason::TimedOut); }
+                () = server.cancelled(), if !asked => {
+                    asked = true;
+                    stop.cancel(CancelReason::Requested);
+                }
+            }
+        }
+    }
+}
+
+/// What ran, in one hash: the task as it was written and the source it named.
+fn digest(task: &TaskSpec, snapshot: Option<&Snapshot>) -> String {
+    let mut hash = Sha256::new();
+    hash.update(format!("{task:?}"));
+    if let Some(snapshot) = snapshot {
+        hash.update(snapshot.path.as_bytes());
+        hash.update([0]);
+        hash.update(snapshot.source.as_bytes());
+    }
+    hash.finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+fn ended_as(ended: Ended, task: &TaskSpec, digest: &str) -> AttemptEnd {
+    let facts = json!({
+        "usage": ended.usage,
+        "isolation": ended.isolation,
+        "environment": ended.environment,
+        "warm": ended.warm,
+        "source_digest": digest,
+    });
+    let end = |verdict, code, message: &str| AttemptEnd {
+        verdict,
+        code,
+        message: message.to_owned(),
+        error: None,
+        trace: None,
+        exit_value: None,
+        facts: facts.clone(),
+    };
+    let failed = |code, message: &str| AttemptEnd {
+        error: Some(message.to_owned()),
+        ..end(Verdict::Failed, code, message)
+    };
+    match ended.outcome {
+        Outcome::Succeeded { exit_value } => AttemptEnd {
+            exit_value,
+            ..end(Verdict::Succeeded, "SUCCESS", "")
+        },
+        Outcome::Failed {
+            ename,
+            message,
+            trace,
+            ..
+        } if ename == "LibraryInstallationError" => AttemptEnd {
+            trace: Some(trace),
+            verdict: Verdict::InternalError,
+            ..failed("LIBRARY_INSTALLATION_ERROR", &message)
+        },
+        Outcome::Failed {
+            ename,
+            message,
+            trace,
+            ..
+        } => AttemptEnd {
+            error: Some(if message.is_empty() {
+                ename
+            } else {
+                format!("{ename}: {message}")
+            }),
+            trace: Some(trace),
+            ..end(Verdict::Failed, "RUN_EXECUTION_ERROR", FAILED)
+        },
+        Outcome::Canceled => end(Verdict::Canceled, "USER_CANCELED", "Run cancelled."),
+        Outcome::TimedOut => end(
+            Verdict::TimedOut,
+            "CANCELED",
+            &format!(
+                "The task exceeded its time limit of {} seconds.",
+                task.timeout_seconds
+            ),
+        ),
+        Outcome::OutOfMemory { limit_bytes } => failed(
+            "DRIVER_ERROR",
+            &match limit_bytes {
+                Some(limit) => format!(
+                    "Out of memory: the run needed more than its limit of {} MiB.",
+                    limit >> 20
+                ),
+                None => "Out of memory: the system ended a process of the run.".to_owned(),
+            },
+        ),
+        Outcome::OutputLimit { limit_bytes } => failed(
+            "RUN_EXECUTION_ERROR",
+            &format!(
+                "The run wrote more output than its limit of {} MiB.",
+                limit_bytes >> 20
+            ),
+        ),
+        Outcome::Crashed { message, .. } => failed("DRIVER_ERROR", &message),
+    }
+}
+
+/// The executor could not begin: the platform's failure, not the user's.
+fn not_started(error: &StartError) -> AttemptEnd {
+    let code = match error {
+        StartError::Invalid(_) => "INVALID_RUN_CONFIGURATION",
+        StartError::UnknownRuntime { .. } => "INVALID_CLUSTER_REQUEST",
+        _ => "CLUSTER_ERROR",
+    };
+    let mut message = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(next) = cause {
+        message = format!("{message}: {next}");
+        cause = next.source();
+    }
+    platform_failure(code, message)
+}
+
+fn failed_to_start(error: &Error) -> AttemptEnd {
+    let code = match error.code {
+        ErrorCode::ResourceDoesNotExist => "RESOURCE_NOT_FOUND",
+        ErrorCode::PermissionDenied => "UNAUTHORIZED_ERROR",
+        ErrorCode::InvalidParameterValue | ErrorCode::NotImplemented => "INVALID_RUN_CONFIGURATION",
+        _ => {
+            error!(error = ?error, "attempt failed to start");
+            "INTERNAL_ERROR"
+        }
+    };
+    platform_failure(code, error.to_string())
+}
+
+fn platform_failure(code: &'static str, message: String) -> AttemptEnd {
+    AttemptEnd {
+        verdict: Verdict::InternalError,
+        code,
+        error: Some(message.clone()),
+        message,
+        trace: None,
+        exit_value: None,
+        facts: Value::Null,
+    }
+}
+
+/// Ends the attempts whose processes died with the server; their retry policy decides what next.
+pub(crate) async fn recover(inner: &Arc<Inner>) -> Result<()> {
+    for attempt in inner.store.attempt_list_live().await? {
+        let (run, _) = inner.store.run_get(attempt.run_id).await?;
+        let plan = JobDocument::of_normal(run.settings)?.plan;
+        let end = platform_failure(
+            "INTERNAL_ERROR",
+            "The server stopped while this run was under way; its output up to then is kept."
+                .to_owned(),
+        );
+        info!(run.id = %run.id, attempt.id = %attempt.id, "attempt {} was interrupted", attempt.id);
+        inner
+            .store
+            .attempt_end(attempt, plan, end, inner.clock.now())
+            .await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! The loop that gives waiting attempts their slots. It takes no input: each round it looks at the
+//! store and does what is due, whatever woke it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use forebay_engine::StopReason;
+use forebay_runtime::TaskKind;
+use forebay_types::{Error, Result};
+use tracing::{error, warn};
+
+use super::Inner;
+use super::attempt;
+use crate::jobs::JobDocument;
+
+/// The slow poll behind the wake-ups.
+const POLL: Duration = Duration::from_secs(1);
+
+pub(crate) fn start(inner: &Arc<Inner>) {
+    let inner = Arc::clone(inner);
+    let name = format!("dispatch {}", inner.setup.config.name);
+    inner
+        .tasks
+        .clone()
+        .spawn(TaskKind::Reconciler, name, async move {
+            attempt::recover(&inner).await?;
+            let stop = inner.tasks.stopping();
+            while !stop.is_cancelled() {
+                let due = match round(&inner).await {
+                    Ok(due) => due,
+                    // The store may be full or busy for a while; the poll tries again.
+                    Err(e) => {
+                        error!(error = ?e, "dispatch round failed");
+                        None
+                    }
+                };
+                let poll = inner
+                    .clock
+                    .now()
+                    .plus_ms(i64::try_from(POLL.as_millis()).unwrap_or(1000));
+                let next = due.map_or(poll, |due| due.min(poll));
+                tokio::select! {
+                    () = inner.wake.notified() => {}
+                    () = inner.clock.sleep_until(next) => {}
+                    () = stop.cancelled() => {}
+                }
+            }
+            Ok::<(), Error>(())
+        });
+}
+
+/// One look at everything; returns when the next timer is due.
+async fn round(inner: &Arc<Inner>) -> Result<Option<forebay_types::Millis>> {
+    let now = inner.clock.now();
+    let (timed_out, next) = inner.store.run_timers(now).await?;
+    for id in timed_out {
+        let (run, _) = inner.store.run_get(id).await?;
+        inner.stop(&run, StopReason::TimedOut).await?;
+    }
+    for id in inner.store.run_admissible().await? {
+        let (run, _) = inner.store.run_get(id).await?;
+        match JobDocument::of_normal(run.settings) {
+            Ok(document) => drop(inner.store.run_admit(id, document.plan, now).await?),
+            Err(e) => warn!(run.id = %id, error = ?e, "queued run {id} cannot be read"),
+        }
+    }
+    let cap = inner.setup.server.limits.running_attempts_max;
+    for attempt in inner.store.attempt_claim(cap, now).await? {
+        let name = format!("attempt {}", attempt.id);
+        let work = attempt::run(Arc::clone(inner), attempt, Vec::new());
+        inner.tasks.spawn(TaskKind::Attempt, name, work);
+    }
+    Ok(next)
+}

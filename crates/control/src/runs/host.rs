@@ -1,0 +1,354 @@
+//! What a running program may ask of the server, in the name of the run's user.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use forebay_exec::{Canceler, Host, HostError, method};
+use forebay_runtime::{TaskKind, blocking};
+use forebay_store::{Attempt, NewRun, Run, RunKind};
+use forebay_types::{Error, RunId, WorkspacePath};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use tokio::sync::oneshot;
+
+use super::Inner;
+use super::attempt;
+use super::source;
+use super::workload::Compute;
+use crate::Ctx;
+use crate::access::{Access, may};
+use crate::jobs::JobDocument;
+
+/// How deep notebooks may run notebooks.
+const DEPTH_MAX: usize = 10;
+const TASK_VALUE_BYTES_MAX: usize = 48 << 10;
+
+pub(crate) struct AttemptHost {
+    inner: Arc<Inner>,
+    ctx: Ctx,
+    run: Run,
+    attempt: RunId,
+    task_key: String,
+    cluster_id: Option<String>,
+    canceler: Canceler,
+}
+
+impl AttemptHost {
+    pub(crate) fn new(
+        inner: &Arc<Inner>,
+        ctx: Ctx,
+        run: &Run,
+        attempt: &Attempt,
+        compute: &Compute,
+        canceler: Canceler,
+    ) -> Self {
+        Self {
+            inner: Arc::clone(inner),
+            ctx,
+            run: run.clone(),
+            attempt: attempt.id,
+            task_key: attempt.task_key.clone(),
+            cluster_id: compute.cluster_id.clone(),
+            canceler,
+        }
+    }
+}
+
+#[async_trait]
+impl Host for AttemptHost {
+    async fn call(&self, name: &str, args: Value) -> Result<Value, HostError> {
+        match name {
+            method::SECRETS_GET => self.secret(parse(args)?).await,
+            method::SECRETS_LIST => self.secret_keys(parse(args)?).await,
+            method::SECRETS_LIST_SCOPES => self.secret_scopes().await,
+            method::NOTEBOOK_RUN => self.notebook_run(parse(args)?).await,
+            method::NOTEBOOK_SOURCE => self.notebook_source(parse(args)?).await,
+            method::TASK_VALUES_SET => self.task_value_set(parse(args)?).await,
+            method::TASK_VALUES_GET => self.task_value_get(parse(args)?).await,
+            method::FS_MOUNTS => Ok(self.mounts()),
+            other => Err(HostError::unknown_method(other)),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct SecretKey {
+    scope: String,
+    #[serde(default)]
+    key: String,
+}
+
+#[derive(Deserialize)]
+struct NotebookTarget {
+    from: String,
+    path: String,
+    #[serde(default)]
+    timeout_seconds: f64,
+    #[serde(default)]
+    arguments: Map<String, Value>,
+}
+
+#[derive(Deserialize)]
+struct TaskValue {
+    #[serde(default)]
+    task_key: String,
+    key: String,
+    #[serde(default)]
+    value: Value,
+    #[serde(default)]
+    has_default: bool,
+    #[serde(default)]
+    default: Value,
+    #[serde(default)]
+    debug_value: Value,
+}
+
+fn parse<T: serde::de::DeserializeOwned>(args: Value) -> Result<T, HostError> {
+    serde_json::from_value(args).map_err(|e| HostError::new("ValueError", e.to_string()))
+}
+
+/// The domain's error as the exception a Python program would expect.
+fn raise(error: Error) -> HostError {
+    use forebay_types::ErrorCode as C;
+    let kind = match error.code {
+        C::PermissionDenied => "PermissionError",
+        C::ResourceDoesNotExist => "FileNotFoundError",
+        C::InvalidParameterValue => "ValueError",
+        C::NotImplemented => "NotImplementedError",
+        _ => "RuntimeError",
+    };
+    HostError::new(kind, error.to_string())
+}
+
+impl AttemptHost {
+    async fn secret(&self, wanted: SecretKey) -> Result<Value, HostError> {
+        let got = self
+            .inner
+            .secrets
+            .get(&self.ctx, &wanted.scope, &wanted.key)
+            .await;
+        let (_, value) = got.map_err(raise)?;
+        Ok(json!({"value": STANDARD.encode(value)}))
+    }
+
+    async fn secret_keys(&self, wanted: SecretKey) -> Result<Value, HostError> {
+        let entries = self
+            .inner
+            .secrets
+            .list(&self.ctx, &wanted.scope)
+            .await
+            .map_err(raise)?;
+        let keys: Vec<String> = entries.into_iter().map(|entry| entry.key).collect();
+        Ok(json!({"keys": keys}))
+    }
+
+    async fn secret_scopes(&self) -> Result<Value, HostError> {
+        let scopes = self
+            .inner
+            .secrets
+            .scope_list(&self.ctx)
+            .await
+            .map_err(raise)?;
+        let names: Vec<String> = scopes.into_iter().map(|scope| scope.name).collect();
+        Ok(json!({"scopes": names}))
+    }
+
+    fn resolve(&self, target: &NotebookTarget) -> Result<WorkspacePath, HostError> {
+        let from = WorkspacePath::parse(&target.from).map_err(|e| raise(e.into()))?;
+        let path = from
+            .resolve_sibling(&target.path)
+            .map_err(|e| raise(e.into()))?;
+        if may(&self.ctx, &path, Access::Read) {
+            return Ok(path);
+        }
+        Err(raise(Error::denied(format!(
+            "User {} may not read {path}.",
+            self.ctx.user.name
+        ))))
+    }
+
+    async fn notebook_source(&self, target: NotebookTarget) -> Result<Value, HostError> {
+        let path = self.resolve(&target)?;
+        let root = self.inner.tree.clone();
+        let wanted = path.clone();
+        let cells = blocking(move || {
+            let found = source::load(&root, &wanted)?;
+            Ok(source::parse(&found.file_name, found.source.as_bytes())?.exec_cells()?)
+        });
+        let cells = cells.await.map_err(raise)?;
+        Ok(json!({"path": path.as_str(), "cells": cells}))
+    }
+
+    /// Runs a notebook as a run of its own, in the slot of this one.
+    async fn notebook_run(&self, target: NotebookTarget) -> Result<Value, HostError> {
+        let path = self.resolve(&target)?;
+        let failed = |message: String| HostError::new("WorkflowException", message);
+        let child = self
+            .start_child(&path, &target)
+            .await
+            .map_err(|e| failed(e.to_string()))?;
+        // The child has a task of its own: when this call is dropped because its notebook was
+        // killed, the child is told to stop and still records its end.
+        let (done, finished) = oneshot::channel();
+        let stop = StopOnDrop(Canceler::new());
+        let stops = vec![stop.0.clone(), self.canceler.clone()];
+        let inner = Arc::clone(&self.inner);
+        let attempt = child.id;
+        self.inner.tasks.spawn(
+            TaskKind::Attempt,
+            format!("attempt {attempt}"),
+            async move {
+                let result = attempt::run(inner, child, stops).await;
+                drop(done.send(()));
+                result
+            },
+        );
+        drop(finished.await);
+        let found = self.inner.store.attempt_get(attempt).await.map_err(raise)?;
+        let (_, ended) = found.ok_or_else(|| failed("the run was deleted".to_owned()))?;
+        match ended.phase.verdict() {
+            Some(forebay_engine::Verdict::Succeeded) => Ok(json!({"exit_value": ended.exit_value})),
+            verdict => Err(failed(format!(
+                "Notebook {path} {}: {}. Its run is {attempt}.",
+                verdict.map_or("was interrupted", forebay_engine::Verdict::as_str),
+                ended.error.unwrap_or(ended.message).trim_end_matches('.'),
+            ))),
+        }
+    }
+
+    async fn start_child(
+        &self,
+        path: &WorkspacePath,
+        target: &NotebookTarget,
+    ) -> Result<Attempt, Error> {
+        if self.depth().await? >= DEPTH_MAX {
+            return Err(Error::invalid(format!(
+                "notebooks run each other more than {DEPTH_MAX} deep, which looks like a circle"
+            )));
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "`as` saturates, which is what is wanted"
+        )]
+        let timeout_seconds = target.timeout_seconds.max(0.0).ceil() as i64;
+        let mut task = json!({
+            "task_key": "main",
+            "timeout_seconds": timeout_seconds,
+            "notebook_task": {"notebook_path": path.as_str(), "base_parameters": target.arguments},
+        });
+        if let (Some(cluster), Some(task)) = (&self.cluster_id, task.as_object_mut()) {
+            task.insert("existing_cluster_id".to_owned(), json!(cluster));
+        }
+        let settings = json!({"run_name": format!("notebook {path}"), "tasks": [task]});
+        let Value::Object(settings) = settings else {
+            return Err(Error::invalid("settings"));
+        };
+        let document = JobDocument::parse(settings)?;
+        let new = NewRun {
+            job_id: None,
+            kind: RunKind::Workflow,
+            name: document.name().to_owned(),
+            creator_id: self.ctx.user.id,
+            creator_name: self.ctx.user.name.clone(),
+            settings: document.settings,
+            parameters: Map::new(),
+            trigger: "ONE_TIME",
+            idempotency_token: None,
+            parent_attempt: Some(self.attempt),
+            concurrency_max: 0,
+            queue: false,
+            timeout_ms: 0,
+        };
+        let now = self.inner.clock.now();
+        let id = self.inner.store.run_create(new, document.plan, now).await?;
+        let claimed = self.inner.store.attempt_claim_nested(id, now).await?;
+        claimed.ok_or_else(|| Error::internal("a nested run has nothing to start", id.to_string()))
+    }
+
+    /// How many notebooks above this one wait for it.
+    async fn depth(&self) -> Result<usize, Error> {
+        let mut depth = 0;
+        let mut parent = self.run.parent_attempt;
+        while let Some(id) = parent {
+            depth += 1;
+            parent = self
+                .inner
+                .store
+                .attempt_get(id)
+                .await?
+                .and_then(|(run, _)| run.parent_attempt);
+        }
+        Ok(depth)
+    }
+
+    async fn task_value_set(&self, set: TaskValue) -> Result<Value, HostError> {
+        let bytes = set.value.to_string().len();
+        if bytes > TASK_VALUE_BYTES_MAX {
+            return Err(HostError::new(
+                "ValueError",
+                format!(
+                    "the value of '{}' has {bytes} bytes as JSON, at most {TASK_VALUE_BYTES_MAX}",
+                    set.key
+                ),
+            ));
+        }
+        let store = &self.inner.store;
+        store
+            .task_value_set(self.run.id, self.task_key.clone(), set.key, set.value)
+            .await
+            .map_err(raise)?;
+        Ok(Value::Null)
+    }
+
+    async fn task_value_get(&self, get: TaskValue) -> Result<Value, HostError> {
+        let values = self
+            .inner
+            .store
+            .task_values(self.run.id)
+            .await
+            .map_err(raise)?;
+        let found = values
+            .into_iter()
+            .find(|(task, key, _)| *task == get.task_key && *key == get.key);
+        if let Some((_, _, value)) = found {
+            return Ok(json!({"value": value}));
+        }
+        if get.has_default {
+            return Ok(json!({"value": get.default}));
+        }
+        // Outside a job there are no other tasks, and the value for debugging stands in.
+        if self.run.job_id.is_none() && !get.debug_value.is_null() {
+            return Ok(json!({"value": get.debug_value}));
+        }
+        Err(HostError::new(
+            "ValueError",
+            format!(
+                "task '{}' has set no value '{}', and no default was given",
+                get.task_key, get.key
+            ),
+        ))
+    }
+
+    fn mounts(&self) -> Value {
+        let mounts: Vec<Value> = self
+            .inner
+            .setup
+            .config
+            .mounts
+            .iter()
+            .map(|mount| json!({"mount_point": mount.path, "source": format!("file:{}", mount.path)}))
+            .collect();
+        json!({"mounts": mounts})
+    }
+}
+
+/// Cancels when the one who waits for the child is gone.
+struct StopOnDrop(Canceler);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel(forebay_exec::CancelReason::Requested);
+    }
+}

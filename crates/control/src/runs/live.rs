@@ -1,0 +1,83 @@
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use forebay_exec::{CancelReason, Canceler};
+use forebay_types::RunId;
+use tokio::sync::watch;
+
+/// The attempts that this process runs at the moment, and who watches what.
+///
+/// Only a convenience over the store: who finds nothing here reads the rows and files.
+#[derive(Default)]
+pub(crate) struct LiveAttempts(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    attempts: HashMap<RunId, Live>,
+    /// Wakes those who wait for a run to end.
+    runs: HashMap<RunId, watch::Sender<bool>>,
+}
+
+struct Live {
+    run: RunId,
+    canceler: Canceler,
+    /// How many events of its output are on disk.
+    events: watch::Sender<u64>,
+}
+
+impl LiveAttempts {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Registers an attempt; the sender is told after each event that was written.
+    pub(crate) fn insert(
+        &self,
+        attempt: RunId,
+        run: RunId,
+        canceler: Canceler,
+    ) -> watch::Sender<u64> {
+        let events = watch::Sender::new(0);
+        let live = Live {
+            run,
+            canceler,
+            events: events.clone(),
+        };
+        self.lock().attempts.insert(attempt, live);
+        events
+    }
+
+    pub(crate) fn remove(&self, attempt: RunId) {
+        self.lock().attempts.remove(&attempt);
+    }
+
+    pub(crate) fn cancel_run(&self, run: RunId, reason: CancelReason) {
+        for live in self.lock().attempts.values().filter(|live| live.run == run) {
+            live.canceler.cancel(reason);
+        }
+    }
+
+    /// Follows the output of an attempt, while it runs here.
+    pub(crate) fn follow(&self, attempt: RunId) -> Option<watch::Receiver<u64>> {
+        self.lock()
+            .attempts
+            .get(&attempt)
+            .map(|live| live.events.subscribe())
+    }
+
+    /// Completes when the run may have ended; the caller looks at the store then.
+    pub(crate) fn watch_run(&self, run: RunId) -> watch::Receiver<bool> {
+        self.lock()
+            .runs
+            .entry(run)
+            .or_insert_with(|| watch::Sender::new(false))
+            .subscribe()
+    }
+
+    /// Tells the watchers of a run that it moved.
+    pub(crate) fn ended(&self, run: RunId) {
+        if let Some(sender) = self.lock().runs.remove(&run) {
+            sender.send_replace(true);
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! From a task of a run to what an executor is given.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use forebay_engine::{References, resolve};
+use forebay_exec::{Context, Library, Limits, Mount, Mounts, Place, Program, Workload};
+use forebay_runtime::blocking;
+use forebay_store::{Attempt, Run};
+use forebay_types::{AttemptNumber, Error, Result, WorkspacePath};
+use serde_json::{Map, Value};
+
+use super::Inner;
+use super::output::Snapshot;
+use super::source;
+use crate::Ctx;
+use crate::access::{Access, may};
+use crate::jobs::{LibrarySpec, Spec, TaskSpec};
+
+/// Where a task runs: what its cluster comes down to.
+#[derive(Debug, Clone)]
+pub(crate) struct Compute {
+    pub(crate) cluster_id: Option<String>,
+    pub(crate) runtime: String,
+    pub(crate) env: BTreeMap<String, String>,
+}
+
+/// Everything about one attempt, before it starts.
+pub(crate) struct Prepared {
+    pub(crate) workload: Workload,
+    pub(crate) snapshot: Option<Snapshot>,
+}
+
+/// The values a task may refer to.
+fn references(inner: &Inner, run: &Run, attempt: &Attempt, spec: &Spec) -> References {
+    let mut values = BTreeMap::new();
+    let mut put = |name: &str, value: String| drop(values.insert(name.to_owned(), value));
+    let job_id = run.job_id.map(|id| id.to_string()).unwrap_or_default();
+    put("job.id", job_id.clone());
+    put("job_id", job_id);
+    put("job.name", run.name.clone());
+    put("job.run_id", run.id.to_string());
+    put("run_id", attempt.id.to_string());
+    put("parent_run_id", run.id.to_string());
+    put("task_key", attempt.task_key.clone());
+    put("task.name", attempt.task_key.clone());
+    put("task.run_id", attempt.id.to_string());
+    put("task.execution_count", (attempt.attempt + 1).to_string());
+    put("task_retry_count", attempt.attempt.to_string());
+    put("workspace.id", inner.workspace_id.to_string());
+    put("workspace.url", inner.setup.public_url.clone());
+    for (name, value) in job_parameters(run, spec) {
+        put(&format!("job.parameters.{name}"), value);
+    }
+    References(values)
+}
+
+/// The job's parameters: its defaults with what the caller of run-now gave over them.
+fn job_parameters(run: &Run, spec: &Spec) -> BTreeMap<String, String> {
+    let defaults = spec
+        .parameters
+        .iter()
+        .map(|p| (p.name.clone(), p.default.clone()));
+    let mut parameters: BTreeMap<String, String> = defaults.collect();
+    parameters.extend(texts(run.parameters.get("job_parameters")));
+    parameters
+}
+
+fn texts(value: Option<&Value>) -> impl Iterator<Item = (String, String)> {
+    let map: Map<String, Value> = value
+        .and_then(Value::as_object)
+        .cloned()
+        .unwrap_or_default();
+    map.into_iter().map(|(key, value)| (key, text(value)))
+}
+
+fn text(value: Value) -> String {
+    match value {
+        Value::String(text) => text,
+        other => other.to_string(),
+    }
+}
+
+/// Builds the workload of a task.
+///
+/// # Errors
+/// Whatever keeps the task from starting: a missing notebook, a path the run's user may not read,
+/// a reference without a value.
+pub(crate) async fn prepare(
+    inner: &Inner,
+    ctx: &Ctx,
+    run: &Run,
+    attempt: &Attempt,
+    spec: &Spec,
+    task: &TaskSpec,
+    compute: &Compute,
+) -> Result<Prepared> {
+    let references = references(inner, run, attempt, spec);
+    let fill = |text: &str| resolve(text, &references).map_err(|e| Error::invalid(e.to_string()));
+    let fill_all = |list: &[String]| {
+        list.iter()
+            .map(|text| fill(text))
+            .collect::<Result<Vec<_>>>()
+    };
+    let fill_map = |map: &BTreeMap<String, String>| {
+        map.iter()
+            .map(|(key, value)| Ok((key.clone(), fill(value)?)))
+            .collect::<Result<BTreeMap<_, _>>>()
+    };
+    let job_parameters = job_parameters(run, spec);
+    let mut snapshot = None;
+    let (program, home) = if let Some(notebook) = &task.notebook_task {
+        let path = WorkspacePath::parse(&fill(&notebook.notebook_path)?)?;
+        if !may(ctx, &path, Access::Read) {
+            return Err(Error::denied(format!(
+                "User {} may not read {path}.",
+                ctx.user.name
+            )));
+        }
+        let mut parameters = fill_map(&notebook.base_parameters)?;
+        parameters.extend(texts(run.parameters.get("notebook_params")));
+        parameters.extend(job_parameters);
+        let root = inner.tree.clone();
+        let wanted = path.clone();
+        let (found, cells) = blocking(move || {
+            let found = source::load(&root, &wanted)?;
+            let cells = source::parse(&found.file_name, found.source.as_bytes())?.exec_cells()?;
+            Ok((found, cells))
+        })
+        .await?;
+        snapshot = Some(found);
+        let folder = path
+            .parent()
+            .map(|parent| parent.to_string())
+            .unwrap_or_default();
+        let program = Program::Notebook {
+            path: path.to_string(),
+            cells,
+            parameters,
+        };
+        (
+            program,
+            format!("/Workspace{}", folder.trim_end_matches('/')),
+        )
+    } else if let Some(script) = &task.spark_python_task {
+        let file = in_sandbox(&fill(&script.python_file)?)?;
+        let args = match run
+            .parameters
+            .get("python_params")
+            .and_then(Value::as_array)
+        {
+            Some(given) => given.iter().cloned().map(text).collect(),
+            None => fill_all(&script.parameters)?,
+        };
+        let folder = file
+            .rsplit_once('/')
+            .map_or("/", |(folder, _)| folder)
+            .to_owned();
+        (Program::Script { file, args }, folder)
+    } else if let Some(wheel) = &task.python_wheel_task {
+        let mut named = fill_map(&wheel.named_parameters)?;
+        named.extend(texts(run.parameters.get("python_named_params")));
+        let args = match run
+            .parameters
+            .get("python_params")
+            .and_then(Value::as_array)
+        {
+            Some(given) => given.iter().cloned().map(text).collect(),
+            None => fill_all(&wheel.parameters)?,
+        };
+        let program = Program::Wheel {
+            package: wheel.package_name.clone(),
+            entry_point: wheel.entry_point.clone(),
+            args,
+            named,
+        };
+        (program, "/Workspace".to_owned())
+    } else {
+        return Err(Error::not_implemented(format!(
+            "The type of task '{}'",
+            task.task_key
+        )));
+    };
+    let libraries = task
+        .libraries
+        .iter()
+        .map(library)
+        .collect::<Result<Vec<_>>>()?;
+    let limits = &inner.setup.server.limits;
+    let workload = Workload {
+        run_id: attempt.id,
+        attempt: AttemptNumber(attempt.attempt),
+        place: place(inner, &compute.runtime),
+        program,
+        libraries,
+        env: compute.env.clone(),
+        python_path: python_path(&home),
+        working_dir: home,
+        context: Context {
+            api_url: Some(inner.setup.public_url.clone()),
+            api_token: None,
+            workspace_id: Some(inner.workspace_id.to_string()),
+            user: Some(ctx.user.name.clone()),
+            job_id: run.job_id.map(|id| id.to_string()),
+            cluster_id: compute.cluster_id.clone(),
+            tags: BTreeMap::from([
+                ("runId".to_owned(), run.id.to_string()),
+                ("multitaskParentRunId".to_owned(), run.id.to_string()),
+                ("taskKey".to_owned(), attempt.task_key.clone()),
+            ]),
+        },
+        limits: Limits {
+            memory_bytes: Some(limits.run_memory_bytes),
+            pids_max: u32::try_from(limits.run_processes_max).ok(),
+            output_cell_bytes: limits.cell_output_bytes_max,
+            output_run_bytes: limits.run_output_bytes_max,
+            ..Limits::default()
+        },
+        preload: true,
+        spool_dir: inner.dirs.runs.join(attempt.id.to_string()).join("spool"),
+    };
+    Ok(Prepared { workload, snapshot })
+}
+
+/// The folders of this workspace as its runs see them.
+pub(crate) fn place(inner: &Inner, runtime: &str) -> Place {
+    let dirs = &inner.dirs;
+    let mut mounts = vec![
+        Mount::writable(&dirs.workspace, "/Workspace"),
+        Mount::writable(&dirs.dbfs, "/dbfs"),
+        Mount::writable(&dirs.volumes, "/Volumes"),
+    ];
+    for mount in &inner.setup.config.mounts {
+        let at = format!("/dbfs{}", mount.path);
+        let host: PathBuf = mount.folder.clone();
+        mounts.push(Mount {
+            host,
+            at,
+            writable: !mount.read_only,
+        });
+    }
+    Place {
+        workspace: inner.setup.config.name.clone(),
+        runtime: runtime.to_owned(),
+        mounts: Mounts(mounts),
+    }
+}
+
+/// `dbfs:/x` is `/dbfs/x`; a workspace path is below `/Workspace`; `/Volumes` and `/dbfs` stand.
+fn in_sandbox(path: &str) -> Result<String> {
+    if let Some(rest) = path.strip_prefix("dbfs:") {
+        if rest.starts_with("/Volumes/") {
+            return Ok(rest.to_owned());
+        }
+        return Ok(format!("/dbfs{}", forebay_types::DbfsPath::parse(rest)?));
+    }
+    if path.starts_with("/dbfs/") || path.starts_with("/Volumes/") {
+        return Ok(forebay_types::DbfsPath::parse(path)?.to_string());
+    }
+    Ok(format!("/Workspace{}", WorkspacePath::parse(path)?))
+}
+
+fn library(spec: &LibrarySpec) -> Result<Library> {
+    if let Some(pypi) = &spec.pypi {
+        return Ok(Library::Pypi {
+            package: pypi.package.clone(),
+            repo: pypi.repo.clone(),
+        });
+    }
+    if let Some(path) = &spec.whl {
+        return Ok(Library::Whl {
+            path: in_sandbox(path)?,
+        });
+    }
+    if let Some(path) = &spec.requirements {
+        return Ok(Library::Requirements {
+            path: in_sandbox(path)?,
+        });
+    }
+    Err(Error::not_implemented("A library of this kind"))
+}
+
+/// One rule for imports: the folder of what runs, and the root of its repository, if it is in one.
+fn python_path(home: &str) -> Vec<String> {
+    let mut paths = vec![home.to_owned()];
+    let repo: Vec<&str> = home.split('/').take(5).collect();
+    if repo.len() == 5 && repo[2] == "Repos" {
+        let root = repo.join("/");
+        if root != home {
+            paths.push(root);
+        }
+    }
+    paths
+}

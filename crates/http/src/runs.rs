@@ -1,0 +1,233 @@
+mod view;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use forebay_store::{RunFilter, RunKind};
+use forebay_types::{Error, JobId, Millis, Result, RunId};
+use forebay_wire::Method::{Get, Post};
+use forebay_wire::runs as wire;
+use serde_json::{Value, json};
+
+use self::view::{output_json, run_json};
+use crate::auth::Caller;
+use crate::error::ApiResult;
+use crate::extract::{ApiVersion, Fields, Params};
+use crate::page;
+use crate::routes::Routes;
+use crate::server::App;
+
+const ALL: &[&str] = &["2.0", "2.1", "2.2"];
+const LIMIT_DEFAULT: usize = 20;
+const WAIT_MAX: Duration = Duration::from_secs(30);
+
+pub(crate) fn routes(routes: &mut Routes) {
+    routes.on(Post, ALL, "/jobs/runs/submit", submit);
+    routes.on(Get, ALL, "/jobs/runs/get", get);
+    routes.on(Get, ALL, "/jobs/runs/list", list);
+    routes.on(Get, ALL, "/jobs/runs/get-output", get_output);
+    routes.on(Get, ALL, "/jobs/runs/export", export);
+    routes.on(Post, ALL, "/jobs/runs/cancel", cancel);
+    routes.on(Post, ALL, "/jobs/runs/cancel-all", cancel_all);
+    routes.on(Post, ALL, "/jobs/runs/delete", delete);
+    routes.on(Get, &[], "/api/forebay/v1/runs/{run_id}", wait);
+    routes.on(Get, &[], "/api/forebay/v1/runs/{run_id}/events", events);
+    routes.on(Get, &[], "/api/forebay/v1/runs/{run_id}/notebook", notebook);
+}
+
+async fn submit(
+    State(app): State<Arc<App>>,
+    Caller(ctx): Caller,
+    Fields(settings): Fields,
+) -> ApiResult<Json<Value>> {
+    let id = app.services.runs.submit(&ctx, settings).await?;
+    Ok(Json(json!({"run_id": id})))
+}
+
+async fn get(
+    State(app): State<Arc<App>>,
+    Caller(ctx): Caller,
+    version: ApiVersion,
+    Params(request): Params<wire::GetRun>,
+) -> ApiResult<Json<Value>> {
+    let found = app.services.runs.get(&ctx, RunId(request.run_id)).await?;
+    let mut shown = run_json(&app, &found, version, true);
+    if version >= ApiVersion::V2_2 {
+        page::lists(&mut shown, "", request.page_token.as_deref())?;
+    }
+    Ok(Json(shown))
+}
+
+async fn list(
+    State(app): State<Arc<App>>,
+    Caller(ctx): Caller,
+    version: ApiVersion,
+    Params(request): Params<wire::ListRuns>,
+) -> ApiResult<Json<Value>> {
+    if request.active_only && request.completed_only {
+        return Err(Error::invalid("active_only and completed_only exclude each other.").into());
+    }
+    let max = if version < ApiVersion::V2_1 {
+        1000
+    } else {
+        100
+    };
+    let limit = page::limit(request.limit, LIMIT_DEFAULT, max)?;
+    let active = if request.active_only {
+        Some(true)
+    } else {
+        request.completed_only.then_some(false)
+    };
+    let filter = RunFilter {
+        job_id: request.job_id.map(JobId),
+        active,
+        kind: request.run_type.as_deref().map(run_kind).transpose()?,
+        started_from: request.start_time_from.map(Millis),
+        started_to: request.start_time_to.map(Millis),
+        before: page::before(request.page_token.as_deref())?.map(RunId),
+        offset: request.offset.unwrap_or(0),
+        limit: limit + 1,
+        visible_to: None,
+    };
+    let runs = app.services.runs.list(&ctx, filter).await?;
+    let (runs, next) = page::split(runs, limit, |view| view.run.id.0);
+    let tasks = version < ApiVersion::V2_1 || request.expand_tasks;
+    let runs: Vec<Value> = runs
+        .iter()
+        .map(|run| run_json(&app, run, version, tasks))
+        .collect();
+    let mut answer = json!({"runs": runs, "has_more": next.is_some()});
+    page::put_token(&mut answer, next);
+    Ok(Json(answer))
+}
+
+fn run_kind(text: &str) -> Result<RunKind> {
+    let kinds = [RunKind::Job, RunKind::Submit, RunKind::Workflow];
+    kinds
+        .into_iter()
+        .find(|kind| kind.as_str() == text)
+        .ok_or_else(|| {
+            Error::invalid(format!(
+                "Field 'run_type' is '{text}'; one of JOB_RUN, SUBMIT_RUN, WORKFLOW_RUN."
+            ))
+        })
+}
+
+async fn get_output(
+    State(app): State<Arc<App>>,
+    Caller(ctx): Caller,
+    version: ApiVersion,
+    Params(request): Params<wire::RunRef>,
+) -> ApiResult<Json<Value>> {
+    let output = app
+        .services
+        .runs
+        .output(&ctx, RunId(request.run_id))
+        .await?;
+    Ok(Json(output_json(&app, output, version)))
+}
+
+async fn export(
+    State(app): State<Arc<App>>,
+    Caller(ctx): Caller,
+    Params(request): Params<wire::RunRef>,
+) -> ApiResult<Json<Value>> {
+    let (name, content) = app
+        .services
+        .runs
+        .export_html(&ctx, RunId(request.run_id))
+        .await?;
+    Ok(Json(
+        json!({"views": [{"name": name, "type": "NOTEBOOK", "content": content}]}),
+    ))
+}
+
+async fn cancel(
+    State(app): State<Arc<App>>,
+    Caller(ctx): Caller,
+    Params(request): Params<wire::RunRef>,
+) -> ApiResult<Json<Value>> {
+    app.services
+        .runs
+        .cancel(&ctx, RunId(request.run_id))
+        .await?;
+    Ok(Json(json!({})))
+}
+
+async fn cancel_all(
+    State(app): State<Arc<App>>,
+    Caller(ctx): Caller,
+    Params(request): Params<wire::CancelAll>,
+) -> ApiResult<Json<Value>> {
+    if request.job_id.is_none() && !request.all_queued_runs {
+        return Err(Error::invalid("Give 'job_id', or 'all_queued_runs' for all jobs.").into());
+    }
+    app.services
+        .runs
+        .cancel_all(&ctx, request.job_id.map(JobId))
+        .await?;
+    Ok(Json(json!({})))
+}
+
+async fn delete(
+    State(app): State<Arc<App>>,
+    Caller(ctx): Caller,
+    Params(request): Params<wire::RunRef>,
+) -> ApiResult<Json<Value>> {
+    app.services
+        .runs
+        .delete(&ctx, RunId(request.run_id))
+        .await?;
+    Ok(Json(json!({})))
+}
+
+/// The run as `runs/get` shows it, once it has ended or `wait_ms` have passed.
+async fn wait(
+    State(app): State<Arc<App>>,
+    Caller(ctx): Caller,
+    Path(id): Path<i64>,
+    Params(request): Params<wire::Follow>,
+) -> ApiResult<Json<Value>> {
+    let wait = Duration::from_millis(request.wait_ms).min(WAIT_MAX);
+    let found = app.services.runs.wait(&ctx, RunId(id), wait).await?;
+    Ok(Json(run_json(&app, &found, ApiVersion::V2_2, true)))
+}
+
+/// Events of one attempt as JSON lines; `{"end":true}` follows the last one there will ever be.
+async fn events(
+    State(app): State<Arc<App>>,
+    Caller(ctx): Caller,
+    Path(id): Path<i64>,
+    Params(request): Params<wire::Follow>,
+) -> ApiResult<Response> {
+    let wait = Duration::from_millis(request.wait_ms).min(WAIT_MAX);
+    let page = app
+        .services
+        .runs
+        .events(&ctx, RunId(id), request.from, wait)
+        .await?;
+    let mut lines = String::new();
+    for event in &page.events {
+        let line =
+            serde_json::to_string(event).map_err(|e| Error::internal("cannot show an event", e))?;
+        lines.push_str(&line);
+        lines.push('\n');
+    }
+    if page.end {
+        lines.push_str("{\"end\":true}\n");
+    }
+    Ok(([(CONTENT_TYPE, "application/x-ndjson")], lines).into_response())
+}
+
+async fn notebook(
+    State(app): State<Arc<App>>,
+    Caller(ctx): Caller,
+    Path(id): Path<i64>,
+) -> ApiResult<Response> {
+    let document = app.services.runs.notebook(&ctx, RunId(id)).await?;
+    Ok(([(CONTENT_TYPE, "application/x-ipynb+json")], document).into_response())
+}

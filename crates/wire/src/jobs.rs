@@ -1,0 +1,87 @@
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::endpoints::{
+    Endpoint,
+    Method::{Get, Post},
+    works,
+};
+
+const ALL: &[&str] = &["2.0", "2.1", "2.2"];
+const TEST: &str = "acceptance/test_jobs.py";
+
+/// What a job may not ask for yet; each answers 501 by its name.
+const SETTINGS: &str = "schedule, trigger, continuous, git_source, task types other than notebook, \
+    Python script and wheel, and libraries other than pypi, whl and requirements answer 501; \
+    notifications, tags, health rules and access_control_list are kept and have no effect";
+
+pub const ENDPOINTS: &[Endpoint] = &[
+    works(Post, ALL, "/jobs/create", TEST).partial(SETTINGS),
+    works(Get, ALL, "/jobs/get", TEST),
+    works(Get, ALL, "/jobs/list", TEST),
+    works(Post, ALL, "/jobs/reset", TEST).partial(SETTINGS),
+    works(Post, ALL, "/jobs/update", TEST).partial(SETTINGS),
+    works(Post, ALL, "/jobs/delete", TEST),
+    works(Post, ALL, "/jobs/run-now", TEST)
+        .partial("jar, spark-submit, sql, dbt and pipeline parameters and `only` answer 501"),
+];
+
+#[derive(Debug, Deserialize)]
+pub struct JobRef {
+    pub job_id: i64,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct GetJob {
+    pub job_id: i64,
+    pub page_token: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct ListJobs {
+    pub name: Option<String>,
+    pub limit: Option<usize>,
+    pub offset: Option<usize>,
+    pub page_token: Option<String>,
+    #[serde(default)]
+    pub expand_tasks: bool,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct ResetJob {
+    pub job_id: i64,
+    pub new_settings: Map<String, Value>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct UpdateJob {
+    pub job_id: i64,
+    #[serde(default)]
+    pub new_settings: Map<String, Value>,
+    #[serde(default)]
+    pub fields_to_remove: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct RunNow {
+    pub job_id: i64,
+    #[serde(default)]
+    pub job_parameters: Map<String, Value>,
+    /// A map, or a list of `{key, value}` as some clients send it.
+    pub notebook_params: Option<Value>,
+    pub python_params: Option<Vec<Value>>,
+    #[serde(default)]
+    pub python_named_params: Map<String, Value>,
+    pub idempotency_token: Option<String>,
+    pub queue: Option<Queue>,
+    /// What is refused by name when it is given.
+    #[serde(flatten)]
+    pub others: BTreeMap<String, Value>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Queue {
+    pub enabled: bool,
+}

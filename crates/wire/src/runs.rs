@@ -1,0 +1,75 @@
+use serde::Deserialize;
+
+use crate::endpoints::{
+    Endpoint,
+    Method::{Get, Post},
+    Status, works,
+};
+
+const ALL: &[&str] = &["2.0", "2.1", "2.2"];
+const TEST: &str = "acceptance/test_runs.py";
+
+pub const ENDPOINTS: &[Endpoint] = &[
+    works(Post, ALL, "/jobs/runs/submit", TEST)
+        .partial("git_source and the task types that jobs/create refuses answer 501"),
+    works(Get, ALL, "/jobs/runs/get", TEST),
+    works(Get, ALL, "/jobs/runs/list", TEST),
+    works(Get, ALL, "/jobs/runs/get-output", TEST),
+    works(Get, ALL, "/jobs/runs/export", TEST),
+    works(Post, ALL, "/jobs/runs/cancel", TEST),
+    works(Post, ALL, "/jobs/runs/cancel-all", TEST),
+    works(Post, ALL, "/jobs/runs/delete", TEST),
+    Endpoint {
+        status: Status::Refused("Run the job again instead."),
+        test: "",
+        ..works(Post, ALL, "/jobs/runs/repair", "")
+    },
+    works(Get, &[], "/api/forebay/v1/runs/{run_id}", TEST),
+    works(Get, &[], "/api/forebay/v1/runs/{run_id}/events", TEST),
+    works(Get, &[], "/api/forebay/v1/runs/{run_id}/notebook", TEST),
+];
+
+#[derive(Debug, Deserialize)]
+pub struct RunRef {
+    pub run_id: i64,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct CancelAll {
+    pub job_id: Option<i64>,
+    #[serde(default)]
+    pub all_queued_runs: bool,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct GetRun {
+    pub run_id: i64,
+    pub page_token: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct ListRuns {
+    pub job_id: Option<i64>,
+    #[serde(default)]
+    pub active_only: bool,
+    #[serde(default)]
+    pub completed_only: bool,
+    pub limit: Option<usize>,
+    pub offset: Option<usize>,
+    pub page_token: Option<String>,
+    pub run_type: Option<String>,
+    pub start_time_from: Option<i64>,
+    pub start_time_to: Option<i64>,
+    #[serde(default)]
+    pub expand_tasks: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub struct Follow {
+    /// How many events the caller has already.
+    #[serde(default)]
+    pub from: u64,
+    /// How long to wait for one more, in milliseconds; at most 30 s.
+    #[serde(default)]
+    pub wait_ms: u64,
+}
