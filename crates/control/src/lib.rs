@@ -3,7 +3,6 @@
 //! Layer 3: a service authorises, loads, asks the engine, writes in one transaction and nudges a
 //! reconciler; it knows no HTTP and never waits for a run.
 
-pub mod access;
 mod context;
 mod services;
 mod sessions;

@@ -11,7 +11,6 @@ mod workload;
 
 use std::sync::Arc;
 
-use forebay_blob::Root;
 use forebay_engine::{Effect, StopReason};
 use forebay_exec::{CancelReason, Executor};
 use forebay_runtime::{Clock, Tasks};
@@ -28,6 +27,7 @@ use crate::jobs::{JobDocument, Spec, TaskSpec};
 use crate::secrets::Secrets;
 use crate::services::{WorkspaceDirs, WorkspaceSetup};
 use crate::tokens::Tokens;
+use crate::workspace::Workspace;
 use crate::{Ctx, jobs::Jobs};
 
 /// The largest parameters of one run, as JSON.
@@ -45,8 +45,7 @@ pub(crate) struct Inner {
     pub(crate) tasks: Tasks,
     pub(crate) setup: WorkspaceSetup,
     pub(crate) dirs: WorkspaceDirs,
-    /// The workspace tree, which user code may not lead the server out of.
-    pub(crate) tree: Root,
+    pub(crate) workspace: Workspace,
     pub(crate) executor: Arc<dyn Executor>,
     pub(crate) jobs: Jobs,
     pub(crate) secrets: Secrets,

@@ -2,7 +2,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_blob::{Root, Staging};
 use forebay_config::{Config, WorkspaceConfig};
 use forebay_runtime::{Clock, TaskKind, Tasks};
 use forebay_exec::Executor;
@@ -140,15 +139,13 @@ impl Services {
         let files = Files::open(&dirs, workspace.clone(), setup.clock.clone())?;
         sweep_uploads(&setup, dbfs.clone(), files.clone());
         let jobs = Jobs::new(store.clone(), setup.clock.clone());
-        let staging = Staging::open(&dirs.staging).map_err(|e| e.at("staging"))?;
-        let tree = Root::open(&dirs.workspace, &staging).map_err(|e| e.at("workspace"))?;
         let runs = Runs::new(runs::Inner {
             store: store.clone(),
             clock: setup.clock.clone(),
             tasks: setup.tasks.clone(),
             setup: setup.clone(),
             dirs: dirs.clone(),
-            tree,
+            workspace: workspace.clone(),
             executor: Arc::clone(&setup.executor.0),
             jobs: jobs.clone(),
             secrets: secrets.clone(),

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use axum::Router;
-use forebay_config::Config;
-use forebay_control::{Services, WorkspaceSetup};
+use forebay_config::{Config, env_var};
+use forebay_control::{ExecutorHandle, Services, WorkspaceSetup};
+use forebay_exec::IsolationLevel;
+use forebay_exec_local::{LocalConfig, LocalExecutor};
 use forebay_http::{App, serve};
 use forebay_runtime::{CancellationToken, Clock, Tasks};
 use tokio::net::TcpListener;
@@ -46,6 +48,7 @@ impl Server {
             .canonicalize()
             .context("cannot resolve the data folder")?;
         let tasks = Tasks::default();
+        let executor = ExecutorHandle(Arc::new(local_executor(&config, &data).await?));
         let mut listeners = Vec::new();
         let mut addresses = Vec::new();
         let mut apps = Vec::new();
@@ -66,6 +69,7 @@ impl Server {
                 clock: clock.clone(),
                 tasks: tasks.clone(),
                 runtimes: None,
+                executor: executor.clone(),
             };
             let services = Services::open(setup)
                 .await
@@ -102,6 +106,19 @@ impl Server {
     pub async fn stop(self, grace: Duration) -> bool {
         self.tasks.shutdown(grace).await
     }
+}
+
+/// One executor for all workspaces; it keeps environments and never shares a process between them.
+async fn local_executor(config: &Config, data: &std::path::Path) -> Result<LocalExecutor> {
+    let mut local = LocalConfig::new(data.join("exec"), env_var("PATH").unwrap_or_default());
+    local.uv.clone_from(&config.uv);
+    local.python.clone_from(&config.python);
+    if config.isolation == "none" {
+        local.isolation_min = IsolationLevel::None;
+    }
+    LocalExecutor::open(local)
+        .await
+        .context("cannot prepare the local executor")
 }
 
 struct Bound {

@@ -31,7 +31,9 @@ impl<S: Sync> FromRequest<S> for Fields {
         let (parts, body) = request.into_parts();
         let mut fields = pairs(parts.uri.query().unwrap_or_default().as_bytes());
         let bytes = read_body(body).await?;
-        if is_form(&parts.headers) {
+        // `curl -d '{…}'` says it sends a form, and means JSON.
+        let looks_like_json = bytes.trim_ascii_start().starts_with(b"{");
+        if is_form(&parts.headers) && !looks_like_json {
             fields.extend(pairs(&bytes));
         } else if !bytes.iter().all(u8::is_ascii_whitespace) {
             fields.extend(json_object(&bytes)?);
@@ -117,6 +119,24 @@ async fn read_body(body: Body) -> Result<Bytes, Error> {
             format!("The request body has more than {BODY_BYTES_MAX} bytes."),
         )),
         Err(e) => Err(Error::new(ErrorCode::BadRequest, "The request body broke off.").because(e)),
+    }
+}
+
+/// A number that is a segment of the path.
+pub(crate) struct IdInPath(pub(crate) i64);
+
+impl<S: Send + Sync> FromRequestParts<S> for IdInPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let segment = UrlPath::<String>::from_request_parts(parts, state).await;
+        let id = segment.ok().and_then(|UrlPath(text)| text.parse().ok());
+        Ok(Self(id.ok_or_else(|| {
+            Error::invalid(format!(
+                "'{}' has no numeric id where one is needed.",
+                parts.uri.path()
+            ))
+        })?))
     }
 }
 

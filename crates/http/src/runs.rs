@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use forebay_store::{RunFilter, RunKind};
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use self::view::{output_json, run_json};
 use crate::auth::Caller;
 use crate::error::ApiResult;
-use crate::extract::{ApiVersion, Fields, Params};
+use crate::extract::{ApiVersion, Fields, IdInPath, Params};
 use crate::page;
 use crate::routes::Routes;
 use crate::server::App;
@@ -189,7 +189,7 @@ async fn delete(
 async fn wait(
     State(app): State<Arc<App>>,
     Caller(ctx): Caller,
-    Path(id): Path<i64>,
+    IdInPath(id): IdInPath,
     Params(request): Params<wire::Follow>,
 ) -> ApiResult<Json<Value>> {
     let wait = Duration::from_millis(request.wait_ms).min(WAIT_MAX);
@@ -201,7 +201,7 @@ async fn wait(
 async fn events(
     State(app): State<Arc<App>>,
     Caller(ctx): Caller,
-    Path(id): Path<i64>,
+    IdInPath(id): IdInPath,
     Params(request): Params<wire::Follow>,
 ) -> ApiResult<Response> {
     let wait = Duration::from_millis(request.wait_ms).min(WAIT_MAX);
@@ -226,7 +226,7 @@ async fn events(
 async fn notebook(
     State(app): State<Arc<App>>,
     Caller(ctx): Caller,
-    Path(id): Path<i64>,
+    IdInPath(id): IdInPath,
 ) -> ApiResult<Response> {
     let document = app.services.runs.notebook(&ctx, RunId(id)).await?;
     Ok(([(CONTENT_TYPE, "application/x-ipynb+json")], document).into_response())

@@ -10,6 +10,7 @@
 
 mod answer;
 mod runtimes;
+mod executor;
 mod server;
 mod wait;
 

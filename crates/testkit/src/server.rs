@@ -5,7 +5,7 @@ use axum::body::Body;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{Method, Request};
 use forebay_config::{Config, WorkspaceConfig};
-use forebay_control::{Ctx, Services, WorkspaceSetup};
+use forebay_control::{Ctx, ExecutorHandle, Services, WorkspaceSetup};
 use forebay_http::{App, service};
 use forebay_runtime::{Clock, Tasks};
 use forebay_types::Millis;
@@ -15,6 +15,8 @@ use tempfile::TempDir;
 use tower::ServiceExt;
 
 use crate::{Answer, TestRuntimes};
+use crate::Answer;
+use crate::executor::NoExecutor;
 
 /// The name of the user who is not an administrator.
 pub const PLAIN_USER: &str = "plain@example.com";
@@ -77,6 +79,7 @@ impl TestServer {
             clock: clock.clone(),
             tasks: tasks.clone(),
             runtimes: Some(Arc::new(TestRuntimes::ready())),
+            executor: ExecutorHandle(Arc::new(NoExecutor::default())),
         };
         change(&mut setup);
         let services = Services::open(setup).await.unwrap();

@@ -1,56 +1,72 @@
 //! Finding what a task names: a notebook of the workspace tree, by its path without extension.
 
-use forebay_blob::Root;
 use forebay_notebook::{Format, Language, NOTEBOOK_BYTES_MAX, Notebook, SNIFF_BYTES};
+use forebay_runtime::blocking;
 use forebay_types::{Error, ErrorCode, Result, WorkspacePath};
 
 use super::output::Snapshot;
+use crate::Ctx;
+use crate::workspace::{Form, Workspace};
 
-/// Reads the notebook at `path`, in whatever form its file has. Blocks.
+/// Reads the notebook at `path`, in whatever form its file has, as a user who may read it.
 ///
 /// # Errors
-/// `RESOURCE_DOES_NOT_EXIST` that says what was looked for; a file too large to be a notebook.
-pub(crate) fn load(root: &Root, path: &WorkspacePath) -> Result<Snapshot> {
+/// `RESOURCE_DOES_NOT_EXIST` that says what was looked for; `PERMISSION_DENIED`; a file too large
+/// to be a notebook.
+pub(crate) async fn load(
+    workspace: &Workspace,
+    ctx: &Ctx,
+    path: &WorkspacePath,
+) -> Result<(Snapshot, Notebook)> {
+    let mut names = vec![path.clone()];
+    // Where a folder has the notebook's name, the file's whole name still tells them apart.
     let extensions = Language::ALL.map(Language::extension);
-    let stems = extensions.into_iter().chain([".ipynb", ""]);
-    for extension in stems {
-        let extension = extension.trim_start_matches('.');
-        let dot = if extension.is_empty() { "" } else { "." };
-        let file_name = format!("{}{dot}{extension}", path.name());
-        let relative = format!("{}{dot}{extension}", path.relative());
-        let Ok(Some(meta)) = root.stat(&relative) else {
-            continue;
+    for extension in extensions.into_iter().chain([".ipynb"]) {
+        let dot = if extension.starts_with('.') { "" } else { "." };
+        let name = format!("{path}{dot}{extension}");
+        names.push(WorkspacePath::parse(&name)?);
+    }
+    for name in names {
+        let (located, blob) = match workspace.read(ctx, &name).await {
+            Ok(found) => found,
+            Err(e) if e.code == ErrorCode::PermissionDenied => return Err(e),
+            Err(_) => continue,
         };
-        if meta.is_dir() {
+        if !matches!(located.form, Form::Notebook(_)) {
             continue;
         }
-        if meta.size_bytes > NOTEBOOK_BYTES_MAX as u64 {
+        if blob.meta.size_bytes > NOTEBOOK_BYTES_MAX as u64 {
             return Err(Error::new(
                 ErrorCode::MaxNotebookSizeExceeded,
-                format!(
-                    "{path} is larger than {NOTEBOOK_BYTES_MAX} bytes, the most of a notebook."
-                ),
+                format!("{path} has more than {NOTEBOOK_BYTES_MAX} bytes, the most of a notebook."),
             ));
         }
-        let file = root.open_file(&relative).map_err(|e| e.at(path.as_str()))?;
-        let bytes = file
-            .read(0, NOTEBOOK_BYTES_MAX)
-            .map_err(|e| e.at(path.as_str()))?;
-        let head = bytes.get(..SNIFF_BYTES).unwrap_or(&bytes);
-        if Format::detect(&file_name, head).is_none() {
-            continue;
-        }
-        let source = String::from_utf8(bytes).map_err(|e| {
-            Error::invalid(format!("Notebook {path} is not UTF-8 text.")).because(e)
-        })?;
-        return Ok(Snapshot {
-            path: path.to_string(),
-            file_name,
-            source,
-        });
+        let shown = path.to_string();
+        return blocking(move || {
+            let bytes = blob.read(0, NOTEBOOK_BYTES_MAX).map_err(|e| e.at(&shown))?;
+            let source = String::from_utf8(bytes).map_err(|e| {
+                Error::invalid(format!("Notebook {shown} is not UTF-8 text.")).because(e)
+            })?;
+            let file_name = located
+                .disk
+                .rsplit('/')
+                .next()
+                .unwrap_or_default()
+                .to_owned();
+            let notebook = parse(&file_name, source.as_bytes())?;
+            Ok((
+                Snapshot {
+                    path: shown,
+                    file_name,
+                    source,
+                },
+                notebook,
+            ))
+        })
+        .await;
     }
     Err(Error::missing(format!(
-        "Notebook {path} does not exist: there is no notebook of that name in the workspace."
+        "Notebook {path} does not exist: the workspace has no notebook of that name."
     )))
 }
 

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use forebay_engine::{References, resolve};
 use forebay_exec::{Context, Library, Limits, Mount, Mounts, Place, Program, Workload};
-use forebay_runtime::blocking;
 use forebay_store::{Attempt, Run};
 use forebay_types::{AttemptNumber, Error, Result, WorkspacePath};
 use serde_json::{Map, Value};
@@ -14,7 +13,6 @@ use super::Inner;
 use super::output::Snapshot;
 use super::source;
 use crate::Ctx;
-use crate::access::{Access, may};
 use crate::jobs::{LibrarySpec, Spec, TaskSpec};
 
 /// Where a task runs: what its cluster comes down to.
@@ -111,23 +109,12 @@ pub(crate) async fn prepare(
     let mut snapshot = None;
     let (program, home) = if let Some(notebook) = &task.notebook_task {
         let path = WorkspacePath::parse(&fill(&notebook.notebook_path)?)?;
-        if !may(ctx, &path, Access::Read) {
-            return Err(Error::denied(format!(
-                "User {} may not read {path}.",
-                ctx.user.name
-            )));
-        }
         let mut parameters = fill_map(&notebook.base_parameters)?;
         parameters.extend(texts(run.parameters.get("notebook_params")));
         parameters.extend(job_parameters);
-        let root = inner.tree.clone();
-        let wanted = path.clone();
-        let (found, cells) = blocking(move || {
-            let found = source::load(&root, &wanted)?;
-            let cells = source::parse(&found.file_name, found.source.as_bytes())?.exec_cells()?;
-            Ok((found, cells))
-        })
-        .await?;
+        let (found, document) = source::load(&inner.workspace, ctx, &path).await?;
+        let cells = serde_json::from_value(serde_json::json!(document.exec_cells()?))
+            .map_err(|e| Error::internal("cells", e))?;
         snapshot = Some(found);
         let folder = path
             .parent()
