@@ -15,14 +15,15 @@ use forebay_engine::{Effect, StopReason};
 use forebay_exec::{CancelReason, Executor};
 use forebay_runtime::{Clock, Tasks};
 use forebay_store::{Attempt, Job, NewRun, Run, RunFilter, RunKind, Store};
-use forebay_types::{Error, JobId, Result, RunId};
+use forebay_types::{ClusterId, Error, JobId, Result, RunId};
 use serde_json::{Map, Value, json};
 
 pub use output::{EventPage, RunOutput, StoredEvent, cell_states, fact};
 
 pub(crate) use self::live::LiveAttempts;
-use self::workload::Compute;
+pub(crate) use self::workload::mounts;
 
+use crate::clusters::{ClusterChoice, Clusters, ResolvedCluster};
 use crate::jobs::{JobDocument, Spec, TaskSpec};
 use crate::secrets::Secrets;
 use crate::services::{WorkspaceDirs, WorkspaceSetup};
@@ -46,6 +47,7 @@ pub(crate) struct Inner {
     pub(crate) setup: WorkspaceSetup,
     pub(crate) dirs: WorkspaceDirs,
     pub(crate) workspace: Workspace,
+    pub(crate) clusters: Clusters,
     pub(crate) executor: Arc<dyn Executor>,
     pub(crate) jobs: Jobs,
     pub(crate) secrets: Secrets,
@@ -303,12 +305,20 @@ impl Inner {
     }
 
     /// What the cluster of a task comes down to.
-    async fn compute(&self, _ctx: &Ctx, _spec: &Spec, task: &TaskSpec) -> Result<Compute> {
-        Ok(Compute {
-            cluster_id: task.existing_cluster_id.clone(),
-            runtime: "python-3.11".to_owned(),
-            env: std::collections::BTreeMap::new(),
-        })
+    async fn compute(&self, ctx: &Ctx, spec: &Spec, task: &TaskSpec) -> Result<ResolvedCluster> {
+        let shared = task.job_cluster_key.as_ref().and_then(|key| {
+            let known = spec.job_clusters.iter();
+            known
+                .into_iter()
+                .find(|cluster| cluster.job_cluster_key == *key)
+        });
+        let choice = match (&task.existing_cluster_id, &task.new_cluster, shared) {
+            (Some(id), ..) => ClusterChoice::Existing(ClusterId(id.clone())),
+            (_, Some(settings), _) => ClusterChoice::New(settings.clone()),
+            (.., Some(shared)) => ClusterChoice::New(shared.new_cluster.clone()),
+            _ => ClusterChoice::Unnamed,
+        };
+        self.clusters.resolve_for_run(ctx, choice).await
     }
 
     /// Stops a run: what waits is closed in the store, what runs is told to end.

@@ -12,9 +12,10 @@ use forebay_types::{Error, Result};
 use crate::clusters::{Clusters, Runtimes};
 use crate::dbfs::Dbfs;
 use crate::files::Files;
+use crate::clusters::{Clusters, ExecutorRuntimes, Runtimes};
 use crate::identity::Identity;
-use crate::permissions::Permissions;
 use crate::jobs::Jobs;
+use crate::permissions::Permissions;
 use crate::runs::{self, Runs};
 use crate::secrets::Secrets;
 use crate::tokens::Tokens;
@@ -88,7 +89,7 @@ pub struct WorkspaceSetup {
     pub public_url: String,
     pub clock: Clock,
     pub tasks: Tasks,
-    /// What prepares the environments of clusters; without it no cluster can run.
+    /// What prepares the environments of clusters; the executor, unless a test puts another here.
     pub runtimes: Option<Arc<dyn Runtimes>>,
     /// Shared by the workspaces of one server; runs of different workspaces never share a process.
     pub executor: ExecutorHandle,
@@ -126,12 +127,21 @@ impl Services {
         let secrets = Secrets::new(store.clone(), setup.clock.clone(), vault);
         let workspace = Workspace::open(&dirs, store.clone())?;
         let permissions = Permissions::new(store.clone());
+        let runtimes = setup.runtimes.clone().or_else(|| {
+            let executor = Arc::clone(&setup.executor.0);
+            let mounts = runs::mounts(&dirs, &setup.config);
+            Some(Arc::new(ExecutorRuntimes::new(
+                executor,
+                setup.config.name.clone(),
+                mounts,
+            )) as _)
+        });
         let clusters = Clusters::new(
             store.clone(),
             setup.clock.clone(),
             setup.tasks.clone(),
             permissions.clone(),
-            setup.runtimes.clone(),
+            runtimes,
             &dirs.root,
         );
         clusters.spawn();
@@ -146,6 +156,7 @@ impl Services {
             setup: setup.clone(),
             dirs: dirs.clone(),
             workspace: workspace.clone(),
+            clusters: clusters.clone(),
             executor: Arc::clone(&setup.executor.0),
             jobs: jobs.clone(),
             secrets: secrets.clone(),

@@ -9,8 +9,8 @@
 )]
 
 mod answer;
-mod runtimes;
 mod executor;
+mod runtimes;
 mod server;
 mod wait;
 

@@ -14,9 +14,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tower::ServiceExt;
 
-use crate::{Answer, TestRuntimes};
 use crate::Answer;
 use crate::executor::NoExecutor;
+use crate::{Answer, TestRuntimes};
 
 /// The name of the user who is not an administrator.
 pub const PLAIN_USER: &str = "plain@example.com";

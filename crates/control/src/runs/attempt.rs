@@ -15,8 +15,9 @@ use tracing::{error, info};
 use super::Inner;
 use super::host::AttemptHost;
 use super::output::{Snapshot, Writer};
-use super::workload::{self, Compute, Prepared};
+use super::workload::{self, Prepared};
 use crate::Ctx;
+use crate::clusters::ResolvedCluster;
 use crate::jobs::{JobDocument, TaskSpec};
 
 /// What a failed task of a user says on the wire; the exception itself is in the run's output.
@@ -136,7 +137,7 @@ impl Work<'_> {
         Ok(ended_as(ended, task, &digest))
     }
 
-    async fn compute(&self, ctx: &Ctx, task: &TaskSpec) -> Result<Compute> {
+    async fn compute(&self, ctx: &Ctx, task: &TaskSpec) -> Result<ResolvedCluster> {
         self.inner.compute(ctx, &self.document.spec, task).await
     }
 
@@ -146,10 +147,10 @@ impl Work<'_> {
     }
 
     /// Written beside the run, not before it: the start of the program waits for nobody.
-    fn note_start(&self, compute: &Compute) {
+    fn note_start(&self, compute: &ResolvedCluster) {
         let store = self.inner.store.clone();
         let (id, now) = (self.attempt.id, self.inner.clock.now());
-        let cluster = compute.cluster_id.clone();
+        let cluster = compute.cluster_id.as_ref().map(ToString::to_string);
         self.inner
             .tasks
             .spawn(TaskKind::Chore, format!("note start of {id}"), async move {

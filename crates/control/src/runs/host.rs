@@ -16,8 +16,8 @@ use tokio::sync::oneshot;
 use super::Inner;
 use super::attempt;
 use super::source;
-use super::workload::Compute;
 use crate::Ctx;
+use crate::clusters::ResolvedCluster;
 use crate::jobs::JobDocument;
 
 /// How deep notebooks may run notebooks.
@@ -40,7 +40,7 @@ impl AttemptHost {
         ctx: Ctx,
         run: &Run,
         attempt: &Attempt,
-        compute: &Compute,
+        compute: &ResolvedCluster,
         canceler: Canceler,
     ) -> Self {
         Self {
@@ -49,7 +49,7 @@ impl AttemptHost {
             run: run.clone(),
             attempt: attempt.id,
             task_key: attempt.task_key.clone(),
-            cluster_id: compute.cluster_id.clone(),
+            cluster_id: compute.cluster_id.as_ref().map(ToString::to_string),
             canceler,
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use forebay_config::WorkspaceConfig;
 use forebay_engine::{References, resolve};
 use forebay_exec::{Context, Library, Limits, Mount, Mounts, Place, Program, Workload};
 use forebay_store::{Attempt, Run};
@@ -13,15 +14,9 @@ use super::Inner;
 use super::output::Snapshot;
 use super::source;
 use crate::Ctx;
+use crate::clusters::ResolvedCluster;
 use crate::jobs::{LibrarySpec, Spec, TaskSpec};
-
-/// Where a task runs: what its cluster comes down to.
-#[derive(Debug, Clone)]
-pub(crate) struct Compute {
-    pub(crate) cluster_id: Option<String>,
-    pub(crate) runtime: String,
-    pub(crate) env: BTreeMap<String, String>,
-}
+use crate::services::WorkspaceDirs;
 
 /// Everything about one attempt, before it starts.
 pub(crate) struct Prepared {
@@ -91,7 +86,7 @@ pub(crate) async fn prepare(
     attempt: &Attempt,
     spec: &Spec,
     task: &TaskSpec,
-    compute: &Compute,
+    compute: &ResolvedCluster,
 ) -> Result<Prepared> {
     let references = references(inner, run, attempt, spec);
     let fill = |text: &str| resolve(text, &references).map_err(|e| Error::invalid(e.to_string()));
@@ -113,8 +108,7 @@ pub(crate) async fn prepare(
         parameters.extend(texts(run.parameters.get("notebook_params")));
         parameters.extend(job_parameters);
         let (found, document) = source::load(&inner.workspace, ctx, &path).await?;
-        let cells = serde_json::from_value(serde_json::json!(document.exec_cells()?))
-            .map_err(|e| Error::internal("cells", e))?;
+        let cells = document.exec_cells()?;
         snapshot = Some(found);
         let folder = path
             .parent()
@@ -189,7 +183,7 @@ pub(crate) async fn prepare(
             workspace_id: Some(inner.workspace_id.to_string()),
             user: Some(ctx.user.name.clone()),
             job_id: run.job_id.map(|id| id.to_string()),
-            cluster_id: compute.cluster_id.clone(),
+            cluster_id: compute.cluster_id.as_ref().map(ToString::to_string),
             tags: BTreeMap::from([
                 ("runId".to_owned(), run.id.to_string()),
                 ("multitaskParentRunId".to_owned(), run.id.to_string()),
@@ -197,7 +191,9 @@ pub(crate) async fn prepare(
             ]),
         },
         limits: Limits {
-            memory_bytes: Some(limits.run_memory_bytes),
+            memory_bytes: Some(compute.memory_bytes.map_or(limits.run_memory_bytes, |own| {
+                own.min(limits.run_memory_bytes)
+            })),
             pids_max: u32::try_from(limits.run_processes_max).ok(),
             output_cell_bytes: limits.cell_output_bytes_max,
             output_run_bytes: limits.run_output_bytes_max,
@@ -209,15 +205,22 @@ pub(crate) async fn prepare(
     Ok(Prepared { workload, snapshot })
 }
 
-/// The folders of this workspace as its runs see them.
-pub(crate) fn place(inner: &Inner, runtime: &str) -> Place {
-    let dirs = &inner.dirs;
+fn place(inner: &Inner, runtime: &str) -> Place {
+    Place {
+        workspace: inner.setup.config.name.clone(),
+        runtime: runtime.to_owned(),
+        mounts: mounts(&inner.dirs, &inner.setup.config),
+    }
+}
+
+/// The folders of a workspace as its runs see them. Warm parents belong to exactly these.
+pub(crate) fn mounts(dirs: &WorkspaceDirs, config: &WorkspaceConfig) -> Mounts {
     let mut mounts = vec![
         Mount::writable(&dirs.workspace, "/Workspace"),
         Mount::writable(&dirs.dbfs, "/dbfs"),
         Mount::writable(&dirs.volumes, "/Volumes"),
     ];
-    for mount in &inner.setup.config.mounts {
+    for mount in &config.mounts {
         let at = format!("/dbfs{}", mount.path);
         let host: PathBuf = mount.folder.clone();
         mounts.push(Mount {
@@ -226,11 +229,7 @@ pub(crate) fn place(inner: &Inner, runtime: &str) -> Place {
             writable: !mount.read_only,
         });
     }
-    Place {
-        workspace: inner.setup.config.name.clone(),
-        runtime: runtime.to_owned(),
-        mounts: Mounts(mounts),
-    }
+    Mounts(mounts)
 }
 
 /// `dbfs:/x` is `/dbfs/x`; a workspace path is below `/Workspace`; `/Volumes` and `/dbfs` stand.
