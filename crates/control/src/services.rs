@@ -3,16 +3,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_config::{Config, WorkspaceConfig};
-use forebay_runtime::{Clock, TaskKind, Tasks};
 use forebay_exec::Executor;
-use forebay_runtime::{Clock, Tasks};
+use forebay_runtime::{Clock, TaskKind, Tasks};
 use forebay_store::Store;
 use forebay_types::{Error, Result};
 
-use crate::clusters::{Clusters, Runtimes};
+use crate::clusters::{Clusters, ExecutorRuntimes, Runtimes};
 use crate::dbfs::Dbfs;
 use crate::files::Files;
-use crate::clusters::{Clusters, ExecutorRuntimes, Runtimes};
 use crate::identity::Identity;
 use crate::jobs::Jobs;
 use crate::permissions::Permissions;

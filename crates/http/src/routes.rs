@@ -13,7 +13,6 @@ use forebay_wire::{Endpoint, Method, Status, endpoints};
 use crate::auth::authenticate;
 use crate::error::ApiError;
 use crate::server::App;
-use crate::{clusters, dbfs, files, identity, permissions, secrets, tokens, workspace};
 
 /// The API of one workspace. Every row of the ledger that is not refused has a handler, and every
 /// handler has a row: both are checked here, at start and in a test.
@@ -27,18 +26,12 @@ pub fn router(app: &Arc<App>) -> Router {
         open: ledger(),
     };
     for register in [
-        identity::routes,
-        tokens::routes,
-        secrets::routes,
-        workspace::routes,
-        clusters::routes,
-        permissions::routes,
-        dbfs::routes,
-        files::routes,
-    for register in [identity::routes, tokens::routes, secrets::routes] {
-    for register in [
+        crate::clusters::routes,
+        crate::dbfs::routes,
+        crate::files::routes,
         crate::identity::routes,
         crate::jobs::routes,
+        crate::permissions::routes,
         crate::runs::routes,
         crate::secrets::routes,
         crate::tokens::routes,

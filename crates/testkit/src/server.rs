@@ -14,7 +14,6 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tower::ServiceExt;
 
-use crate::Answer;
 use crate::executor::NoExecutor;
 use crate::{Answer, TestRuntimes};
 
