@@ -1,0 +1,80 @@
+use forebay_testkit::wait_until;
+use serde_json::Value;
+
+use crate::program::{Program, Ran, free_ports, served};
+
+fn checks(ran: &Ran) -> Vec<Value> {
+    serde_json::from_str(&ran.stdout).unwrap_or_else(|e| panic!("{e}: {ran:?}"))
+}
+
+fn level<'a>(checks: &'a [Value], name: &str) -> &'a str {
+    let found = checks.iter().find(|check| check["name"] == name);
+    found.unwrap()["level"].as_str().unwrap()
+}
+
+#[tokio::test]
+async fn a_new_machine_is_told_what_is_there() {
+    let port = free_ports(3).to_string();
+    let ran = Program::new()
+        .run(&["doctor", "--port", &port, "--output", "json"])
+        .await;
+    let checks = checks(&ran);
+    for name in ["configuration", "data folder", "ports", "git"] {
+        assert_eq!(level(&checks, name), "ok", "{checks:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_running_server_is_not_disturbed() {
+    let (program, _server) = served().await;
+    let ran = program.run(&["doctor"]).await;
+    assert!(ran.stdout.contains("in use by a running server"), "{ran:?}");
+    program.run(&["token", "list"]).await.ok();
+}
+
+#[tokio::test]
+async fn a_spoilt_database_fails_the_check_and_says_which() {
+    let (program, server) = served().await;
+    let port = server.addresses[0].listener.port().to_string();
+    server.stop(std::time::Duration::from_secs(10)).await;
+    let database = program.path().join(".forebay/prod/forebay.db");
+    // The last connection writes what lies beside the file into it, and takes that away.
+    let log = database.with_file_name("forebay.db-wal");
+    wait_until(
+        "the database to be closed",
+        async || log.is_file(),
+        |open| !open,
+    )
+    .await;
+    std::fs::write(&database, "no database any more").unwrap();
+    let ran = program.run(&["doctor", "--port", &port]).await;
+    assert_eq!(ran.code, 1, "{ran:?}");
+    let lines: Vec<_> = ran.stdout.lines().collect();
+    assert!(
+        lines
+            .iter()
+            .any(|l| l.starts_with("ok") && l.contains("dev is sound")),
+        "{ran:?}"
+    );
+    assert!(
+        lines
+            .iter()
+            .any(|l| l.starts_with("fail  database") && l.contains("prod")),
+        "{ran:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_taken_port_and_a_wrong_option_are_both_shown() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let program = Program::new();
+    program.write("forebay.toml", "isolation = \"maybe\"\n");
+    let ran = program
+        .run(&["doctor", "--port", &port, "--output", "json"])
+        .await;
+    assert_eq!(ran.code, 1);
+    let checks = checks(&ran);
+    assert_eq!(level(&checks, "configuration"), "fail");
+    assert_eq!(level(&checks, "ports"), "fail");
+}

@@ -1,0 +1,13 @@
+//! Whole runs of the program, and rules of the whole repository.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up should end at once, where it stands"
+)]
+
+mod architecture;
+mod cli;
+mod doctor;
+mod licences;
+mod program;
+mod reference;
