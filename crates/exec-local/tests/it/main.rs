@@ -7,6 +7,7 @@
 
 mod support;
 
+mod conformance;
 mod hostile;
 mod notebook;
 mod program;

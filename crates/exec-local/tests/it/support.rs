@@ -37,11 +37,10 @@ pub fn config() -> LocalConfig {
     LocalConfig::new(data_dir(), OsString::from(path))
 }
 
-pub async fn executor() -> &'static LocalExecutor {
-    static EXECUTOR: OnceCell<LocalExecutor> = OnceCell::const_new();
-    EXECUTOR
-        .get_or_init(async || LocalExecutor::open(config()).await.unwrap())
-        .await
+pub async fn executor() -> Arc<LocalExecutor> {
+    static EXECUTOR: OnceCell<Arc<LocalExecutor>> = OnceCell::const_new();
+    let open = async || Arc::new(LocalExecutor::open(config()).await.unwrap());
+    EXECUTOR.get_or_init(open).await.clone()
 }
 
 /// A workspace of its own: folders for its mounts.
