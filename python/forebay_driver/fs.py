@@ -84,9 +84,7 @@ class FileSystem:
         return True
 
     def mount(self, *_, **__):
-        raise NotImplementedError(
-            "mounts are part of this server's configuration; ask its operator to add one"
-        )
+        raise NotImplementedError("mounts are part of this server's configuration; ask its operator to add one")
 
     unmount = updateMount = mount
 

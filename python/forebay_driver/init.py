@@ -4,6 +4,7 @@ It is pid 1 of the run's namespace, so that the kernel ends everything the progr
 goes. It talks to the server over the status socket: `int` and `kill` come in, one report goes out.
 """
 
+import contextlib
 import json
 import os
 import select
@@ -110,10 +111,9 @@ def _kill_descendants():
 
 
 def _report(status, report):
-    try:
+    # When the server is gone there is nobody to tell.
+    with contextlib.suppress(OSError):
         status.send(json.dumps(report).encode())
-    except OSError:
-        pass  # The server is gone; there is nobody to tell.
 
 
 def _become_worker(run, channel, out, err, status, wakeup):
@@ -121,6 +121,8 @@ def _become_worker(run, channel, out, err, status, wakeup):
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        # Until the worker has a handler of its own, an interrupt simply ends it.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         status.close()
         for fd in wakeup:
             os.close(fd)

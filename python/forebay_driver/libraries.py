@@ -75,9 +75,7 @@ class Layer:
 
     def _missing(self, args):
         """Exact requirements that the environment lacks, as resolved against it."""
-        plan = self._uv_run(
-            ["install", "--dry-run", "--python", self._interpreter, *args], capture=True
-        )
+        plan = self._uv_run(["install", "--dry-run", "--python", self._interpreter, *args], capture=True)
         wanted = []
         for line in plan.splitlines():
             if line.startswith(" + "):

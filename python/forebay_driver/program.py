@@ -80,8 +80,7 @@ def _entry_point(package, name):
     if not callable(found):
         names = sorted(entry_point.name for entry_point in declared)
         raise AttributeError(
-            f"package {package} has no entry point {name!r}: its metadata declares {names}, "
-            f"and {module.__name__}.{name} is not a function"
+            f"package {package} has no entry point {name!r}: its metadata declares {names}, and {module.__name__}.{name} is not a function"
         )
     return found
 
@@ -96,6 +95,7 @@ def _restart(run, job, channel):
 
 def _trace(error):
     """Without our own frames and those that `runpy` adds."""
+
     def user(frame):
         return not frame.filename.startswith((_OURS, "<frozen runpy>"))
 

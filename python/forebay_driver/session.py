@@ -14,7 +14,8 @@ import subprocess
 import sys
 import time
 
-from . import absent, dbutils, libraries, shell as shells
+from . import absent, dbutils, libraries
+from . import shell as shells
 from .fs import FileSystem
 from .worker import ProgramFailed
 
@@ -129,9 +130,7 @@ class Session:
                 self._include(source, path)
             else:
                 language = LANGUAGES.get(kind, kind)
-                raise absent.LanguageNotAvailable(
-                    f"{language} cells cannot run on this cluster: it has Python only"
-                )
+                raise absent.LanguageNotAvailable(f"{language} cells cannot run on this cluster: it has Python only")
         except (shells.Control, _CellFailed):
             raise
         except BaseException as error:
@@ -175,8 +174,7 @@ class Session:
             print(f"Restarting Python, because {names} had already been imported.")
             raise Restart()
         print(
-            f"Note: {names} had already been imported and stays as it is; "
-            "call dbutils.library.restartPython() to use what was installed.",
+            f"Note: {names} had already been imported and stays as it is; call dbutils.library.restartPython() to use what was installed.",
             file=sys.stderr,
         )
 
@@ -273,9 +271,7 @@ def replace_interpreter(run, job, channel):
     fd = channel.socket.fileno()
     os.set_inheritable(fd, True)
     home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    code = (
-        f"import sys; sys.path.append({home!r}); from forebay_driver.worker import resume; resume()"
-    )
+    code = f"import sys; sys.path.append({home!r}); from forebay_driver.worker import resume; resume()"
     os.execv(job["interpreter"], [job["interpreter"], "-I", "-c", code, str(state), str(fd)])
 
 
@@ -306,5 +302,3 @@ def _table(rows):
     import pandas
 
     return pandas.DataFrame(rows) if rows else "(empty)"
-
-

@@ -14,7 +14,6 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets import Type
 from traitlets.config import Config
 
-
 _OURS = os.path.dirname(os.path.abspath(__file__))
 
 
@@ -148,9 +147,7 @@ class Shell(InteractiveShell):
             transformed = self.transform_cell(source)
         except Exception:
             transformed, problem = source, sys.exc_info()
-        cell = self.run_cell_async(
-            source, store_history=True, transformed_cell=transformed, preprocessing_exc_tuple=problem
-        )
+        cell = self.run_cell_async(source, store_history=True, transformed_cell=transformed, preprocessing_exc_tuple=problem)
         task = loop.create_task(cell)
         try:
             result = loop.run_until_complete(task)

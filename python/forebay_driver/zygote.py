@@ -40,8 +40,9 @@ def main():
 
 
 def _warm(names):
-    from . import init, program, session, shell  # noqa: F401 - imported for the children.
+    from . import init, program, session, shell, worker  # noqa: F401 - some for the children.
 
+    worker.place_fonts()
     for name in names:
         try:
             importlib.import_module(name)

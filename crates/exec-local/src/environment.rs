@@ -186,6 +186,7 @@ impl Environments {
             let mut command = Command::new(uv);
             // On the same file system as the environments, so that files are shared by link.
             command.env("UV_CACHE_DIR", config.data_dir.join("cache/uv"));
+            command.env("UV_SYSTEM_CERTS", "true");
             command.envs(&config.tool_env).args(words);
             command
         };

@@ -20,6 +20,7 @@ use nix::fcntl::OFlag;
 use serde_json::{Value, json};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe::Receiver;
+use tokio::sync::OnceCell;
 
 use crate::cgroup::Cgroups;
 use crate::config::LocalConfig;
@@ -41,6 +42,7 @@ pub struct LocalExecutor {
     cgroups: Cgroups,
     seccomp: Option<String>,
     environments: Environments,
+    uv: OnceCell<Option<PathBuf>>,
     warm: Mutex<HashMap<Key, Warm>>,
     numbers: AtomicU64,
     stopping: AtomicBool,
@@ -90,6 +92,7 @@ impl LocalExecutor {
             cgroups,
             seccomp: seccomp::filter(),
             environments,
+            uv: OnceCell::new(),
             warm: Mutex::default(),
             numbers: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
@@ -145,8 +148,14 @@ impl LocalExecutor {
         Ok((runtime, environment))
     }
 
-    async fn uv(&self, environment: &Environment) -> Option<PathBuf> {
-        tools::find_uv(&self.config, &environment.python).await.ok()
+    /// For the libraries of runs. Without it runs work, and what needs it says so.
+    async fn uv(&self, environment: &Environment) -> Option<&Path> {
+        let find = async || {
+            let found = tools::find_uv(&self.config, &environment.python).await;
+            let found = found.inspect_err(|error| tracing::warn!("{error}"));
+            found.ok()
+        };
+        self.uv.get_or_init(find).await.as_deref()
     }
 
     /// The warm parent of a place; starts one when there is none.
@@ -303,6 +312,8 @@ impl LocalExecutor {
                 "module://matplotlib_inline.backend_inline".to_owned(),
             ),
             ("UV_CACHE_DIR", text(&cache)),
+            // The machine's own authorities, as pip and curl use them.
+            ("UV_SYSTEM_CERTS", "true".to_owned()),
             ("UV_LINK_MODE", "copy".to_owned()),
             ("UV_PYTHON_DOWNLOADS", "never".to_owned()),
             ("DATABRICKS_RUNTIME_VERSION", workload.place.runtime.clone()),
@@ -337,7 +348,7 @@ impl Executor for LocalExecutor {
         );
         let group = self.cgroups.create(&name, &workload.limits);
         let group = group.map_err(failed("making the run's cgroup"))?;
-        let (parent, warm) = self.parent_for(&workload, runtime, environment, uv.as_deref())?;
+        let (parent, warm) = self.parent_for(&workload, runtime, environment, uv)?;
         let scratch = parent.scratch.join(&name);
         std::fs::create_dir_all(&scratch).map_err(failed("making the run's folder"))?;
         let local_dir = if parent.sandboxed {
@@ -345,7 +356,7 @@ impl Executor for LocalExecutor {
         } else {
             scratch.as_path()
         };
-        let job = self.job(&workload, environment, uv.as_deref(), local_dir);
+        let job = self.job(&workload, environment, uv, local_dir);
         let request = self.request(&name, &workload.limits, &parent);
         let doors = group.doors().map_err(failed("opening the run's cgroup"))?;
         let connect = || {
@@ -384,7 +395,7 @@ impl Executor for LocalExecutor {
         let (runtime, environment) = self.ready(&place.runtime).await?;
         let uv = self.uv(environment).await;
         let warm = if self.config.warm_max > 0 {
-            let parent = self.warm_parent(place, runtime, environment, uv.as_deref())?;
+            let parent = self.warm_parent(place, runtime, environment, uv)?;
             parent.until_ready().await
         } else {
             false

@@ -445,6 +445,9 @@ impl LocalRun {
 
     fn interrupt(&mut self, reason: CancelReason) {
         self.state.canceled = Some(reason);
+        if self.state.killed {
+            return;
+        }
         self.tell(b"int");
         self.state.deadline = Some(Instant::now() + self.limits.grace);
     }

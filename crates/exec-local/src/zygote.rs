@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use forebay_exec::{IsolationLevel, Place};
+use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, sendmsg, socketpair,
 };
@@ -33,6 +34,13 @@ pub(crate) struct Parent {
     pub(crate) sandboxed: bool,
     /// Host paths that programs see at the same place.
     pub(crate) shown: Vec<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Readiness {
+    Ready,
+    NotYet,
+    Gone,
 }
 
 #[derive(Debug)]
@@ -113,20 +121,26 @@ impl Parent {
 
     /// Whether it has imported what it is to import.
     pub(crate) fn is_ready(&self) -> bool {
+        self.readiness() == Readiness::Ready
+    }
+
+    fn readiness(&self) -> Readiness {
         if self.ready.load(Ordering::Relaxed) {
-            return true;
+            return Readiness::Ready;
         }
         let mut message = [0; 16];
-        let received = recv(
+        match recv(
             self.control.as_raw_fd(),
             &mut message,
             MsgFlags::MSG_DONTWAIT,
-        );
-        let ready = matches!(received, Ok(length) if &message[..length] == b"ready");
-        if ready {
-            self.ready.store(true, Ordering::Relaxed);
+        ) {
+            Ok(length) if &message[..length] == b"ready" => {
+                self.ready.store(true, Ordering::Relaxed);
+                Readiness::Ready
+            }
+            Err(Errno::EAGAIN | Errno::EINTR) => Readiness::NotYet,
+            Ok(_) | Err(_) => Readiness::Gone,
         }
-        ready
     }
 
     pub(crate) fn is_usable(&self) -> bool {
@@ -135,16 +149,17 @@ impl Parent {
 
     /// Waits until it is ready; `false` when it died before.
     pub(crate) async fn until_ready(&self) -> bool {
-        while !self.is_ready() {
-            if !self.process.is_running() {
-                return false;
+        loop {
+            match self.readiness() {
+                Readiness::Ready => return true,
+                Readiness::Gone => return false,
+                Readiness::NotYet => {}
             }
             match self.control.readable().await {
                 Ok(mut guard) => guard.clear_ready(),
                 Err(_) => return false,
             }
         }
-        true
     }
 
     /// Asks for a run. The descriptors are duplicated; the caller closes its own.

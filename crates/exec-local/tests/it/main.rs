@@ -2,7 +2,8 @@
 
 #![expect(
     unreachable_pub,
-    reason = "the helpers of a test binary are shared by its modules"
+    clippy::unwrap_used,
+    reason = "these are tests, and their helpers are shared by their modules"
 )]
 
 mod support;

@@ -310,7 +310,7 @@ pub fn leftovers(run: RunId) -> Vec<String> {
         found.extend(
             command
                 .ok()
-                .filter(|command| command.starts_with("sleep\01234")),
+                .filter(|command| command.starts_with("sleep\u{0}1234")),
         );
     }
     found
