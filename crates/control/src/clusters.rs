@@ -48,7 +48,7 @@ struct Inner {
     runtimes: Option<Arc<dyn Runtimes>>,
     machine: Machine,
     usage: Usage,
-    nudge: Notify,
+    nudge: Arc<Notify>,
     /// Counts changes of state, for those who wait for one.
     changes: watch::Sender<u64>,
 }
@@ -63,7 +63,8 @@ impl Clusters {
         runtimes: Option<Arc<dyn Runtimes>>,
         root: &Path,
     ) -> Self {
-        let usage = Usage::new(clock.clone());
+        let nudge = Arc::new(Notify::new());
+        let usage = Usage::new(clock.clone(), Arc::clone(&nudge));
         Self {
             inner: Arc::new(Inner {
                 store,
@@ -73,7 +74,7 @@ impl Clusters {
                 runtimes,
                 machine: Machine::probe(root),
                 usage,
-                nudge: Notify::new(),
+                nudge,
                 changes: watch::Sender::new(0),
             }),
         }

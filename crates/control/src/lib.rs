@@ -18,6 +18,7 @@ pub mod permissions;
 pub mod runs;
 pub mod secrets;
 pub mod tokens;
+pub mod users;
 pub mod workspace;
 
 pub use context::Ctx;

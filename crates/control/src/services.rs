@@ -17,6 +17,7 @@ use crate::permissions::Permissions;
 use crate::runs::{self, Runs};
 use crate::secrets::Secrets;
 use crate::tokens::Tokens;
+use crate::users::Users;
 use crate::vault::Vault;
 use crate::workspace::Workspace;
 
@@ -103,6 +104,7 @@ pub struct Services {
     pub tokens: Tokens,
     pub permissions: Permissions,
     pub clusters: Clusters,
+    pub users: Users,
     pub secrets: Secrets,
     pub workspace: Workspace,
     pub dbfs: Dbfs,
@@ -121,6 +123,7 @@ impl Services {
         let store = Store::open(&dirs.root.join("forebay.db"))?;
         let identity = Identity::open(store.clone(), setup.clock.clone()).await?;
         let tokens = Tokens::new(store.clone(), setup.clock.clone());
+        let users = Users::new(store.clone(), setup.clock.clone());
         let vault = Vault::open(&dirs.root, &store).await?;
         let secrets = Secrets::new(store.clone(), setup.clock.clone(), vault);
         let workspace = Workspace::open(&dirs, store.clone())?;
@@ -171,6 +174,7 @@ impl Services {
             tokens,
             permissions,
             clusters,
+            users,
             secrets,
             workspace,
             dbfs,

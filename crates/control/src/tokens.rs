@@ -67,19 +67,38 @@ impl Tokens {
         comment: &str,
         lifetime_seconds: Option<i64>,
     ) -> Result<(String, TokenRow)> {
-        if comment.len() > COMMENT_BYTES_MAX {
-            return Err(Error::invalid(format!(
-                "Field 'comment' has {} bytes, at most {COMMENT_BYTES_MAX} are allowed.",
-                comment.len()
-            )));
-        }
+        self.issue(&ctx.user, comment, lifetime_seconds).await
+    }
+
+    /// Creates a token for another user; administrators only.
+    ///
+    /// # Errors
+    /// `PERMISSION_DENIED`; when the comment is too long.
+    pub async fn create_for(
+        &self,
+        ctx: &Ctx,
+        user: &User,
+        comment: &str,
+        lifetime_seconds: Option<i64>,
+    ) -> Result<(String, TokenRow)> {
+        ctx.require_admin("create tokens for others")?;
+        self.issue(user, comment, lifetime_seconds).await
+    }
+
+    async fn issue(
+        &self,
+        user: &User,
+        comment: &str,
+        lifetime_seconds: Option<i64>,
+    ) -> Result<(String, TokenRow)> {
+        check_comment(comment)?;
         let now = self.clock.now();
         let lifetime_ms = lifetime_seconds
             .filter(|s| *s > 0)
             .map(|s| s.saturating_mul(1000));
         let row = TokenRow {
             id: TokenId(hex(&rand::random::<[u8; 32]>())),
-            user_id: ctx.user.id,
+            user_id: user.id,
             comment: comment.to_owned(),
             created_at: now,
             expires_at: lifetime_ms.map(|ms| now.plus_ms(ms)),
@@ -98,6 +117,24 @@ impl Tokens {
     /// When the database refuses.
     pub async fn list(&self, ctx: &Ctx) -> Result<Vec<TokenRow>> {
         self.store.token_list(ctx.user.id).await
+    }
+
+    /// The tokens of all users with their owners; administrators only.
+    ///
+    /// # Errors
+    /// `PERMISSION_DENIED`.
+    pub async fn list_all(&self, ctx: &Ctx) -> Result<Vec<(TokenRow, User)>> {
+        ctx.require_admin("see the tokens of others")?;
+        self.store.token_list_all().await
+    }
+
+    /// Gives one of the caller's tokens another comment.
+    ///
+    /// # Errors
+    /// `RESOURCE_DOES_NOT_EXIST`; when the comment is too long.
+    pub async fn comment(&self, ctx: &Ctx, id: TokenId, comment: String) -> Result<()> {
+        check_comment(&comment)?;
+        self.store.token_comment(id, ctx.user.id, comment).await
     }
 
     /// Ends a token: one's own, or anybody's for an administrator.
@@ -139,6 +176,16 @@ impl Tokens {
             )
         })
     }
+}
+
+fn check_comment(comment: &str) -> Result<()> {
+    if comment.len() > COMMENT_BYTES_MAX {
+        return Err(Error::invalid(format!(
+            "Field 'comment' has {} bytes, at most {COMMENT_BYTES_MAX} are allowed.",
+            comment.len()
+        )));
+    }
+    Ok(())
 }
 
 fn digest(value: &str) -> [u8; 32] {

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use forebay_control::permissions::{ADMINS, USERS};
 use forebay_store::User;
 use forebay_wire::Method::Get;
 use forebay_wire::identity::{HostConfig, ScimEmail, ScimGroupRef, ScimUser, ScimValue};
@@ -30,18 +31,21 @@ async fn me(Caller(ctx): Caller) -> Json<ScimUser> {
     Json(scim(ctx.user))
 }
 
+/// The groups of every workspace: id and name.
+pub(crate) const GROUPS: [(&str, &str); 2] = [("1", ADMINS), ("2", USERS)];
+
 /// Everyone is in the group `users`; administrators also in `admins`.
-fn scim(user: User) -> ScimUser {
-    let group = |id: &str, name: &str| ScimGroupRef {
-        display: name.to_owned(),
-        value: id.to_owned(),
+pub(crate) fn scim(user: User) -> ScimUser {
+    let groups = GROUPS
+        .iter()
+        .filter(|(_, name)| *name != ADMINS || user.admin);
+    let groups = groups.map(|(id, name)| ScimGroupRef {
+        display: (*name).to_owned(),
+        value: (*id).to_owned(),
         kind: "direct",
         reference: format!("Groups/{id}"),
-    };
-    let mut groups = vec![group("2", "users")];
-    if user.admin {
-        groups.insert(0, group("1", "admins"));
-    }
+    });
+    let groups = groups.collect();
     ScimUser {
         schemas: ["urn:ietf:params:scim:schemas:core:2.0:User"],
         id: user.id.to_string(),

@@ -18,6 +18,7 @@ mod runs;
 mod secrets;
 mod tokens;
 mod transfer;
+mod users;
 mod workspace;
 
 pub use error::ApiError;

@@ -1,11 +1,14 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
-use forebay_store::TokenRow;
-use forebay_types::TokenId;
-use forebay_wire::Method::{Get, Post};
-use forebay_wire::tokens::{CreateToken, CreatedToken, DeleteToken, TokenInfo, TokenList};
+use axum::extract::{Path, State};
+use forebay_store::{TokenRow, User};
+use forebay_types::{Error, TokenId};
+use forebay_wire::Method::{Delete, Get, Patch, Post};
+use forebay_wire::tokens::{
+    CreateToken, CreatedToken, DeleteToken, ListManaged, MANAGED, MANAGED_LIST, ManagedToken,
+    TOKEN, TokenInfo, TokenList, UpdateToken,
+};
 use serde_json::{Value, json};
 
 use crate::auth::Caller;
@@ -18,6 +21,10 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.on(Post, &["2.0"], "/token/create", create);
     routes.on(Get, &["2.0"], "/token/list", list);
     routes.on(Post, &["2.0"], "/token/delete", delete);
+    routes.on(Patch, &["2.0"], TOKEN, update);
+    routes.on(Get, &["2.0"], MANAGED_LIST, list_managed);
+    routes.on(Get, &["2.0"], MANAGED, get_managed);
+    routes.on(Delete, &["2.0"], MANAGED, delete_managed);
 }
 
 async fn create(
@@ -56,11 +63,77 @@ async fn delete(
     Ok(Json(json!({})))
 }
 
-fn info(row: TokenRow) -> TokenInfo {
+pub(crate) fn info(row: TokenRow) -> TokenInfo {
     TokenInfo {
         token_id: row.id.0,
         creation_time: row.created_at.0,
         expiry_time: row.expires_at.map_or(-1, |at| at.0),
         comment: row.comment,
+    }
+}
+
+async fn update(
+    State(app): State<Arc<App>>,
+    Caller(ctx): Caller,
+    Path(id): Path<String>,
+    Params(request): Params<UpdateToken>,
+) -> ApiResult<Json<Value>> {
+    let other = request.update_mask.split(',').map(str::trim);
+    let other = other
+        .into_iter()
+        .find(|field| !field.is_empty() && *field != "comment");
+    if let Some(field) = other {
+        return Err(
+            Error::not_implemented(format!("Change of the token's field '{field}'")).into(),
+        );
+    }
+    let comment = request.token.comment.unwrap_or_default();
+    let tokens = &app.services.tokens;
+    tokens.comment(&ctx, TokenId(id), comment).await?;
+    Ok(Json(json!({})))
+}
+
+async fn list_managed(
+    State(app): State<Arc<App>>,
+    Caller(ctx): Caller,
+    Params(request): Params<ListManaged>,
+) -> ApiResult<Json<Value>> {
+    let tokens = app.services.tokens.list_all(&ctx).await?;
+    let wanted = tokens.into_iter().filter(|(_, owner)| {
+        let by_id = request.created_by_id.is_none_or(|id| id == owner.id.0);
+        let name = request.created_by_username.as_deref();
+        by_id && name.is_none_or(|name| name.eq_ignore_ascii_case(&owner.name))
+    });
+    let infos: Vec<_> = wanted.map(managed).collect();
+    Ok(Json(json!({"token_infos": infos})))
+}
+
+async fn get_managed(
+    State(app): State<Arc<App>>,
+    Caller(ctx): Caller,
+    Path(id): Path<String>,
+) -> ApiResult<Json<Value>> {
+    let tokens = app.services.tokens.list_all(&ctx).await?;
+    let token = tokens.into_iter().find(|(token, _)| token.id.0 == id);
+    let missing = || Error::missing(format!("Token with id {id} does not exist"));
+    let token = token.ok_or_else(missing)?;
+    Ok(Json(json!({"token_info": managed(token)})))
+}
+
+async fn delete_managed(
+    State(app): State<Arc<App>>,
+    Caller(ctx): Caller,
+    Path(id): Path<String>,
+) -> ApiResult<Json<Value>> {
+    app.services.tokens.delete(&ctx, TokenId(id)).await?;
+    Ok(Json(json!({})))
+}
+
+fn managed((token, owner): (TokenRow, User)) -> ManagedToken {
+    ManagedToken {
+        created_by_id: owner.id.0,
+        created_by_username: owner.name,
+        owner_id: owner.id.0,
+        token: info(token),
     }
 }

@@ -27,4 +27,4 @@ pub use runs::{Attempt, AttemptEnd, NewRun, Run, RunFilter, RunKind};
 pub use secrets::{SealedSecret, SecretAcl, SecretEntry, SecretScope};
 pub use store::Store;
 pub use tokens::{NewToken, TokenRow};
-pub use users::User;
+pub use users::{NewUser, User, UserChange};

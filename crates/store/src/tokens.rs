@@ -96,6 +96,56 @@ impl Store {
         .await
     }
 
+    /// The tokens of all users with their owners, oldest first.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn token_list_all(&self) -> Result<Vec<(TokenRow, User)>> {
+        self.read(move |conn| {
+            conn.prepare_cached(&format!(
+                "SELECT {USER_COLUMNS}, token.id, token.user_id, token.comment, token.created_at,
+                   token.expires_at
+                 FROM token JOIN user ON user.id = token.user_id
+                 ORDER BY token.created_at, token.id LIMIT 10000"
+            ))
+            .and_then(|mut statement| {
+                let rows = statement.query_map([], |row| {
+                    let token = TokenRow {
+                        id: TokenId(row.get(6)?),
+                        user_id: UserId(row.get(7)?),
+                        comment: row.get(8)?,
+                        created_at: Millis(row.get(9)?),
+                        expires_at: row.get::<_, Option<i64>>(10)?.map(Millis),
+                    };
+                    Ok((token, user_from_row(row)?))
+                })?;
+                rows.collect()
+            })
+            .map_err(|e| sql("list tokens", e))
+        })
+        .await
+    }
+
+    /// Gives a token of `user` another comment.
+    ///
+    /// # Errors
+    /// `RESOURCE_DOES_NOT_EXIST` when there is no such token.
+    pub async fn token_comment(&self, id: TokenId, user: UserId, comment: String) -> Result<()> {
+        self.write(move |tx| {
+            let changed = tx
+                .execute(
+                    "UPDATE token SET comment = ?3 WHERE id = ?1 AND user_id = ?2",
+                    params![id.0, user.0, comment],
+                )
+                .map_err(|e| sql("change a token", e))?;
+            if changed == 0 {
+                return Err(Error::missing(format!("Token with id {id} does not exist")));
+            }
+            Ok(())
+        })
+        .await
+    }
+
     /// Ends a token of `user`; of any user when `user` is `None`.
     ///
     /// # Errors

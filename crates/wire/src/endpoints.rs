@@ -133,6 +133,7 @@ const TABLES: &[(&str, &[Endpoint])] = &[
     ("Tokens", crate::tokens::ENDPOINTS),
     ("Jobs", crate::jobs::ENDPOINTS),
     ("Runs", crate::runs::ENDPOINTS),
+    ("Users", crate::users::ENDPOINTS),
     ("Secrets", crate::secrets::ENDPOINTS),
     ("Workspace", crate::workspace::ENDPOINTS),
     ("Clusters", crate::clusters::ENDPOINTS),

@@ -14,6 +14,7 @@ pub mod permissions;
 pub mod runs;
 pub mod secrets;
 pub mod tokens;
+pub mod users;
 pub mod workspace;
 
 pub use endpoints::{Auth, Endpoint, Method, Status};

@@ -3,6 +3,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use forebay_runtime::Clock;
 use forebay_types::{ClusterId, Millis};
+use tokio::sync::Notify;
 
 /// Which clusters are in use by runs right now. Kept in memory only, because runs do not outlive
 /// the process.
@@ -14,6 +15,8 @@ pub(super) struct Usage {
 #[derive(Debug)]
 struct Shared {
     clock: Clock,
+    /// Wakes the reconciler, for whom the end of a use is news.
+    nudge: Arc<Notify>,
     /// After a restart nobody knows when a cluster was used last, so it counts as now.
     opened_at: Millis,
     clusters: Mutex<HashMap<ClusterId, Entry>>,
@@ -33,11 +36,12 @@ pub struct ClusterUse {
 }
 
 impl Usage {
-    pub(super) fn new(clock: Clock) -> Self {
+    pub(super) fn new(clock: Clock, nudge: Arc<Notify>) -> Self {
         Self {
             shared: Arc::new(Shared {
                 opened_at: clock.now(),
                 clock,
+                nudge,
                 clusters: Mutex::default(),
             }),
         }
@@ -90,5 +94,6 @@ impl Drop for ClusterUse {
             entry.users = entry.users.saturating_sub(1);
             entry.ended_at = now;
         }
+        self.shared.nudge.notify_one();
     }
 }

@@ -26,6 +26,15 @@ async fn until(server: &TestServer, id: &str, state: &str) -> Value {
     wait_until(state, look, |cluster| cluster["state"] == state).await
 }
 
+/// Minutes pass meanwhile.
+async fn until_later(server: &TestServer, id: &str, state: &str) -> Value {
+    let look = || {
+        server.clock.advance(Duration::from_secs(60));
+        get(server, id)
+    };
+    wait_until(state, look, |cluster| cluster["state"] == state).await
+}
+
 async fn call(server: &TestServer, name: &str, body: Value) -> forebay_testkit::Answer {
     server
         .post(&format!("/api/2.0/clusters/{name}"), body)
@@ -217,13 +226,11 @@ async fn unused_cluster_ends_by_the_clock_and_a_used_one_does_not() {
         .resolve_for_run(&ctx, choice.clone())
         .await
         .unwrap();
-    server.clock.advance(Duration::from_secs(601));
-    let ended = until(&server, &idle, "TERMINATED").await;
+    let ended = until_later(&server, &idle, "TERMINATED").await;
     assert_eq!(ended["termination_reason"]["code"], "INACTIVITY");
     assert_eq!(get(&server, &busy).await["state"], "RUNNING");
     drop(run);
-    server.clock.advance(Duration::from_secs(601));
-    until(&server, &busy, "TERMINATED").await;
+    until_later(&server, &busy, "TERMINATED").await;
     // A run wakes it up again.
     let run = clusters.resolve_for_run(&ctx, choice).await.unwrap();
     assert_eq!(run.runtime, "python-3.11");
@@ -253,7 +260,6 @@ async fn cluster_of_a_run_ends_with_the_run() {
     clusters.ready(&id).await.unwrap();
     assert_eq!(get(&server, &id.0).await["cluster_source"], "JOB");
     drop(run);
-    server.clock.advance(Duration::from_secs(31));
     let ended = until(&server, &id.0, "TERMINATED").await;
     assert_eq!(ended["termination_reason"]["code"], "JOB_FINISHED");
     let missing = clusters.resolve_for_run(&ctx, ClusterChoice::Existing(ClusterId("none".into())));

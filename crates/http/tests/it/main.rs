@@ -8,3 +8,4 @@
 mod clusters;
 mod permissions;
 mod tokens;
+mod users;
