@@ -13,7 +13,6 @@ use forebay_wire::{Endpoint, Method, Status, endpoints};
 use crate::auth::authenticate;
 use crate::error::ApiError;
 use crate::server::App;
-use crate::{clusters, dbfs, files, identity, permissions, secrets, tokens, users, workspace};
 
 /// The API of one workspace. Every row of the ledger that is not refused has a handler, and every
 /// handler has a row: both are checked here, at start and in a test.
@@ -36,16 +35,8 @@ pub fn router(app: &Arc<App>) -> Router {
         crate::runs::routes,
         crate::secrets::routes,
         crate::tokens::routes,
+        crate::users::routes,
         crate::workspace::routes,
-        identity::routes,
-        tokens::routes,
-        secrets::routes,
-        workspace::routes,
-        clusters::routes,
-        permissions::routes,
-        dbfs::routes,
-        files::routes,
-        users::routes,
     ] {
         register(&mut routes);
     }
