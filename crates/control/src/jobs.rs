@@ -4,7 +4,7 @@ mod document;
 
 use forebay_runtime::Clock;
 use forebay_store::{Job, JobFilter, Store};
-use forebay_types::{Error, JobId, Result};
+use forebay_types::{Error, JobId, ObjectKind, ObjectRef, PermissionLevel, Result};
 use serde_json::{Map, Value};
 
 pub use document::{
@@ -13,18 +13,23 @@ pub use document::{
 };
 
 use crate::Ctx;
+use crate::permissions::Permissions;
 
-/// Job definitions of one workspace. A job belongs to its creator; administrators may do
-/// everything with it.
+/// Job definitions of one workspace. A job belongs to its creator, who can share it.
 #[derive(Debug, Clone)]
 pub struct Jobs {
     store: Store,
     clock: Clock,
+    permissions: Permissions,
 }
 
 impl Jobs {
-    pub(crate) fn new(store: Store, clock: Clock) -> Self {
-        Self { store, clock }
+    pub(crate) fn new(store: Store, clock: Clock, permissions: Permissions) -> Self {
+        Self {
+            store,
+            clock,
+            permissions,
+        }
     }
 
     /// # Errors
@@ -39,14 +44,22 @@ impl Jobs {
     }
 
     /// # Errors
-    /// `Job N does not exist.`, also for those who may not see it.
+    /// `PERMISSION_DENIED` for those who may not see it, whether or not it exists;
+    /// `Job N does not exist.`
     pub async fn get(&self, ctx: &Ctx, id: JobId) -> Result<Job> {
-        let job = self.store.job_get(id).await?;
-        if may_use(ctx, &job) {
-            Ok(job)
-        } else {
-            Err(denied(id))
-        }
+        self.permitted(ctx, id, PermissionLevel::CanView).await
+    }
+
+    /// The job, for a caller who has at least `wanted` on it.
+    pub(crate) async fn permitted(
+        &self,
+        ctx: &Ctx,
+        id: JobId,
+        wanted: PermissionLevel,
+    ) -> Result<Job> {
+        let object = ObjectRef::new(ObjectKind::Job, id);
+        self.permissions.require(ctx, &object, wanted).await?;
+        self.store.job_get(id).await
     }
 
     /// The jobs the caller may see, newest first.
@@ -54,8 +67,13 @@ impl Jobs {
     /// # Errors
     /// When the database refuses.
     pub async fn list(&self, ctx: &Ctx, filter: JobFilter) -> Result<Vec<Job>> {
+        let visible = self.permissions.visible(ctx, ObjectKind::Job).await?;
         let jobs = self.store.job_list(filter).await?;
-        Ok(jobs.into_iter().filter(|job| may_use(ctx, job)).collect())
+        let may = |job: &Job| {
+            let ids = visible.as_ref();
+            ids.is_none_or(|ids| ids.contains(&job.id.to_string()))
+        };
+        Ok(jobs.into_iter().filter(may).collect())
     }
 
     /// Replaces the settings. An omitted `run_as` keeps the old value, as clients expect.
@@ -63,7 +81,7 @@ impl Jobs {
     /// # Errors
     /// What is wrong with the settings; `PERMISSION_DENIED`; `Job N does not exist.`
     pub async fn reset(&self, ctx: &Ctx, id: JobId, settings: Map<String, Value>) -> Result<()> {
-        self.get(ctx, id).await?;
+        self.permitted(ctx, id, PermissionLevel::CanManage).await?;
         let document = JobDocument::parse(settings)?;
         let change = move |old: Map<String, Value>| {
             let name = document.name().to_owned();
@@ -87,7 +105,7 @@ impl Jobs {
         new_settings: Map<String, Value>,
         fields_to_remove: Vec<String>,
     ) -> Result<()> {
-        self.get(ctx, id).await?;
+        self.permitted(ctx, id, PermissionLevel::CanManage).await?;
         let change = move |old: Map<String, Value>| {
             let merged = merge(old, new_settings, &fields_to_remove)?;
             let document = JobDocument::parse(merged)?;
@@ -99,19 +117,9 @@ impl Jobs {
     /// # Errors
     /// `PERMISSION_DENIED`; `Job N does not exist.`
     pub async fn delete(&self, ctx: &Ctx, id: JobId) -> Result<()> {
-        self.get(ctx, id).await?;
+        self.permitted(ctx, id, PermissionLevel::CanManage).await?;
         self.store.job_delete(id, self.clock.now()).await
     }
-}
-
-fn may_use(ctx: &Ctx, job: &Job) -> bool {
-    ctx.is_admin() || job.creator_id == ctx.user.id
-}
-
-fn denied(id: JobId) -> Error {
-    Error::denied(format!(
-        "You do not have permission for job {id}; its owner can share it."
-    ))
 }
 
 fn merge(

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use forebay_engine::{Effect, StopReason};
 use forebay_exec::{CancelReason, Executor};
 use forebay_runtime::{Clock, Tasks};
-use forebay_store::{Attempt, Job, NewRun, Run, RunFilter, RunKind, Store};
-use forebay_types::{ClusterId, Error, JobId, Result, RunId};
+use forebay_store::{Attempt, NewRun, Run, RunFilter, RunKind, Store};
+use forebay_types::{ClusterId, Error, JobId, PermissionLevel, Result, RunId};
 use serde_json::{Map, Value, json};
 
 pub use output::{EventPage, RunOutput, StoredEvent, cell_states, fact};
@@ -144,7 +144,11 @@ impl Runs {
     /// # Errors
     /// `Job N does not exist.`; parameters that are too large or exclude each other.
     pub async fn run_now(&self, ctx: &Ctx, id: JobId, request: RunNow) -> Result<RunId> {
-        let job = self.0.jobs.get(ctx, id).await?;
+        let job = self
+            .0
+            .jobs
+            .permitted(ctx, id, PermissionLevel::CanManageRun)
+            .await?;
         let document = JobDocument::of_normal(job.settings)?;
         let parameters = parameters(&request)?;
         let spec = &document.spec;
@@ -191,7 +195,7 @@ impl Runs {
             },
         };
         let (run, attempts) = whole;
-        self.require_view(ctx, &run).await?;
+        self.require(ctx, &run, PermissionLevel::CanView).await?;
         Ok(RunView {
             run,
             attempts,
@@ -231,7 +235,7 @@ impl Runs {
     /// # Errors
     /// `Run N does not exist.`; `PERMISSION_DENIED`.
     pub async fn cancel(&self, ctx: &Ctx, id: RunId) -> Result<()> {
-        let view = self.get(ctx, id).await?;
+        let view = self.managed(ctx, id).await?;
         self.0.stop(&view.run, StopReason::Canceled).await
     }
 
@@ -241,7 +245,10 @@ impl Runs {
     /// `Job N does not exist.`; `PERMISSION_DENIED`.
     pub async fn cancel_all(&self, ctx: &Ctx, job: Option<JobId>) -> Result<()> {
         if let Some(job) = job {
-            self.0.jobs.get(ctx, job).await?;
+            self.0
+                .jobs
+                .permitted(ctx, job, PermissionLevel::CanManageRun)
+                .await?;
         }
         loop {
             let filter = RunFilter {
@@ -269,38 +276,48 @@ impl Runs {
     /// # Errors
     /// `Run N does not exist.`; `INVALID_STATE` while it is active; `PERMISSION_DENIED`.
     pub async fn delete(&self, ctx: &Ctx, id: RunId) -> Result<()> {
-        let view = self.get(ctx, id).await?;
+        let view = self.managed(ctx, id).await?;
         for attempt in self.0.store.run_delete(view.run.id).await? {
             output::remove(&self.0.dirs, attempt);
         }
         Ok(())
     }
 
-    async fn require_view(&self, ctx: &Ctx, run: &Run) -> Result<()> {
+    /// A run that the caller may stop and remove.
+    async fn managed(&self, ctx: &Ctx, id: RunId) -> Result<RunView> {
+        let view = self.get(ctx, id).await?;
+        self.require(ctx, &view.run, PermissionLevel::CanManageRun)
+            .await?;
+        Ok(view)
+    }
+
+    /// Whoever started a run may do everything with it; others need a grant on its job.
+    async fn require(&self, ctx: &Ctx, run: &Run, wanted: PermissionLevel) -> Result<()> {
         if ctx.is_admin() || run.creator_id == ctx.user.id {
             return Ok(());
         }
-        let job: Option<Job> = match run.job_id {
-            Some(id) => self.0.store.job_get(id).await.ok(),
-            None => None,
-        };
-        if job.is_some_and(|job| job.creator_id == ctx.user.id) {
-            return Ok(());
+        match run.job_id {
+            Some(job) => self.0.jobs.permitted(ctx, job, wanted).await.map(drop),
+            None => Err(Error::denied(format!(
+                "{} does not have permission for run {}.",
+                ctx.user.name, run.id
+            ))),
         }
-        Err(Error::denied(format!(
-            "You do not have permission for run {}.",
-            run.id
-        )))
     }
 }
 
 impl Inner {
-    /// The run acts with the rights its creator has now, not with those of its submission.
+    /// A run of a job acts for the job's owner, whoever started it; any other for who submitted it.
+    /// Both with the rights they have now, not with those of back then.
     async fn ctx_of(&self, run: &Run) -> Result<Ctx> {
-        let user = self.store.user_get(run.creator_id).await?;
+        let id = match run.job_id {
+            Some(job) => self.store.job_get(job).await?.creator_id,
+            None => run.creator_id,
+        };
+        let user = self.store.user_get(id).await?;
         let active = user.filter(|user| user.active);
         active.map(Ctx::new).ok_or_else(|| {
-            Error::denied(format!("User {} is not active any more.", run.creator_name))
+            Error::denied("The user this run acts for is not active any more.".to_owned())
         })
     }
 

@@ -149,7 +149,7 @@ impl Services {
         let dbfs = Dbfs::open(&dirs, &setup.config.mounts, setup.clock.clone())?;
         let files = Files::open(&dirs, workspace.clone(), setup.clock.clone())?;
         sweep_uploads(&setup, dbfs.clone(), files.clone());
-        let jobs = Jobs::new(store.clone(), setup.clock.clone());
+        let jobs = Jobs::new(store.clone(), setup.clock.clone(), permissions.clone());
         let runs = Runs::new(runs::Inner {
             store: store.clone(),
             clock: setup.clock.clone(),

@@ -23,6 +23,10 @@ use crate::jobs::{JobDocument, TaskSpec};
 /// What a failed task of a user says on the wire; the exception itself is in the run's output.
 const FAILED: &str = "Workload failed, see run output for details";
 
+/// What a run says that its server took down with it.
+const INTERRUPTED: &str =
+    "The server stopped while this run was under way; its output up to then is kept.";
+
 /// Runs one attempt that has its slot, and records how it ended.
 ///
 /// `stops` end a nested run together with the notebook that started it.
@@ -131,9 +135,13 @@ impl Work<'_> {
         };
         self.note_start(&compute);
         let deadline = self.deadline(task);
-        self.follow(&mut *execution, &mut writer, stops, deadline)
+        let interrupted = self
+            .follow(&mut *execution, &mut writer, stops, deadline)
             .await?;
         let ended = execution.finish().await;
+        if interrupted && matches!(ended.outcome, Outcome::Canceled) {
+            return Ok(platform_failure("INTERNAL_ERROR", INTERRUPTED.to_owned()));
+        }
         Ok(ended_as(ended, task, &digest))
     }
 
@@ -158,14 +166,15 @@ impl Work<'_> {
             });
     }
 
-    /// Takes events until the program ends; passes on whoever wants it to end earlier.
+    /// Takes events until the program ends; passes on whoever wants it to end earlier. Returns
+    /// whether that was the server's own end.
     async fn follow(
         &self,
         execution: &mut dyn Execution,
         writer: &mut Writer,
         stops: Vec<Canceler>,
         deadline: Option<Millis>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let clock = &self.inner.clock;
         let stop = execution.canceler();
         let canceled = select_all(
@@ -181,17 +190,17 @@ impl Work<'_> {
         };
         let server = self.inner.tasks.stopping();
         tokio::pin!(canceled, timeout);
-        let mut asked = false;
+        let (mut asked, mut interrupted) = (false, false);
         loop {
             tokio::select! {
                 event = execution.next_event() => match event {
                     Some(event) => writer.append(clock.now(), event)?,
-                    None => return Ok(()),
+                    None => return Ok(interrupted),
                 },
                 (reason, ..) = &mut canceled, if !asked => { asked = true; stop.cancel(reason); }
                 () = &mut timeout, if !asked => { asked = true; stop.cancel(CancelReason::TimedOut); }
                 () = server.cancelled(), if !asked => {
-                    asked = true;
+                    (asked, interrupted) = (true, true);
                     stop.cancel(CancelReason::Requested);
                 }
             }
@@ -340,11 +349,7 @@ pub(crate) async fn recover(inner: &Arc<Inner>) -> Result<()> {
     for attempt in inner.store.attempt_list_live().await? {
         let (run, _) = inner.store.run_get(attempt.run_id).await?;
         let plan = JobDocument::of_normal(run.settings)?.plan;
-        let end = platform_failure(
-            "INTERNAL_ERROR",
-            "The server stopped while this run was under way; its output up to then is kept."
-                .to_owned(),
-        );
+        let end = platform_failure("INTERNAL_ERROR", INTERRUPTED.to_owned());
         info!(run.id = %run.id, attempt.id = %attempt.id, "attempt {} was interrupted", attempt.id);
         inner
             .store
