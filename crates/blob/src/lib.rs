@@ -6,6 +6,7 @@
 //! file is made in the staging folder, flushed, and then renamed into its place.
 
 mod error;
+mod pin;
 mod root;
 mod staged;
 mod stream;
@@ -14,6 +15,7 @@ mod tests;
 mod tree;
 
 pub use error::BlobError;
+pub use pin::Pinned;
 pub use root::{Blob, Entry, Kind, Meta, Root};
 pub use staged::{Landed, Mode, Sealed, Staged, StagedTree, Staging};
 pub use stream::{chunks, receive};
