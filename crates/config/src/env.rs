@@ -55,7 +55,80 @@ pub const ENV_VARS: &[EnvVar] = &[
         name: "HOME",
         about: "home folder, for paths that start with ~",
     },
+    EnvVar {
+        name: "SSH_AUTH_SOCK",
+        about: "SSH agent, for Git over SSH",
+    },
+    EnvVar {
+        name: "GIT_SSH_COMMAND",
+        about: "the ssh program and its options, for Git over SSH",
+    },
+    EnvVar {
+        name: "GIT_SSL_CAINFO",
+        about: "certificates that Git trusts",
+    },
+    EnvVar {
+        name: "SSL_CERT_FILE",
+        about: "certificates that Git trusts",
+    },
+    EnvVar {
+        name: "SSL_CERT_DIR",
+        about: "folder of certificates that Git trusts",
+    },
+    EnvVar {
+        name: "http_proxy",
+        about: "proxy of Git over http and https",
+    },
+    EnvVar {
+        name: "https_proxy",
+        about: "proxy of Git over http and https",
+    },
+    EnvVar {
+        name: "HTTPS_PROXY",
+        about: "proxy of Git over http and https",
+    },
+    EnvVar {
+        name: "all_proxy",
+        about: "proxy of Git over http and https",
+    },
+    EnvVar {
+        name: "ALL_PROXY",
+        about: "proxy of Git over http and https",
+    },
+    EnvVar {
+        name: "no_proxy",
+        about: "hosts that Git reaches without its proxy",
+    },
+    EnvVar {
+        name: "NO_PROXY",
+        about: "hosts that Git reaches without its proxy",
+    },
 ];
+
+/// What `git` may need of the server's environment to reach its hosts.
+const FOR_GIT: &[&str] = &[
+    "PATH",
+    "SSH_AUTH_SOCK",
+    "GIT_SSH_COMMAND",
+    "GIT_SSL_CAINFO",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "http_proxy",
+    "https_proxy",
+    "HTTPS_PROXY",
+    "all_proxy",
+    "ALL_PROXY",
+    "no_proxy",
+    "NO_PROXY",
+];
+
+/// The part of the server's environment that `git` gets; nothing else of it is handed on.
+#[must_use]
+pub fn git_environment() -> Vec<(&'static str, String)> {
+    let set = FOR_GIT.iter().map(|name| (*name, env_var(name)));
+    set.filter_map(|(name, value)| Some((name, value?)))
+        .collect()
+}
 
 /// Reads a registered variable; an empty value counts as absent.
 #[must_use]

@@ -9,3 +9,4 @@ mod options;
 pub use config::{Config, ConfigError, Limits, Mount, WorkspaceConfig};
 pub use env::{ENV_VARS, EnvVar, env_var};
 pub use options::{ConfigOption, OPTIONS};
+pub use env::{ENV_VARS, EnvVar, env_var, git_environment};

@@ -43,8 +43,9 @@ const LOCK_WAIT_STEP: Duration = Duration::from_millis(20);
 const CHECKOUT_SECONDS_MAX: u64 = 900;
 
 impl Git {
-    /// Clones the default branch, or of it only the folders in `sparse`. Neither folder of `to`
-    /// may exist; when it fails, the caller throws away what is there.
+    /// Clones the default branch, or of it only the folders in `sparse`. The work tree of `to` must
+    /// be an empty folder, its Git folder must not exist; when it fails, the caller throws away
+    /// what is there.
     ///
     /// # Errors
     /// When the remote cannot be read, or the disk is full.
@@ -83,7 +84,7 @@ impl Git {
         Head::read(&to.git_dir)
     }
 
-    /// Makes the Git folder and an empty work tree.
+    /// Makes the Git folder.
     async fn clone_mirror(&self, synced: &Synced, to: &Checkout) -> Result<(), GitError> {
         let doing = "clone";
         // `git` insists on a work tree around a new Git folder, which then moves out.
@@ -103,8 +104,7 @@ impl Git {
         call.time_max(CHECKOUT_SECONDS_MAX).run().await?;
         let place = || -> std::io::Result<()> {
             fs::rename(around.join(".git"), &to.git_dir)?;
-            fs::remove_dir(&around)?;
-            fs::create_dir(&to.work_tree)
+            fs::remove_dir(&around)
         };
         place().map_err(|e| GitError::server(doing, e))
     }

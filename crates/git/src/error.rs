@@ -74,7 +74,7 @@ impl From<GitError> for DomainError {
             G::MissingRevision { .. } => ErrorCode::ResourceDoesNotExist,
             G::LocalChanges { .. } => ErrorCode::InvalidState,
             G::NoSpace => ErrorCode::TemporarilyUnavailable,
-            G::Server { .. } => return Self::internal("Git failed on this server", error),
+            G::Server { .. } => return Self::internal(error.to_string(), error),
         };
         Self::new(code, format!("{error}."))
     }

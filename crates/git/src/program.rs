@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpStream;
 use tokio::process::Command;
+use tokio::sync::Semaphore;
 
 use crate::error::GitError;
 use crate::mirror::Mirrors;
@@ -28,8 +29,8 @@ pub struct GitSetup {
     pub environment: Vec<(&'static str, String)>,
 }
 
-/// A user's key to a Git host. Its password reaches `git` through a pipe-like environment of that
-/// one process, never through arguments, addresses or files.
+/// A user's key to a Git host. Its password reaches `git` through the environment of that one
+/// process, never through arguments, addresses or files.
 #[derive(Clone)]
 pub struct Credential {
     pub username: String,
@@ -56,6 +57,7 @@ pub(crate) struct Inner {
     roots: Vec<PathBuf>,
     environment: Vec<(&'static str, String)>,
     pub(crate) mirrors: Mirrors,
+    slots: Arc<Semaphore>,
 }
 
 /// Only what stands here counts: no system-wide or personal configuration is read.
@@ -107,6 +109,8 @@ const OVERRIDES: &[&str] = &[
 
 /// How long a host may take to accept a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(15);
+/// How many calls run at once; others wait for their turn.
+const PROGRAMS_MAX: usize = 32;
 /// What is kept of a program's words.
 const STDERR_BYTES_MAX: usize = 16 << 10;
 const STDOUT_BYTES_MAX: usize = 64 << 20;
@@ -122,12 +126,17 @@ impl Git {
         let home = setup.home.canonicalize().map_err(cannot)?;
         replace(&home.join("gitconfig"), SETTINGS, 0o600).map_err(cannot)?;
         replace(&home.join("askpass"), ASKPASS, 0o700).map_err(cannot)?;
-        let roots = setup.roots.iter().map(|root| root.canonicalize());
-        let roots = roots
-            .collect::<Result<_, _>>()
-            .map_err(|e| GitError::server("find a folder given with --repo-root", e))?;
+        let mut roots = Vec::new();
+        for root in &setup.roots {
+            let real = root.canonicalize();
+            roots.push(real.map_err(|e| GitError::Server {
+                doing: "find a folder given with --repo-root",
+                reason: format!("{}: {e}", root.display()),
+            })?);
+        }
         Ok(Self(Arc::new(Inner {
             mirrors: Mirrors::new(home.join("mirrors")),
+            slots: Arc::new(Semaphore::new(PROGRAMS_MAX)),
             home,
             roots,
             environment: setup.environment,
@@ -180,6 +189,7 @@ impl Git {
             command,
             doing,
             time_max: Duration::from_secs(120),
+            slots: Arc::clone(&self.0.slots),
         }
     }
 
@@ -242,6 +252,7 @@ pub(crate) struct Call {
     command: Command,
     doing: &'static str,
     time_max: Duration,
+    slots: Arc<Semaphore>,
 }
 
 /// How a call ended.
@@ -313,6 +324,11 @@ impl Call {
     /// Runs it, whatever its status.
     pub(crate) async fn done(mut self) -> Result<Done, GitError> {
         let doing = self.doing;
+        let slots = Arc::clone(&self.slots);
+        let _slot = slots.acquire().await.map_err(|e| GitError::Server {
+            doing: "start git",
+            reason: e.to_string(),
+        })?;
         self.command.process_group(0).kill_on_drop(true);
         self.command.stderr(Stdio::piped());
         let mut child = self.spawn()?;

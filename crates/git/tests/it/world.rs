@@ -58,6 +58,7 @@ impl World {
 
     pub(crate) fn checkout(&self, name: &str) -> Checkout {
         let staging = self.dir.path().join("staging");
+        fs::create_dir(staging.join(name)).unwrap();
         Checkout {
             git_dir: staging.join(format!("{name}.git")),
             work_tree: staging.join(name),
