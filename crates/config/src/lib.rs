@@ -7,6 +7,5 @@ mod env;
 mod options;
 
 pub use config::{Config, ConfigError, Limits, Mount, WorkspaceConfig};
-pub use env::{ENV_VARS, EnvVar, env_var};
-pub use options::{ConfigOption, OPTIONS};
 pub use env::{ENV_VARS, EnvVar, env_var, git_environment};
+pub use options::{ConfigOption, OPTIONS};

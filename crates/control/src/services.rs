@@ -2,24 +2,27 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_config::{Config, WorkspaceConfig};
+use forebay_config::{Config, WorkspaceConfig, git_environment};
 use forebay_exec::Executor;
-use forebay_runtime::{Clock, TaskKind, Tasks};
+use forebay_git::{Git, GitSetup};
+use forebay_runtime::{Clock, TaskKind, Tasks, blocking};
 use forebay_store::Store;
 use forebay_types::{Error, Result};
 
 use crate::clusters::{Clusters, ExecutorRuntimes, Runtimes};
 use crate::dbfs::Dbfs;
 use crate::files::Files;
+use crate::git_credentials::GitCredentials;
 use crate::identity::Identity;
 use crate::jobs::Jobs;
 use crate::permissions::Permissions;
+use crate::repos::{self, Repos};
 use crate::runs::{self, Runs};
 use crate::secrets::Secrets;
 use crate::tokens::Tokens;
 use crate::users::Users;
 use crate::vault::Vault;
-use crate::workspace::Workspace;
+use crate::workspace::{GitFolders, Workspace};
 
 /// The folders of one workspace. Created on open; nothing outside them belongs to it.
 #[derive(Debug, Clone)]
@@ -105,6 +108,8 @@ pub struct Services {
     pub permissions: Permissions,
     pub clusters: Clusters,
     pub users: Users,
+    pub git_credentials: GitCredentials,
+    pub repos: Repos,
     pub secrets: Secrets,
     pub workspace: Workspace,
     pub dbfs: Dbfs,
@@ -125,8 +130,9 @@ impl Services {
         let tokens = Tokens::new(store.clone(), setup.clock.clone());
         let users = Users::new(store.clone(), setup.clock.clone());
         let vault = Vault::open(&dirs.root, &store).await?;
-        let secrets = Secrets::new(store.clone(), setup.clock.clone(), vault);
-        let workspace = Workspace::open(&dirs, store.clone())?;
+        let secrets = Secrets::new(store.clone(), setup.clock.clone(), vault.clone());
+        let (workspace, git_credentials, repos) =
+            open_workspace(&setup, &dirs, &store, &vault).await?;
         let permissions = Permissions::new(store.clone());
         let runtimes = setup.runtimes.clone().or_else(|| {
             let executor = Arc::clone(&setup.executor.0);
@@ -175,6 +181,8 @@ impl Services {
             permissions,
             clusters,
             users,
+            git_credentials,
+            repos,
             secrets,
             workspace,
             dbfs,
@@ -202,4 +210,46 @@ fn sweep_uploads(setup: &WorkspaceSetup, dbfs: Dbfs, files: Files) {
                 files.sweep();
             }
         });
+}
+
+/// Opens the workspace tree with its Git folders, mended after a crash.
+async fn open_workspace(
+    setup: &WorkspaceSetup,
+    dirs: &WorkspaceDirs,
+    store: &Store,
+    vault: &Vault,
+) -> Result<(Workspace, GitCredentials, Repos)> {
+    let git = open_git(setup, &dirs.root).await?;
+    let folders = GitFolders::open(store.clone(), git.clone(), &dirs.root)?;
+    let workspace = Workspace::open(dirs, store.clone(), folders.clone())?;
+    let credentials = GitCredentials::new(store.clone(), vault.clone());
+    let repos = Repos::new(repos::Inner {
+        store: store.clone(),
+        clock: setup.clock.clone(),
+        tasks: setup.tasks.clone(),
+        git,
+        folders,
+        credentials: credentials.clone(),
+        workspace: workspace.clone(),
+        turns: repos::Turns::default(),
+    });
+    repos.repair().await?;
+    Ok((workspace, credentials, repos))
+}
+
+/// How many mirrors of repositories survive a start; they only save time.
+const MIRRORS_KEPT: usize = 64;
+
+async fn open_git(setup: &WorkspaceSetup, root: &Path) -> Result<Git> {
+    let setup = GitSetup {
+        home: root.join("git"),
+        roots: setup.server.repo_roots.clone(),
+        environment: git_environment(),
+    };
+    blocking(move || {
+        let git = Git::open(setup)?;
+        git.mirrors_trim(MIRRORS_KEPT)?;
+        Ok(git)
+    })
+    .await
 }

@@ -63,7 +63,7 @@ impl Vault {
     }
 
     /// Seals `value` for the place that `label` names.
-    pub(crate) fn seal(&self, label: &[&str], value: &[u8]) -> Result<Vec<u8>> {
+    pub(crate) fn seal(&self, label: &[impl AsRef<str>], value: &[u8]) -> Result<Vec<u8>> {
         let nonce: [u8; NONCE_BYTES] = rand::random();
         let payload = Payload {
             msg: value,
@@ -80,7 +80,7 @@ impl Vault {
     ///
     /// # Errors
     /// When the stored value was changed or belongs elsewhere.
-    pub(crate) fn open_sealed(&self, label: &[&str], sealed: &[u8]) -> Result<Vec<u8>> {
+    pub(crate) fn open_sealed(&self, label: &[impl AsRef<str>], sealed: &[u8]) -> Result<Vec<u8>> {
         self.open_value(label, sealed).ok_or_else(|| {
             Error::internal(
                 "a stored secret cannot be opened; put it again",
@@ -89,7 +89,7 @@ impl Vault {
         })
     }
 
-    fn open_value(&self, label: &[&str], sealed: &[u8]) -> Option<Vec<u8>> {
+    fn open_value(&self, label: &[impl AsRef<str>], sealed: &[u8]) -> Option<Vec<u8>> {
         let (nonce, msg) = sealed.split_first_chunk::<NONCE_BYTES>()?;
         let aad = place(label);
         let payload = Payload { msg, aad: &aad };
@@ -98,8 +98,9 @@ impl Vault {
 }
 
 /// Names are lower-cased because they are compared without case; NUL stands in none of them.
-fn place(label: &[&str]) -> Vec<u8> {
-    label.join("\0").to_ascii_lowercase().into_bytes()
+fn place(label: &[impl AsRef<str>]) -> Vec<u8> {
+    let parts: Vec<&str> = label.iter().map(AsRef::as_ref).collect();
+    parts.join("\0").to_ascii_lowercase().into_bytes()
 }
 
 fn read_or_create(path: &Path, may_create: bool) -> Result<[u8; KEY_BYTES]> {

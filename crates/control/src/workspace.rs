@@ -22,6 +22,7 @@ mod transfer;
 mod tree;
 
 pub use git_folders::GitFolder;
+pub(crate) use git_folders::{GitFolders, remove_git_dir};
 pub use transfer::{Content, ExportFormat, Exported, FILE_BYTES_MAX, Import, ImportFormat};
 pub use tree::{Form, Located};
 
@@ -32,6 +33,7 @@ use tree::Tree;
 pub struct Workspace {
     inner: Arc<Inner>,
     store: Store,
+    git_folders: GitFolders,
 }
 
 #[derive(Debug)]
@@ -72,13 +74,18 @@ pub enum Listing {
 }
 
 impl Workspace {
-    pub(crate) fn open(dirs: &WorkspaceDirs, store: Store) -> Result<Self> {
+    pub(crate) fn open(
+        dirs: &WorkspaceDirs,
+        store: Store,
+        git_folders: GitFolders,
+    ) -> Result<Self> {
         let at = |e: forebay_blob::BlobError| e.at(&dirs.root.display().to_string());
         let staging = Staging::open(&dirs.staging).map_err(at)?;
         let tree = Tree::new(Root::open(&dirs.workspace, &staging).map_err(at)?);
         Ok(Self {
             inner: Arc::new(Inner { tree, staging }),
             store,
+            git_folders,
         })
     }
 
@@ -146,7 +153,7 @@ impl Workspace {
     /// `PERMISSION_DENIED`.
     pub async fn git_folder(&self, ctx: &Ctx, path: &WorkspacePath) -> Result<Option<GitFolder>> {
         self.admit(ctx, path, Access::Read).await?;
-        self.git_folder_of(path).await
+        self.git_folders.around(path).await
     }
 
     /// Where an object that the caller may read is on disk, and what it is.
@@ -181,7 +188,7 @@ impl Workspace {
         // gets a new one.
         self.store.object_forget(&located.path).await?;
         if located.form == Form::Directory {
-            self.git_folders_deleted(&located.path).await?;
+            self.git_folders.deleted(&located.path).await?;
         }
         Ok(())
     }
@@ -211,7 +218,7 @@ impl Workspace {
 
     /// Adds ids and what is a Git folder; `around` is a folder that all of them are in, or are.
     async fn objects(&self, around: &WorkspacePath, located: Vec<Located>) -> Result<Vec<Object>> {
-        let repos = self.git_folders_within(around).await?;
+        let repos = self.git_folders.within(around).await?;
         let seen = located
             .iter()
             .map(|one| (one.path.clone(), one.meta.modified))
@@ -221,9 +228,7 @@ impl Workspace {
         blocking(move || {
             let objects = located.into_iter().zip(rows).map(|(located, row)| {
                 let kind = match located.form {
-                    Form::Directory if repos.iter().any(|repo| repo.path == located.path) => {
-                        ObjectKind::Repo
-                    }
+                    Form::Directory if repos.contains(&located.path) => ObjectKind::Repo,
                     Form::Directory => ObjectKind::Directory,
                     Form::File => ObjectKind::File,
                     Form::Notebook(format) => ObjectKind::Notebook {

@@ -77,6 +77,21 @@ impl<S: Send + Sync> FromRequestParts<S> for RestPath {
     }
 }
 
+/// The only number in a route's path.
+pub(crate) struct NumberPath(pub(crate) i64);
+
+impl<S: Send + Sync> FromRequestParts<S> for NumberPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let text = UrlPath::<String>::from_request_parts(parts, state).await;
+        let UrlPath(text) = text.map_err(|e| Error::invalid(format!("Invalid path: {e}")))?;
+        let number = text.parse();
+        let number = number.map_err(|_| Error::invalid(format!("'{text}' is not an id.")))?;
+        Ok(Self(number))
+    }
+}
+
 fn is_form(headers: &HeaderMap) -> bool {
     let content_type = headers
         .get(CONTENT_TYPE)

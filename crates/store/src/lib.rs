@@ -11,18 +11,22 @@ mod migrations;
 mod store;
 
 mod clusters;
+mod git_credentials;
 mod jobs;
 mod objects;
 mod permissions;
+mod repos;
 mod runs;
 mod secrets;
 mod tokens;
 mod users;
 
 pub use clusters::{Cluster, ClusterEvent};
+pub use git_credentials::GitCredentialRow;
 pub use integrity::integrity_problems;
 pub use jobs::{Job, JobFilter};
 pub use objects::ObjectRow;
+pub use repos::{NewRepo, RepoRow};
 pub use runs::{Attempt, AttemptEnd, NewRun, Run, RunFilter, RunKind};
 pub use secrets::{SealedSecret, SecretAcl, SecretEntry, SecretScope};
 pub use store::Store;

@@ -10,6 +10,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("runs", include_str!("../migrations/runs.sql")),
     ("objects", include_str!("../migrations/objects.sql")),
     ("compute", include_str!("../migrations/compute.sql")),
+    ("repos", include_str!("../migrations/repos.sql")),
 ];
 
 /// Brings the database to the newest form, each step in a transaction of its own.

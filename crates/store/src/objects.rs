@@ -133,7 +133,7 @@ impl Store {
 }
 
 /// The range of paths below a folder: `0` is the character after `/`.
-fn below(path: &WorkspacePath) -> (String, String) {
+pub(crate) fn below(path: &WorkspacePath) -> (String, String) {
     let folder = path.as_str().trim_end_matches('/');
     (format!("{folder}/"), format!("{folder}0"))
 }

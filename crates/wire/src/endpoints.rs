@@ -136,6 +136,8 @@ const TABLES: &[(&str, &[Endpoint])] = &[
     ("Users", crate::users::ENDPOINTS),
     ("Secrets", crate::secrets::ENDPOINTS),
     ("Workspace", crate::workspace::ENDPOINTS),
+    ("Repos", crate::repos::ENDPOINTS),
+    ("Git credentials", crate::git_credentials::ENDPOINTS),
     ("Clusters", crate::clusters::ENDPOINTS),
     ("Permissions", crate::permissions::ENDPOINTS),
     ("DBFS", crate::dbfs::ENDPOINTS),

@@ -311,6 +311,13 @@ impl Tree {
         deleted.map_err(|e| e.at(located.path.as_str()))
     }
 
+    /// Holds a directory open; no link is followed.
+    pub(super) fn pin(&self, path: &WorkspacePath) -> Result<forebay_blob::Pinned> {
+        self.root
+            .pin(path.relative())
+            .map_err(|e| e.at(path.as_str()))
+    }
+
     /// Moves a filled directory to a name that is free.
     pub(super) fn land(
         &self,
