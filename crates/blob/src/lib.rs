@@ -17,5 +17,5 @@ mod tree;
 pub use error::BlobError;
 pub use pin::Pinned;
 pub use root::{Blob, Entry, Kind, Meta, Root};
-pub use staged::{Landed, Mode, Sealed, Staged, StagedTree, Staging};
+pub use staged::{Landed, Mode, Sealed, Staged, StagedTree, Staging, Writer};
 pub use stream::{chunks, receive};

@@ -1,11 +1,13 @@
 use std::fs::File;
 use std::io::{self, Write};
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions};
+use rustix::fs::fadvise;
 
 use crate::error::BlobError;
 use crate::root::{Blob, Meta, Root, rename_free, sync_dir};
@@ -116,11 +118,23 @@ impl Staged {
         Ok(self.file.write_all(bytes)?)
     }
 
-    /// A handle on the same file, for a thread that writes while this one waits.
+    /// Writes from `offset` on, beside other writers of the same file.
     ///
     /// # Errors
     /// When the system refuses.
-    pub fn writer(&self) -> Result<File, BlobError> {
+    pub fn writer(&self, offset: u64) -> Result<Writer, BlobError> {
+        Ok(Writer {
+            file: self.file.try_clone()?,
+            offset,
+            handed_over: offset,
+        })
+    }
+
+    /// Another handle on the same file.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn handle(&self) -> Result<File, BlobError> {
         Ok(self.file.try_clone()?)
     }
 
@@ -166,6 +180,41 @@ impl Staged {
     pub fn seal(self) -> Result<Sealed, BlobError> {
         self.file.sync_all()?;
         Ok(Sealed(self))
+    }
+}
+
+/// How much is written before the disk is told to begin with it.
+const HAND_OVER_BYTES: u64 = 16 << 20;
+
+/// A place in a staged file where bytes arrive.
+#[derive(Debug)]
+pub struct Writer {
+    file: File,
+    offset: u64,
+    handed_over: u64,
+}
+
+impl Writer {
+    /// # Errors
+    /// `NoSpace`, or what the system says.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
+        self.file.write_all_at(bytes, self.offset)?;
+        self.offset += bytes.len() as u64;
+        let waiting = self.offset - self.handed_over;
+        if waiting >= HAND_OVER_BYTES {
+            // The advice makes Linux write these pages out at once without waiting for them, so
+            // that sealing a large file has little left to do. It is advice: failing is fine.
+            let advice = rustix::fs::Advice::DontNeed;
+            fadvise(
+                &self.file,
+                self.handed_over,
+                NonZeroU64::new(waiting),
+                advice,
+            )
+            .ok();
+            self.handed_over = self.offset;
+        }
+        Ok(())
     }
 }
 

@@ -1,5 +1,6 @@
 //! Bodies to files and files to bodies, with flat memory.
 
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::pin::pin;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use forebay_runtime::blocking;
 use forebay_types::{Error, ErrorCode, Result};
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use tokio::sync::mpsc;
 
 use crate::error::BlobError;
@@ -15,8 +16,9 @@ use crate::root::Blob;
 
 /// How many pieces of a body wait for the disk; a piece is what came in one read of the socket.
 const PIECES_WAITING: usize = 16;
-/// How much of a file is read at once.
-const READ_BYTES: usize = 1 << 20;
+/// How much of a file is read at once, and how many such pieces are under way.
+const READ_BYTES: usize = 512 << 10;
+const PIECES_AHEAD: usize = 2;
 
 /// Hands a body to `write` piece by piece on a thread of its own, and returns its length.
 ///
@@ -62,34 +64,29 @@ pub async fn receive(
     read
 }
 
-/// The bytes of a file from `start`, `length` of them, in pieces of 1 MiB. A file that became
-/// shorter meanwhile ends the stream with an error.
+/// The bytes of a file from `start`, `length` of them, in pieces of half a MiB; the next piece is
+/// read while one is sent. A file that became shorter meanwhile ends the stream with an error.
 pub fn chunks(
     blob: Blob,
     start: u64,
     length: u64,
-) -> impl Stream<Item = std::io::Result<Bytes>> + Send + 'static {
+) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
     let file = Arc::new(blob.file);
-    stream::try_unfold((file, start, length), |(file, at, left)| async move {
-        if left == 0 {
-            return Ok(None);
-        }
-        let want = usize::try_from(left).unwrap_or(usize::MAX).min(READ_BYTES);
-        let reader = Arc::clone(&file);
-        let piece = blocking(move || {
-            let mut piece = BytesMut::zeroed(want);
-            let count = reader
-                .read_at(&mut piece, at)
-                .map_err(|e| Error::internal("failed to read a file", e))?;
-            piece.truncate(count);
-            Ok(piece.freeze())
+    let end = start.saturating_add(length);
+    let starts = (start..end).step_by(READ_BYTES);
+    stream::iter(starts)
+        .map(move |at| {
+            let file = Arc::clone(&file);
+            let want = usize::try_from(end - at)
+                .unwrap_or(usize::MAX)
+                .min(READ_BYTES);
+            blocking(move || {
+                let mut piece = BytesMut::zeroed(want);
+                file.read_exact_at(&mut piece, at)
+                    .map_err(|e| Error::internal("failed to read a file for a download", e))?;
+                Ok(piece.freeze())
+            })
         })
-        .await
-        .map_err(std::io::Error::other)?;
-        if piece.is_empty() {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
-        }
-        let count = piece.len() as u64;
-        Ok(Some((piece, (file, at + count, left - count))))
-    })
+        .buffered(PIECES_AHEAD)
+        .map_err(io::Error::other)
 }

@@ -272,8 +272,8 @@ fn body(pieces: &[&'static str]) -> impl futures_util::Stream<Item = forebay_typ
 async fn a_body_is_written_in_order_and_read_back_in_ranges() {
     let f = fixture();
     let staged = f.staging.create().unwrap();
-    let mut file = staged.writer().unwrap();
-    let write = move |piece: &[u8]| Ok(std::io::Write::write_all(&mut file, piece)?);
+    let mut writer = staged.writer(0).unwrap();
+    let write = move |piece: &[u8]| writer.write(piece);
     assert_eq!(
         receive(body(&["ab", "cd", "e"]), 5, write).await.unwrap(),
         5

@@ -51,7 +51,7 @@ impl Root {
         let mut source = self.open_file(from)?.file;
         let staged = to.staging.create()?;
         // The standard library copies inside the kernel where the file systems can.
-        io::copy(&mut source, &mut staged.writer()?)?;
+        io::copy(&mut source, &mut staged.handle()?)?;
         to.publish(staged.seal()?, target, mode)?.sync()
     }
 

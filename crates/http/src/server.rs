@@ -5,6 +5,7 @@ use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::serve::ListenerExt;
 use axum::{Json, Router};
 use forebay_control::Services;
 use forebay_runtime::{TaskKind, Tasks};
@@ -52,6 +53,9 @@ fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
 pub fn serve(app: &Arc<App>, pages: Router, listener: TcpListener, tasks: &Tasks) {
     let service = service(app, pages).into_make_service_with_connect_info::<SocketAddr>();
     let stop = tasks.stopping();
+    // Without this the last piece of an answer waits for the client's acknowledgement of the one
+    // before, which clients delay by 40 ms.
+    let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     let name = format!("listener {}", app.services.setup.config.name);
     tasks.spawn(TaskKind::Listener, name, async move {
         axum::serve(listener, service)

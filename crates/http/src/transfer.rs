@@ -1,6 +1,5 @@
 //! Bytes in and out: bodies and form parts to staged files, files to bodies.
 
-use std::os::unix::fs::FileExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::body::Body;
@@ -61,29 +60,18 @@ async fn pieces_to_file(
     staged: &Staged,
     size_bytes_max: u64,
 ) -> Result<u64> {
-    let mut file = staged.writer().map_err(|e| e.at("of the upload"))?;
-    let write = move |piece: &[u8]| Ok(std::io::Write::write_all(&mut file, piece)?);
-    receive(pieces, size_bytes_max, write).await
+    let mut writer = staged.writer(0).map_err(|e| e.at("of the upload"))?;
+    receive(pieces, size_bytes_max, move |piece| writer.write(piece)).await
 }
 
 /// Writes a whole body to its place in a file; the result is its length.
 pub(crate) async fn body_to_part(body: Body, part: Part) -> Result<u64> {
     let Part {
-        file,
-        mut offset,
+        mut writer,
         size_bytes_max,
     } = part;
-    let write = move |piece: &[u8]| {
-        file.write_all_at(piece, offset)?;
-        offset += piece.len() as u64;
-        Ok(())
-    };
-    receive(
-        body.into_data_stream().map_err(broke_off),
-        size_bytes_max,
-        write,
-    )
-    .await
+    let pieces = body.into_data_stream().map_err(broke_off);
+    receive(pieces, size_bytes_max, move |piece| writer.write(piece)).await
 }
 
 /// Appends bytes that are in memory.

@@ -5,10 +5,9 @@
 //! end. The session's token is a secret: whoever has it may send parts, without an account.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use forebay_blob::Staged;
+use forebay_blob::{Staged, Writer};
 use forebay_runtime::blocking;
 use forebay_types::{Error, ErrorCode, Result};
 
@@ -41,8 +40,7 @@ struct State {
 /// Where the bytes of one part go.
 #[derive(Debug)]
 pub struct Part {
-    pub file: File,
-    pub offset: u64,
+    pub writer: Writer,
     pub size_bytes_max: u64,
 }
 
@@ -109,23 +107,19 @@ impl Files {
         }
         let state = upload.lock();
         let staged = state.staged.as_ref().ok_or_else(no_upload)?;
-        let file = staged.writer().map_err(|e| e.at("of the upload"))?;
-        if number == 1 {
-            return Ok(Part {
-                file,
-                offset: 0,
-                size_bytes_max: PART_BYTES_MAX,
-            });
-        }
-        let Some(size) = state.parts.get(&1).copied() else {
-            return Err(Error::invalid(
-                "Part 1 must be sent first: its size is that of the others.",
-            ));
+        let (offset, size_bytes_max) = match (number, state.parts.get(&1).copied()) {
+            (1, _) => (0, PART_BYTES_MAX),
+            (_, Some(size)) => (u64::from(number - 1) * size, size),
+            (_, None) => {
+                return Err(Error::invalid(
+                    "Part 1 must be sent first: its size is that of the others.",
+                ));
+            }
         };
+        let writer = staged.writer(offset).map_err(|e| e.at("of the upload"))?;
         Ok(Part {
-            file,
-            offset: u64::from(number - 1) * size,
-            size_bytes_max: size,
+            writer,
+            size_bytes_max,
         })
     }
 

@@ -38,7 +38,7 @@ pub(super) fn pack(
     notebooks: Notebooks,
     staged: &Staged,
 ) -> Result<()> {
-    let file = staged.writer().map_err(|e| e.at(folder.path.as_str()))?;
+    let file = staged.handle().map_err(|e| e.at(folder.path.as_str()))?;
     let zip = ZipWriter::new(BufWriter::with_capacity(1 << 20, file));
     let mut packer = Packer {
         tree,

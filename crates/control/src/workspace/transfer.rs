@@ -234,7 +234,10 @@ impl Inner {
     fn as_notebook(&self, content: Staged, format: Format) -> Result<Staged> {
         let at = |e: BlobError| e.at("of the upload");
         let bytes = content.head(NOTEBOOK_BYTES_MAX + 1).map_err(at)?;
-        Notebook::parse(&bytes, format)?;
+        if format == Format::Jupyter || bytes.len() > NOTEBOOK_BYTES_MAX {
+            // Any text is a notebook in source format; only its size can be wrong.
+            Notebook::parse(&bytes, format)?;
+        }
         let Format::Source(language) = format else {
             return Ok(content);
         };
