@@ -5,6 +5,7 @@ import asyncio
 import linecache
 import os
 import sys
+import traceback
 import types
 
 from IPython.core.compilerop import CachingCompiler
@@ -112,7 +113,7 @@ class Shell(InteractiveShell):
         pass
 
     def ask_exit(self):
-        pass
+        raise SystemExit
 
     def set_next_input(self, text, replace=False):
         pass
@@ -127,7 +128,15 @@ class Shell(InteractiveShell):
             return None
         if self.interrupted and issubclass(etype, asyncio.CancelledError):
             etype, value = KeyboardInterrupt, KeyboardInterrupt()
-        return super().showtraceback((etype, value, _without_ours(trace)), *args, **kwargs)
+        trace = _without_ours(trace)
+        if _has_group(value):
+            # IPython prints these instead of showing them.
+            lines = traceback.format_exception(etype, value, trace and trace.tb_next)
+            return self._showtraceback(etype, value, "".join(lines).rstrip("\n").split("\n"))
+        return super().showtraceback((etype, value, trace), *args, **kwargs)
+
+    def show_usage_error(self, exc):
+        self.show_error("UsageError", str(exc), [f"UsageError: {exc}"])
 
     def _showtraceback(self, etype, evalue, stb):
         self.show_error(etype.__name__, str(evalue), [str(line) for line in stb])
@@ -161,6 +170,14 @@ class Shell(InteractiveShell):
             self.events.trigger("post_execute")
         self.events.trigger("post_run_cell", result)
         return result.success
+
+
+def _has_group(error):
+    while error is not None:
+        if isinstance(error, BaseExceptionGroup):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _without_ours(trace):

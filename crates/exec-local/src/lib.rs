@@ -20,6 +20,7 @@ mod run;
 mod sandbox;
 mod seccomp;
 mod tools;
+mod verdict;
 mod zygote;
 
 pub use config::LocalConfig;

@@ -9,15 +9,14 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use base64::Engine;
 use forebay_exec::{
-    CancelReason, Canceler, Ended, Event, Execution, Host, HostError, Limits, Outcome, StreamName,
-    Usage, method,
+    CancelReason, Canceler, Ended, Event, Execution, Host, HostError, Limits, StreamName, Usage,
+    method,
 };
 use forebay_notebook::RunCommand;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use nix::sys::socket::{MsgFlags, recv, send};
-use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
@@ -26,6 +25,7 @@ use tokio::net::unix::pipe::Receiver;
 use crate::cgroup::RunGroup;
 use crate::frame::{self, Decoder, Frame, FrameKind};
 use crate::output::Output;
+use crate::verdict::{Done, Report};
 use crate::zygote::Parent;
 
 /// Read from one source before the events are handed on.
@@ -70,41 +70,17 @@ pub(crate) struct Ends {
 
 #[derive(Debug, Default)]
 pub(crate) struct State {
-    canceled: Option<CancelReason>,
+    pub(crate) canceled: Option<CancelReason>,
     /// When the next, harder step towards the end is due.
-    deadline: Option<Instant>,
-    killed: bool,
-    done: Option<Done>,
-    report: Option<Report>,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) killed: bool,
+    pub(crate) done: Option<Done>,
+    pub(crate) report: Option<Report>,
     /// Why we ended it ourselves.
-    fault: Option<String>,
-    over: bool,
+    pub(crate) fault: Option<String>,
+    pub(crate) over: bool,
     /// The init process of the run is gone, and with it everything in its namespace.
-    gone: bool,
-}
-
-#[derive(Debug)]
-struct Done {
-    ok: bool,
-    interrupted: bool,
-    exit_value: Option<String>,
-    ename: String,
-    message: String,
-    trace: String,
-    cell: Option<usize>,
-}
-
-/// What the init process says about the worker's end.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Report {
-    exit: Option<i32>,
-    signal: Option<i32>,
-    error: Option<String>,
-    cpu_ms: Option<u64>,
-    memory_peak_bytes: Option<u64>,
-    read_bytes: Option<u64>,
-    write_bytes: Option<u64>,
+    pub(crate) gone: bool,
 }
 
 enum Wake {
@@ -514,74 +490,6 @@ impl LocalRun {
         };
         self.group.account(&mut usage);
         usage
-    }
-
-    fn outcome(&self) -> Outcome {
-        let state = &self.state;
-        let redacted = |text: &str| self.output.redactor.text(text);
-        if self.output.is_over_limit() {
-            return Outcome::OutputLimit {
-                limit_bytes: self.limits.output_run_bytes,
-            };
-        }
-        let canceled = |done: &Done| state.canceled.is_some() && done.interrupted;
-        if let Some(done) = state
-            .done
-            .as_ref()
-            .filter(|done| done.ok && !canceled(done))
-        {
-            return Outcome::Succeeded {
-                exit_value: done.exit_value.as_deref().map(redacted),
-            };
-        }
-        match state.canceled {
-            Some(CancelReason::Requested) => return Outcome::Canceled,
-            Some(CancelReason::TimedOut) => return Outcome::TimedOut,
-            None => {}
-        }
-        if let Some(done) = &state.done {
-            return Outcome::Failed {
-                ename: done.ename.clone(),
-                message: redacted(&done.message),
-                trace: redacted(&done.trace),
-                cell: done.cell,
-            };
-        }
-        if state.fault.is_none() && self.group.out_of_memory() {
-            return Outcome::OutOfMemory {
-                limit_bytes: self.limits.memory_bytes,
-            };
-        }
-        self.crashed()
-    }
-
-    fn crashed(&self) -> Outcome {
-        let report = self.state.report.as_ref();
-        let signal = report.and_then(|report| report.signal);
-        let exit = report.and_then(|report| report.exit);
-        let start = report.and_then(|report| report.error.as_deref());
-        let message = if let Some(fault) = &self.state.fault {
-            fault.clone()
-        } else if let Some(error) = start {
-            format!("the run could not be set up: {error}")
-        } else if let Some(signal) = signal {
-            let name = nix::sys::signal::Signal::try_from(signal).map_or("unknown", |s| s.as_str());
-            format!("the program was ended by signal {signal} ({name})")
-        } else if let Some(code) = exit {
-            format!("the program ended its process by itself, with exit code {code}")
-        } else if self.state.killed {
-            "the run was killed".to_owned()
-        } else {
-            format!(
-                "the run's process disappeared: {}",
-                self.parent.last_words()
-            )
-        };
-        Outcome::Crashed {
-            signal,
-            exit,
-            message,
-        }
     }
 }
 

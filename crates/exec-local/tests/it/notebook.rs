@@ -483,3 +483,22 @@ fn awkward_values_do_not_break_the_channel() {
         assert_eq!(json["x"], json!("nan"));
     });
 }
+
+#[test]
+fn errors_that_ipython_would_only_print_are_errors() {
+    RUNTIME.block_on(async {
+        let mut bench = Bench::new();
+        let group = "raise ExceptionGroup('both', [ValueError(1), KeyError('k')])";
+        let report = bench.cells(&[group]).await;
+        let Outcome::Failed { trace, .. } = report.failed("ExceptionGroup").outcome() else {
+            unreachable!()
+        };
+        assert!(
+            trace.contains("ValueError: 1") && trace.contains("notebook#cell 1"),
+            "{trace}"
+        );
+        assert!(!trace.contains("interactiveshell"), "{trace}");
+        bench.cells(&["%nosuchmagic"]).await.failed("UsageError");
+        bench.cells(&["exit()"]).await.failed("SystemExit");
+    });
+}

@@ -1,0 +1,101 @@
+//! How a run ended: from what the driver said, the init process reported and the kernel counted.
+
+use forebay_exec::{CancelReason, Outcome};
+use nix::sys::signal::Signal;
+use serde::Deserialize;
+
+use crate::run::LocalRun;
+
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) ok: bool,
+    pub(crate) interrupted: bool,
+    pub(crate) exit_value: Option<String>,
+    pub(crate) ename: String,
+    pub(crate) message: String,
+    pub(crate) trace: String,
+    pub(crate) cell: Option<usize>,
+}
+
+/// What the init process says about the worker's end.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Report {
+    pub(crate) exit: Option<i32>,
+    pub(crate) signal: Option<i32>,
+    pub(crate) error: Option<String>,
+    pub(crate) cpu_ms: Option<u64>,
+    pub(crate) memory_peak_bytes: Option<u64>,
+    pub(crate) read_bytes: Option<u64>,
+    pub(crate) write_bytes: Option<u64>,
+}
+
+impl LocalRun {
+    pub(crate) fn outcome(&self) -> Outcome {
+        let state = &self.state;
+        let redacted = |text: &str| self.output.redactor.text(text);
+        if self.output.is_over_limit() {
+            return Outcome::OutputLimit {
+                limit_bytes: self.limits.output_run_bytes,
+            };
+        }
+        let canceled = |done: &Done| state.canceled.is_some() && done.interrupted;
+        if let Some(done) = state
+            .done
+            .as_ref()
+            .filter(|done| done.ok && !canceled(done))
+        {
+            return Outcome::Succeeded {
+                exit_value: done.exit_value.as_deref().map(redacted),
+            };
+        }
+        match state.canceled {
+            Some(CancelReason::Requested) => return Outcome::Canceled,
+            Some(CancelReason::TimedOut) => return Outcome::TimedOut,
+            None => {}
+        }
+        if let Some(done) = &state.done {
+            return Outcome::Failed {
+                ename: done.ename.clone(),
+                message: redacted(&done.message),
+                trace: redacted(&done.trace),
+                cell: done.cell,
+            };
+        }
+        if state.fault.is_none() && self.group.out_of_memory() {
+            return Outcome::OutOfMemory {
+                limit_bytes: self.limits.memory_bytes,
+            };
+        }
+        self.crashed()
+    }
+
+    fn crashed(&self) -> Outcome {
+        let report = self.state.report.as_ref();
+        let signal = report.and_then(|report| report.signal);
+        let exit = report.and_then(|report| report.exit);
+        let start = report.and_then(|report| report.error.as_deref());
+        let message = if let Some(fault) = &self.state.fault {
+            fault.clone()
+        } else if let Some(error) = start {
+            format!("the run could not be set up: {error}")
+        } else if let Some(signal) = signal {
+            let name = Signal::try_from(signal).map_or("unknown", |s| s.as_str());
+            format!("the program was ended by signal {signal} ({name})")
+        } else if let Some(code) = exit {
+            format!("the program ended its process by itself, with exit code {code}")
+        } else if self.state.killed {
+            "the run was killed".to_owned()
+        } else {
+            format!(
+                "the run's process disappeared: {}",
+                self.parent.last_words()
+            )
+        };
+        Outcome::Crashed {
+            signal,
+            exit,
+            message,
+        }
+    }
+}
