@@ -8,12 +8,19 @@ use std::time::Duration;
 use forebay_client::{Client, Error, Run};
 
 use crate::failure::{Exit, Failure, Outcome};
-use crate::output::{BAD, GOOD, Out, duration};
+use crate::output::{BAD, BOLD, DIM, GOOD, Out, duration};
 use printer::Printer;
 use waiting::Waiting;
 
-/// Between two looks at a run's state.
-const LOOK: Duration = Duration::from_millis(100);
+/// Between two looks at the state of a run whose server cannot be waited for.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// A run that has ended, and whether its output told why it failed.
+#[derive(Debug)]
+pub(crate) struct Followed {
+    pub(crate) run: Run,
+    told: bool,
+}
 
 /// Prints what runs say.
 #[derive(Debug)]
@@ -28,43 +35,49 @@ impl<'a> Live<'a> {
     }
 
     /// Prints the run's output until it has ended.
-    pub(crate) async fn follow(&self, run_id: i64) -> Result<Run, Failure> {
-        let run = self.client.run_get(run_id).await?;
-        let several = run.tasks.len() > 1;
-        for id in run.output_ids() {
-            let key = run.tasks.iter().find(|task| task.run_id == id);
-            if several && let Some(task) = key {
-                self.out.note(format_args!("task {}", task.task_key));
-            }
-            self.events(run_id, id, true).await?;
-        }
-        self.ended(run_id).await
+    pub(crate) async fn follow(&self, run_id: i64) -> Result<Followed, Failure> {
+        let told = self.outputs(run_id, true).await?;
+        let run = self.ended(run_id).await?;
+        Ok(Followed { run, told })
     }
 
     /// Prints what the run has said so far.
     pub(crate) async fn print(&self, run_id: i64) -> Result<(), Failure> {
-        let run = self.client.run_get(run_id).await?;
-        for id in run.output_ids() {
-            self.events(run_id, id, false).await?;
-        }
+        self.outputs(run_id, false).await?;
         Ok(())
     }
 
-    async fn events(&self, run_id: i64, task_run_id: i64, follow: bool) -> Result<(), Failure> {
-        let mut events = self.client.run_events(task_run_id);
-        let mut printer = Printer::new(self.out);
-        let waiting = Waiting::start(self.out, run_id);
+    /// Says whether an error was among what was printed.
+    async fn outputs(&self, run_id: i64, follow: bool) -> Result<bool, Failure> {
+        let run = self.client.run_get(run_id).await?;
+        if run.tasks.is_empty() {
+            return self.events(&run, run_id, true, follow).await;
+        }
+        let mut told = false;
+        for task in &run.tasks {
+            if run.tasks.len() > 1 && !self.out.is_json() {
+                self.out
+                    .note(format_args!("{BOLD}task {}{BOLD:#}", task.task_key));
+            }
+            let notebook = task.notebook_task.is_some();
+            told |= self.events(&run, task.run_id, notebook, follow).await?;
+        }
+        Ok(told)
+    }
+
+    async fn events(&self, run: &Run, id: i64, heads: bool, follow: bool) -> Result<bool, Failure> {
+        let mut events = self.client.run_events(id);
+        let mut printer = Printer::new(self.out, heads);
+        let waiting = Waiting::start(self.out, run.run_id);
         loop {
             let next = events.next(follow);
             let line = match waiting.until(self.client, next).await {
                 Ok(Some(line)) => line,
                 Ok(None) => return printer.finish(),
-                // A workspace that is not ours has no event log; its output comes in one piece.
-                Err(Error::Api {
-                    status: 404, code, ..
-                }) if code == "ENDPOINT_NOT_FOUND" => {
+                // Without an event log the output comes in one piece.
+                Err(error) if is_foreign(&error) => {
                     waiting.stop();
-                    return self.whole(run_id, task_run_id, follow).await;
+                    return self.whole(run.run_id, id, follow).await;
                 }
                 Err(error) => return Err(error.into()),
             };
@@ -73,52 +86,88 @@ impl<'a> Live<'a> {
         }
     }
 
-    async fn whole(&self, run_id: i64, task_run_id: i64, follow: bool) -> Result<(), Failure> {
+    async fn whole(&self, run_id: i64, task_run_id: i64, follow: bool) -> Result<bool, Failure> {
         if follow {
             self.ended(run_id).await?;
         }
         let output = self.client.run_output(task_run_id).await?;
         if self.out.is_json() {
-            return self.out.json(&output);
+            self.out.json(&output)?;
+            return Ok(true);
         }
-        for text in [output.logs, output.notebook_output.and_then(|o| o.result)] {
-            if let Some(text) = text.filter(|text| !text.is_empty()) {
+        let result = output.notebook_output.and_then(|output| output.result);
+        for text in [output.logs, result].into_iter().flatten() {
+            if !text.is_empty() {
                 self.out.line(text.trim_end())?;
             }
         }
-        if let Some(error) = output.error_trace.or(output.error) {
-            self.out.note(error.trim_end());
+        Ok(self.error(output.error_trace.or(output.error)))
+    }
+
+    fn error(&self, text: Option<String>) -> bool {
+        let Some(text) = text.filter(|text| !text.is_empty()) else {
+            return false;
+        };
+        self.out.note(text.trim_end());
+        true
+    }
+
+    /// The last lines about a run, and the exit code that it means.
+    pub(crate) async fn verdict(&self, followed: &Followed) -> Outcome {
+        let Followed { run, told } = followed;
+        let good = run.state.succeeded();
+        let exit = if good { Exit::Ok } else { Exit::Failed };
+        if self.out.is_json() {
+            self.out.json(run)?;
+            return Ok(exit);
+        }
+        if !good && !told {
+            self.reasons(run).await?;
+        }
+        let style = if good { GOOD } else { BAD };
+        let took = run.duration_ms().map(duration).unwrap_or_default();
+        let word = run.state.word();
+        let id = run.run_id;
+        self.out
+            .note(format_args!("{style}{word}{style:#} in {took} · run {id}"));
+        if !good {
+            self.out
+                .note(format_args!("{DIM}{}{DIM:#}", run.run_page_url));
+        }
+        Ok(exit)
+    }
+
+    /// Why a run failed whose cells said nothing of it, such as for want of an environment.
+    async fn reasons(&self, run: &Run) -> Result<(), Failure> {
+        let failed = run.tasks.iter().filter(|task| !task.state.succeeded());
+        let mut told = false;
+        for task in failed {
+            let output = self.client.run_output(task.run_id).await?;
+            told |= self.error(output.error.or(output.error_trace));
+        }
+        if !told {
+            self.error(Some(run.state.state_message.clone()));
         }
         Ok(())
     }
 
     async fn ended(&self, run_id: i64) -> Result<Run, Failure> {
         loop {
-            let run = self.client.run_get(run_id).await?;
+            let run = match self.client.run_wait(run_id).await {
+                Err(error) if is_foreign(&error) => {
+                    tokio::time::sleep(LOOK).await;
+                    self.client.run_get(run_id).await?
+                }
+                answer => answer?,
+            };
             if run.state.has_ended() {
                 return Ok(run);
             }
-            tokio::time::sleep(LOOK).await;
         }
     }
 }
 
-/// The last line about a run, and the exit code that it means.
-pub(crate) fn verdict(out: Out, run: &Run) -> Outcome {
-    let good = run.state.succeeded();
-    if out.is_json() {
-        out.json(run)?;
-    } else {
-        let style = if good { GOOD } else { BAD };
-        let took = run.duration_ms().map(duration).unwrap_or_default();
-        let word = run.state.word();
-        out.note(format_args!(
-            "{style}{word}{style:#} in {took} · run {}",
-            run.run_id
-        ));
-        if !good && !run.state.state_message.is_empty() {
-            out.note(format_args!("  {}", run.state.state_message));
-        }
-    }
-    Ok(if good { Exit::Ok } else { Exit::Failed })
+/// A workspace that is not ours knows only the public API.
+fn is_foreign(error: &Error) -> bool {
+    matches!(error, Error::Api { status: 404, code, .. } if code == "ENDPOINT_NOT_FOUND")
 }

@@ -73,12 +73,11 @@ pub struct EventLine {
     pub raw: Value,
 }
 
+/// What stands beside an event, or alone on the last line.
 #[derive(Deserialize)]
-struct Wire {
+struct Mark {
     #[serde(default)]
-    seq: Option<u64>,
-    #[serde(default)]
-    event: Option<Value>,
+    seq: u64,
     #[serde(default)]
     end: bool,
 }
@@ -88,7 +87,8 @@ struct Wire {
 pub struct Events<'a> {
     client: &'a Client,
     path: String,
-    next: u64,
+    /// The number of the last event that was read; they count from 1.
+    last: u64,
     ready: VecDeque<EventLine>,
     ended: bool,
 }
@@ -103,7 +103,7 @@ impl Client {
         Events {
             client: self,
             path: format!("/api/forebay/v1/runs/{run_id}/events"),
-            next: 0,
+            last: 0,
             ready: VecDeque::new(),
             ended: false,
         }
@@ -120,16 +120,16 @@ impl Events<'_> {
             if self.ended {
                 return Ok(None);
             }
-            let before = self.next;
+            let before = self.last;
             self.fetch(if follow { WAIT_MS } else { "0" }).await?;
-            if !follow && before == self.next {
+            if !follow && before == self.last {
                 self.ended = true;
             }
         }
     }
 
     async fn fetch(&mut self, wait_ms: &str) -> Result<()> {
-        let from = self.next.to_string();
+        let from = self.last.to_string();
         let request = self
             .client
             .request(reqwest::Method::GET, &self.path)
@@ -141,15 +141,15 @@ impl Events<'_> {
             if line.trim_ascii().is_empty() {
                 continue;
             }
-            let wire: Wire = serde_json::from_slice(line).map_err(|e| self.unreadable(&e))?;
-            self.ended |= wire.end;
-            if let Some(raw) = wire.event {
-                let event = RunEvent::deserialize(&raw).map_err(|e| self.unreadable(&e))?;
-                self.ready.push_back(EventLine { event, raw });
+            let raw: Value = serde_json::from_slice(line).map_err(|e| self.unreadable(&e))?;
+            let mark = Mark::deserialize(&raw).map_err(|e| self.unreadable(&e))?;
+            if mark.end {
+                self.ended = true;
+                continue;
             }
-            if let Some(seq) = wire.seq {
-                self.next = seq.saturating_add(1);
-            }
+            let event = RunEvent::deserialize(&raw).map_err(|e| self.unreadable(&e))?;
+            self.ready.push_back(EventLine { event, raw });
+            self.last = mark.seq;
         }
         Ok(())
     }
@@ -164,8 +164,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_of_the_executor_are_understood() {
-        let text = r#"{"event":"stream","cell":2,"name":"stderr","text":"hello"}"#;
+    fn events_are_understood_with_what_stands_beside_them() {
+        let text = r#"{"seq":3,"at":1795210631428,"event":"stream","cell":2,"name":"stderr","text":"hello"}"#;
         let event: RunEvent = serde_json::from_str(text).unwrap();
         let expected = RunEvent::Stream {
             cell: 2,

@@ -40,6 +40,8 @@ pub struct TaskRun {
     pub start_time: i64,
     #[serde(default)]
     pub end_time: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notebook_task: Option<Value>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -192,6 +194,12 @@ impl Client {
     pub async fn run_get(&self, run_id: i64) -> Result<Run> {
         let id = run_id.to_string();
         self.get("/api/2.1/jobs/runs/get", &[("run_id", &id)]).await
+    }
+
+    /// The run once it has ended, or as it is after a while.
+    pub async fn run_wait(&self, run_id: i64) -> Result<Run> {
+        let path = format!("/api/forebay/v1/runs/{run_id}");
+        self.get(&path, &[("wait_ms", "20000")]).await
     }
 
     /// The newest runs first, at most `filter.limit` of them.

@@ -10,8 +10,8 @@ use clap::Args;
 use forebay_client::{Client, Profile, Repo, Run, Submit, Work};
 
 use crate::failure::{Exit, Failure, Outcome};
-use crate::live::{Live, verdict};
-use crate::output::{BAD, BOLD, DIM, Format, GOOD, Out, duration};
+use crate::live::{Followed, Live};
+use crate::output::{BOLD, DIM, Format, GOOD, Out, duration};
 
 /// Arguments of `forebay demo`.
 #[derive(Debug, Args)]
@@ -78,27 +78,23 @@ pub async fn play(args: &DemoArgs, server: &DemoServer) -> Outcome {
 
     step(out, "First run", &notebook);
     let first = execute(out, &client, &notebook).await?;
-    if verdict(out, &first.run)? != Exit::Ok {
-        return failed(out, &first.run);
+    if first.exit != Exit::Ok {
+        return Ok(first.exit);
     }
-    step(
-        out,
-        "Second run",
-        "the same notebook again, now that everything is warm",
-    );
+    let again = "the same notebook again, now that everything is warm";
+    step(out, "Second run", again);
     let second = execute(out, &client, &notebook).await?;
-    if verdict(out, &second.run)? != Exit::Ok {
-        return failed(out, &second.run);
+    if second.exit != Exit::Ok {
+        return Ok(second.exit);
     }
-    let result = client.run_output(second.run.output_ids()[0]).await?;
-    let result = result.notebook_output.and_then(|output| output.result);
-    closing(out, server, &first, &second, result.as_deref())?;
+    closing(out, server, &client, [&first, &second]).await?;
     Ok(Exit::Ok)
 }
 
 /// A run, and how long it took from the call to the verdict as its caller saw it.
 struct Timed {
     run: Run,
+    exit: Exit,
     took: Duration,
 }
 
@@ -113,9 +109,12 @@ async fn execute(out: Out, client: &Client, notebook: &str) -> Result<Timed, Fai
     };
     let start = tokio::time::Instant::now();
     let run_id = client.run_submit(&submit).await?;
-    let run = Live::new(client, out).follow(run_id).await?;
+    let live = Live::new(client, out);
+    let followed = live.follow(run_id).await?;
     let took = start.elapsed();
-    Ok(Timed { run, took })
+    let exit = live.verdict(&followed).await?;
+    let Followed { run, .. } = followed;
+    Ok(Timed { run, exit, took })
 }
 
 async fn repository(out: Out, args: &DemoArgs, client: &Client) -> Result<Repo, Failure> {
@@ -156,21 +155,18 @@ fn absolute(path: &Path) -> Result<PathBuf, Failure> {
         .map_err(|e| Failure::usage(format!("cannot resolve {}: {e}", path.display())))
 }
 
-fn failed(out: Out, run: &Run) -> Outcome {
-    out.note(format_args!(
-        "{BAD}The notebook failed{BAD:#}: {}",
-        run.run_page_url
-    ));
-    Ok(Exit::Failed)
-}
-
-fn closing(
+async fn closing(
     out: Out,
     server: &DemoServer,
-    first: &Timed,
-    second: &Timed,
-    result: Option<&str>,
+    client: &Client,
+    [first, second]: [&Timed; 2],
 ) -> Result<(), Failure> {
+    let mut result = None;
+    for id in second.run.output_ids() {
+        let output = client.run_output(id).await?.notebook_output;
+        result = result.or(output.and_then(|output| output.result));
+    }
+    let result = result.as_deref();
     let millis = |took: Duration| duration(i64::try_from(took.as_millis()).unwrap_or(i64::MAX));
     let data = absolute(&server.data)?;
     let data = data.display();

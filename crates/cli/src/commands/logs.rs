@@ -2,7 +2,7 @@ use clap::Args;
 
 use crate::args::Connection;
 use crate::failure::{Exit, Outcome};
-use crate::live::{Live, verdict};
+use crate::live::Live;
 
 /// Arguments of `forebay logs`.
 #[derive(Debug, Args)]
@@ -22,8 +22,8 @@ pub(crate) async fn run(args: &LogsArgs) -> Outcome {
     let client = args.connection.client()?;
     let live = Live::new(&client, out);
     if args.follow {
-        let run = live.follow(args.run_id).await?;
-        return verdict(out, &run);
+        let followed = live.follow(args.run_id).await?;
+        return live.verdict(&followed).await;
     }
     live.print(args.run_id).await?;
     Ok(Exit::Ok)

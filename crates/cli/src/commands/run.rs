@@ -6,7 +6,7 @@ use forebay_client::{Client, ObjectType, Submit, Work};
 
 use crate::args::Connection;
 use crate::failure::{Exit, Failure, Outcome};
-use crate::live::{Live, verdict};
+use crate::live::Live;
 use crate::local::LocalFile;
 use crate::output::Out;
 
@@ -55,7 +55,7 @@ pub(crate) async fn run(args: &RunArgs) -> Outcome {
     }
     let live = Live::new(&client, out);
     tokio::select! {
-        run = live.follow(run_id) => verdict(out, &run?),
+        followed = live.follow(run_id) => live.verdict(&followed?).await,
         // Without a handler for the signal, Ctrl-C ends this command and the run goes on.
         Ok(()) = tokio::signal::ctrl_c() => interrupted(&client, out, run_id).await,
     }

@@ -8,18 +8,24 @@ use crate::output::{BAD, DIM, Out, duration};
 #[derive(Debug)]
 pub(super) struct Printer {
     out: Out,
+    /// A script has one cell only, whose head would say nothing.
+    heads: bool,
     /// The cell whose head was printed last.
     head: Option<usize>,
     /// Whether the last text left its line open.
     open: Option<StreamName>,
+    /// Whether an error was printed.
+    told: bool,
 }
 
 impl Printer {
-    pub(super) fn new(out: Out) -> Self {
+    pub(super) fn new(out: Out, heads: bool) -> Self {
         Self {
             out,
+            heads,
             head: None,
             open: None,
+            told: false,
         }
     }
 
@@ -43,6 +49,7 @@ impl Printer {
                 evalue,
                 traceback,
             } => {
+                self.told = true;
                 self.head(*cell)?;
                 self.close()?;
                 if traceback.is_empty() {
@@ -56,7 +63,7 @@ impl Printer {
                 cell,
                 status: CellStatus::Failed,
                 duration_ms,
-            } => {
+            } if self.heads => {
                 self.head(*cell)?;
                 self.close()?;
                 let took = duration(i64::try_from(*duration_ms).unwrap_or(i64::MAX));
@@ -74,13 +81,15 @@ impl Printer {
         }
     }
 
-    pub(super) fn finish(mut self) -> Result<(), Failure> {
-        self.close()
+    /// Says whether an error was printed.
+    pub(super) fn finish(mut self) -> Result<bool, Failure> {
+        self.close()?;
+        Ok(self.told)
     }
 
     /// Only cells with output get a head.
     fn head(&mut self, cell: usize) -> Result<(), Failure> {
-        if self.head != Some(cell) {
+        if self.heads && self.head != Some(cell) {
             self.close()?;
             self.out
                 .note(format_args!("{DIM}── cell {} ──{DIM:#}", cell + 1));
