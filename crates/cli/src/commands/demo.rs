@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 use forebay_client::{Client, Profile, Repo, Run, Submit, Work};
+use serde_json::Value;
 
 use crate::failure::{Exit, Failure, Outcome};
 use crate::live::{Followed, Live};
@@ -161,38 +162,55 @@ async fn closing(
     client: &Client,
     [first, second]: [&Timed; 2],
 ) -> Result<(), Failure> {
-    let mut result = None;
-    for id in second.run.output_ids() {
-        let output = client.run_output(id).await?.notebook_output;
-        result = result.or(output.and_then(|output| output.result));
-    }
-    let result = result.as_deref();
-    let millis = |took: Duration| duration(i64::try_from(took.as_millis()).unwrap_or(i64::MAX));
     let data = absolute(&server.data)?;
     let data = data.display();
     out.note("");
     out.line(format_args!("{GOOD}The notebook passed, twice{GOOD:#}"))?;
-    let rows = [
-        ("verdict", result.unwrap_or("-").to_owned()),
-        ("first", millis(first.took)),
-        ("second", millis(second.took)),
-        ("page", second.run.run_page_url.clone()),
-        (
-            "SDK",
-            format!("export DATABRICKS_CONFIG_FILE={data}/databrickscfg"),
-        ),
-        ("", "export DATABRICKS_CONFIG_PROFILE=dev".to_owned()),
-    ];
-    for (name, text) in rows {
-        out.line(format_args!("  {DIM}{name:<8}{DIM:#} {text}"))?;
+    row(out, "first run", &millis(first.took))?;
+    row(out, "second run", &millis(second.took))?;
+    for id in second.run.output_ids() {
+        let output = client.run_output(id).await?.notebook_output;
+        if let Some(text) = output.and_then(|output| output.result) {
+            result(out, &text)?;
+        }
+    }
+    row(out, "page", &second.run.run_page_url)?;
+    out.line("")?;
+    out.line("The Python SDK and the legacy CLI reach the workspace with")?;
+    out.line(format_args!(
+        "  export DATABRICKS_CONFIG_FILE={data}/databrickscfg"
+    ))?;
+    out.line("  export DATABRICKS_CONFIG_PROFILE=dev")
+}
+
+/// What the notebook handed to its caller; the fields of an object one by one.
+fn result(out: Out, text: &str) -> Result<(), Failure> {
+    let Ok(Value::Object(fields)) = serde_json::from_str(text) else {
+        return row(out, "result", text);
+    };
+    let mut name = "result";
+    for (field, value) in &fields {
+        let shown = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
+        row(out, name, &format!("{} {shown}", field.replace('_', " ")))?;
+        name = "";
     }
     Ok(())
 }
 
+fn millis(took: Duration) -> String {
+    duration(i64::try_from(took.as_millis()).unwrap_or(i64::MAX))
+}
+
+fn row(out: Out, name: &str, text: &str) -> Result<(), Failure> {
+    out.line(format_args!("  {DIM}{name:<12}{DIM:#} {text}"))
+}
+
 fn step(out: Out, name: &str, text: &str) {
-    out.note(format_args!("{BOLD}{name:<10}{BOLD:#} {text}"));
+    out.note(format_args!("{BOLD}{name:<11}{BOLD:#} {text}"));
 }
 
 fn detail(out: Out, text: &str) {
-    out.note(format_args!("{:<10} {text}", ""));
+    out.note(format_args!("{:<11} {text}", ""));
 }
