@@ -272,3 +272,60 @@ fn check(parts: &GitCredentialParts) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use forebay_git::{Git, GitSetup};
+    use forebay_types::Millis;
+
+    use super::*;
+
+    fn git(home: &Path) -> Git {
+        let setup = GitSetup {
+            home: home.join("git"),
+            roots: Vec::new(),
+            environment: Vec::new(),
+        };
+        Git::open(setup).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_key_goes_to_its_providers_hosts_and_to_those_its_owner_chose() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("forebay.db")).unwrap();
+        let vault = Vault::open(dir.path(), &store).await.unwrap();
+        let ann = Ctx::new(store.user_create("ann", false, Millis(0)).await.unwrap());
+        let bob = Ctx::new(store.user_create("bob", false, Millis(0)).await.unwrap());
+        let credentials = GitCredentials::new(store, vault);
+        let parts = GitCredentialParts {
+            provider: Some("azureDevOpsServices".to_owned()),
+            token: Some("hunter2".to_owned()),
+            ..GitCredentialParts::default()
+        };
+        let row = credentials.create(&ann, parts).await.unwrap();
+        assert!(!row.sealed.windows(7).any(|part| part == b"hunter2"));
+        let git = git(dir.path());
+        let find = async |ctx, address, chosen_by| {
+            let remote = git.remote(address).unwrap();
+            let found = credentials.find(ctx, "azureDevOpsServices", &remote, chosen_by);
+            found.await.unwrap()
+        };
+        let (own, foreign) = ("https://acme.visualstudio.com/x", "https://evil.example/x");
+        let key = find(&ann, own, ChosenBy::SomebodyElse).await;
+        assert_eq!(key.key().unwrap().password, "hunter2");
+        assert!(find(&ann, foreign, ChosenBy::Caller).await.key().is_some());
+        let withheld = find(&ann, foreign, ChosenBy::SomebodyElse).await;
+        assert!(matches!(withheld, Found::Withheld));
+        let lookalike = "https://evilvisualstudio.com/x";
+        let withheld = find(&ann, lookalike, ChosenBy::SomebodyElse).await;
+        assert!(matches!(withheld, Found::Withheld));
+        assert!(matches!(
+            find(&bob, own, ChosenBy::Caller).await,
+            Found::Nothing
+        ));
+        let ssh = find(&ann, "git@github.com:a/b", ChosenBy::Caller).await;
+        assert!(matches!(ssh, Found::Nothing));
+    }
+}

@@ -18,8 +18,6 @@ use crate::workspace::{GitFolder, GitFolders, Workspace};
 pub use forebay_git::Revision;
 
 mod repair;
-#[cfg(test)]
-mod tests;
 
 /// Git folders: clones in the workspace tree, and checkouts for jobs that bring their own source.
 #[derive(Debug, Clone)]

@@ -7,5 +7,6 @@
 
 mod clusters;
 mod permissions;
+mod repos;
 mod tokens;
 mod users;
