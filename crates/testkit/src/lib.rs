@@ -9,7 +9,6 @@
 )]
 
 mod answer;
-mod executor;
 mod runtimes;
 mod server;
 mod wait;

@@ -6,6 +6,7 @@ use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{Method, Request};
 use forebay_config::{Config, WorkspaceConfig};
 use forebay_control::{Ctx, ExecutorHandle, Services, WorkspaceSetup};
+use forebay_exec::dummy::DummyExecutor;
 use forebay_http::{App, service};
 use forebay_runtime::{Clock, Tasks};
 use forebay_types::Millis;
@@ -14,7 +15,6 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tower::ServiceExt;
 
-use crate::executor::NoExecutor;
 use crate::{Answer, TestRuntimes};
 
 /// The name of the user who is not an administrator.
@@ -30,6 +30,8 @@ pub struct TestServer {
     /// Manual; move it with [`Clock::advance`].
     pub clock: Clock,
     pub tasks: Tasks,
+    /// Runs nothing and does as its cells say.
+    pub executor: Arc<DummyExecutor>,
     /// The administrator's token.
     pub admin: String,
     /// The plain user's token.
@@ -67,6 +69,7 @@ impl TestServer {
 
     async fn open(data: TempDir, clock: Clock, change: impl FnOnce(&mut WorkspaceSetup)) -> Self {
         let tasks = Tasks::default();
+        let executor = Arc::new(DummyExecutor::default());
         let mut setup = WorkspaceSetup {
             config: WorkspaceConfig::default(),
             server: Config {
@@ -78,7 +81,7 @@ impl TestServer {
             clock: clock.clone(),
             tasks: tasks.clone(),
             runtimes: Some(Arc::new(TestRuntimes::ready())),
-            executor: ExecutorHandle(Arc::new(NoExecutor::default())),
+            executor: ExecutorHandle(Arc::clone(&executor) as _),
         };
         change(&mut setup);
         let services = Services::open(setup).await.unwrap();
@@ -101,6 +104,7 @@ impl TestServer {
             app,
             clock,
             tasks,
+            executor,
             admin,
             plain,
             data,

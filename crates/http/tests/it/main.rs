@@ -8,5 +8,6 @@
 mod clusters;
 mod permissions;
 mod repos;
+mod runs;
 mod tokens;
 mod users;
