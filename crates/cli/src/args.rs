@@ -32,8 +32,7 @@ pub enum Command {
     /// Run a notebook or a script and follow it; exits with the run's verdict
     Run(run::RunArgs),
     /// List runs
-    #[command(subcommand)]
-    Runs(runs::RunsCommand),
+    Runs(runs::RunsArgs),
     /// Print what a run printed
     Logs(logs::LogsArgs),
     /// Ask a run to stop

@@ -68,7 +68,7 @@ impl<'a> Live<'a> {
     async fn events(&self, run: &Run, id: i64, heads: bool, follow: bool) -> Result<bool, Failure> {
         let mut events = self.client.run_events(id);
         let mut printer = Printer::new(self.out, heads);
-        let waiting = Waiting::start(self.out, run.run_id);
+        let waiting = Waiting::start(self.out, run.run_id, id);
         loop {
             let next = events.next(follow);
             let line = match waiting.until(self.client, next).await {

@@ -45,6 +45,27 @@ impl Client {
             .await
     }
 
+    /// A token for another user, who is created when there is none of that name; for
+    /// administrators, and not part of the public API.
+    pub async fn token_create_for(
+        &self,
+        user: &str,
+        comment: &str,
+        lifetime_seconds: Option<u32>,
+    ) -> Result<NewToken> {
+        let mut body = json!({ "comment": comment, "create_user": true });
+        if let Some(seconds) = lifetime_seconds {
+            body["lifetime_seconds"] = json!(seconds);
+        }
+        let mut path = reqwest::Url::parse("http://host/api/forebay/v1/users/")
+            .map_err(|e| self.protocol(e.to_string()))?;
+        // Pushing segments encodes what a name may contain and an address may not.
+        if let Ok(mut segments) = path.path_segments_mut() {
+            segments.pop_if_empty().extend([user, "tokens"]);
+        }
+        self.send(Method::POST, path.path(), &body).await
+    }
+
     pub async fn token_list(&self) -> Result<Vec<Token>> {
         let list: List = self.get("/api/2.0/token/list", &[]).await?;
         Ok(list.token_infos)

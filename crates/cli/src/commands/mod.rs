@@ -21,7 +21,7 @@ pub async fn run_client(command: &Command) -> Option<Outcome> {
     Some(match command {
         Command::Up(_) | Command::Demo(_) | Command::Doctor(_) => return None,
         Command::Run(args) => run::run(args).await,
-        Command::Runs(command) => runs::run(command).await,
+        Command::Runs(args) => runs::run(args).await,
         Command::Logs(args) => logs::run(args).await,
         Command::Cancel(args) => cancel::run(args).await,
         Command::Workspace(command) => workspace::run(command).await,

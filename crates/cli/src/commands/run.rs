@@ -3,6 +3,7 @@ use std::path::Path;
 
 use clap::Args;
 use forebay_client::{Client, ObjectType, Submit, Work};
+use serde_json::json;
 
 use crate::args::Connection;
 use crate::failure::{Exit, Failure, Outcome};
@@ -50,7 +51,11 @@ pub(crate) async fn run(args: &RunArgs) -> Outcome {
     };
     let run_id = client.run_submit(&submit).await?;
     if args.no_wait {
-        out.line(run_id)?;
+        if out.is_json() {
+            out.json(&json!({ "run_id": run_id }))?;
+        } else {
+            out.line(run_id)?;
+        }
         return Ok(Exit::Ok);
     }
     let live = Live::new(&client, out);

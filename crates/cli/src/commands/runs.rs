@@ -5,6 +5,16 @@ use crate::args::Connection;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::{duration, time};
 
+/// Arguments of `forebay runs`; without a subcommand it lists.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct RunsArgs {
+    #[command(subcommand)]
+    command: Option<RunsCommand>,
+    #[command(flatten)]
+    list: ListArgs,
+}
+
 /// Subcommands of `forebay runs`.
 #[derive(Debug, Subcommand)]
 pub enum RunsCommand {
@@ -30,9 +40,10 @@ pub struct ListArgs {
     connection: Connection,
 }
 
-pub(crate) async fn run(command: &RunsCommand) -> Outcome {
-    match command {
-        RunsCommand::List(args) => list(args).await?,
+pub(crate) async fn run(args: &RunsArgs) -> Outcome {
+    match &args.command {
+        Some(RunsCommand::List(args)) => list(args).await?,
+        None => list(&args.list).await?,
     }
     Ok(Exit::Ok)
 }

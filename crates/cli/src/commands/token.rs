@@ -9,7 +9,7 @@ const DAY_SECONDS: u32 = 24 * 60 * 60;
 /// Subcommands of `forebay token`.
 #[derive(Debug, Subcommand)]
 pub enum TokenCommand {
-    /// Create a token for yourself and print it; it is shown this once
+    /// Create a token and print it; it is shown this once
     Create(CreateArgs),
     /// List your tokens, without their values
     List(ListArgs),
@@ -26,6 +26,9 @@ pub struct CreateArgs {
     /// Days until it expires [default: never]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=36_500))]
     days: Option<u32>,
+    /// Whose token it is; a user of this name is created if needed (administrators only) [default: yours]
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
     #[command(flatten)]
     connection: Connection,
 }
@@ -59,7 +62,13 @@ async fn create(args: &CreateArgs) -> Result<(), Failure> {
     let out = args.connection.out();
     let client = args.connection.client()?;
     let lifetime = args.days.map(|days| days.saturating_mul(DAY_SECONDS));
-    let token = client.token_create(&args.comment, lifetime).await?;
+    let token = match &args.user {
+        None => client.token_create(&args.comment, lifetime).await?,
+        Some(user) => {
+            let create = client.token_create_for(user, &args.comment, lifetime);
+            create.await?
+        }
+    };
     if out.is_json() {
         return out.json(&token);
     }
