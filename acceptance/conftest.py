@@ -1,13 +1,12 @@
 """Fixtures: one server that most tests share, private servers for those that break theirs, and the clients."""
 
 import itertools
-import json
 import re
 from pathlib import Path
 
 import pytest
 
-from harness.api import new_cluster
+from harness.api import new_cluster, new_token_of
 from harness.git import HttpGit, Origin, SshGit
 from harness.programs import Program, beside_python
 from harness.server import RUNNING, binary, run_server
@@ -110,14 +109,10 @@ def dbfs_home(api, request):
 
 
 @pytest.fixture(scope="session")
-def plain_user(server, forebay):
+def plain_user(api):
     """(user name, token) of somebody who is not an administrator."""
-    return new_user(forebay, server, "bob@example.com")
-
-
-def new_user(forebay, server, name, workspace="dev"):
-    printed = forebay("token", "create", "--user", name, "--workspace", workspace, "--data", server.data, "--output", "json")
-    return name, json.loads(printed)["token_value"]
+    name = "bob@example.com"
+    return name, new_token_of(api, name)
 
 
 @pytest.fixture(scope="session")

@@ -65,16 +65,19 @@ def test_unknown_option_and_help():
     assert program("--version").startswith("forebay ")
 
 
-def test_token_of_the_command_line_works(server, forebay):
+def test_tokens_at_the_command_line(server, forebay):
     printed = json.loads(
-        forebay("token", "create", "--user", "carol@example.com", "--workspace", "staging", "--data", server.data, "--output", "json")
+        forebay("token", "create", "--profile", "staging", "--comment", "terminal", "--data", server.data, "--output", "json")
     )
-    staging = server.api("staging", printed["token_value"])
-    assert staging.get("/api/2.0/preview/scim/v2/Me")["userName"] == "carol@example.com"
+    assert server.api("staging", printed["token_value"]).get("/api/2.0/preview/scim/v2/Me")["active"]
     assert server.api("dev", printed["token_value"]).call("GET", "/api/2.0/preview/scim/v2/Me").status_code == 401
+    token_id = printed["token_info"]["token_id"]
+    assert token_id in forebay("token", "list", "--profile", "staging", "--data", server.data)
+    forebay("token", "delete", token_id, "--profile", "staging", "--data", server.data)
+    assert server.api("staging", printed["token_value"]).call("GET", "/api/2.0/preview/scim/v2/Me").status_code == 401
 
 
-def test_run_and_logs_follow_a_notebook(server, forebay, tmp_path):
+def test_run_follows_a_notebook_and_ends_with_its_verdict(server, forebay):
     api = server.api()
     api.notebook("/Shared/cli/good", ["print('first line')", "dbutils.notebook.exit('value')"])
     api.notebook("/Shared/cli/bad", ["raise ValueError('on purpose')"])
@@ -86,10 +89,56 @@ def test_run_and_logs_follow_a_notebook(server, forebay, tmp_path):
     assert "on purpose" in bad.stdout + bad.stderr
 
 
-def test_workspace_and_doctor(server, forebay):
-    assert all(name in forebay("workspace", "list", "--data", server.data) for name in ("dev", "staging", "prod"))
-    result = forebay.run("doctor", "--data", server.data)
-    assert result.stdout.strip(), result.shown()
+def test_run_takes_a_local_file_and_parameters(server, forebay, tmp_path):
+    notebook = tmp_path / "local.py"
+    notebook.write_text("# Databricks notebook source\nprint('hello', dbutils.widgets.get('name'))\n")
+    assert "hello Ada" in forebay("run", notebook, "--param", "name=Ada", "--data", server.data)
+
+
+def test_logs_follow_a_run_to_its_end(server, forebay):
+    api = server.api()
+    api.notebook("/Shared/cli/slow", ["print('early')", "import time\ntime.sleep(2)\nprint('late')"])
+    run_id = json.loads(forebay("run", "/Shared/cli/slow", "--no-wait", "--data", server.data, "--output", "json"))["run_id"]
+    text = forebay("logs", "-f", run_id, "--data", server.data)
+    assert "early" in text and "late" in text
+    assert str(run_id) in forebay("runs", "--data", server.data)
+
+
+def test_cancel_at_the_command_line(server, forebay):
+    api = server.api()
+    api.notebook("/Shared/cli/endless", ["import time\ntime.sleep(600)"])
+    run_id = json.loads(forebay("run", "/Shared/cli/endless", "--no-wait", "--data", server.data, "--output", "json"))["run_id"]
+    forebay("cancel", run_id, "--data", server.data)
+    assert api.finished(run_id)["state"]["result_state"] == "CANCELED"
+
+
+def test_workspace_at_the_command_line(server, forebay, tmp_path):
+    (tmp_path / "tree" / "deeper").mkdir(parents=True)
+    (tmp_path / "tree" / "deeper" / "note.py").write_text("# Databricks notebook source\nx = 1\n")
+    (tmp_path / "tree" / "data.csv").write_text("a\n1\n")
+    (tmp_path / "tree" / ".hidden").write_text("no")
+    forebay("workspace", "import-dir", tmp_path / "tree", "/Shared/cli-tree", "--data", server.data)
+    listed = forebay("workspace", "list", "/Shared/cli-tree", "--data", server.data)
+    assert "data.csv" in listed and "deeper" in listed and "hidden" not in listed
+    assert "x = 1" in forebay("workspace", "export", "/Shared/cli-tree/deeper/note", "--data", server.data)
+
+
+def test_doctor_of_a_running_and_of_a_stopped_server(own_server):
+    program = Program([binary()], own_server.env())
+    arguments = ("doctor", "--data", own_server.data, "--port", own_server.port)
+    running = program.run(*arguments)
+    assert str(own_server.data) in running.stdout, running.shown()
+    own_server.stop()
+    stopped = program.run(*arguments, "--output", "json")
+    assert stopped.status == 0, stopped.shown()
+    assert json.loads(stopped.stdout)
+    own_server.start()
+
+
+def test_client_commands_say_what_to_do_when_no_server_runs(tmp_path):
+    program = Program([binary()], {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)})
+    result = program.failing("runs", "--data", tmp_path / "none")
+    assert "forebay up" in result.stderr
 
 
 def test_healthz_needs_no_token_and_pages_answer(server):
@@ -105,10 +154,12 @@ def test_demo_runs_the_example_for_real(tmp_path):
     server = Server(tmp_path / "unused")
     path = ":".join(folder for folder in os.environ["PATH"].split(":") if not (Path(folder) / "uv").exists())
     program = Program([binary()], {**server.env(), "PATH": path}, folder=tmp_path)
-    result = program.run("demo", "--data", tmp_path / "demo", "--port", server.port, "--exit", timeout=360)
+    result = program.run("demo", "--data", tmp_path / "demo", "--port", server.port, "--no-keep", timeout=360)
     assert result.status == 0, result.shown()
-    assert "SUCCESS" in result.stdout
-    assert "warm" in result.stdout.lower()
+    shown = result.stdout + result.stderr
+    assert "SUCCESS" in shown
+    assert "warm" in shown.lower()
+    assert "http://" in shown
 
 
 def test_new_cluster_helper_matches_the_server(api):

@@ -108,6 +108,11 @@ def new_cluster(api, **more):
     )["cluster_id"]
 
 
+def new_token_of(api, name):
+    """A token of a plain user, who is created when there is none of that name."""
+    return api.post(f"/api/forebay/v1/users/{name}/tokens", {"create_user": True, "comment": "acceptance"})["token_value"]
+
+
 def cells(*sources):
     """Python notebook source from its cells."""
     return "# Databricks notebook source\n" + "\n\n# COMMAND ----------\n\n".join(sources) + "\n"
