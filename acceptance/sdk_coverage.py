@@ -70,12 +70,22 @@ def server_table():
     return json.loads(done.stdout)
 
 
+# A row that holds for some values of a parameter only; the others are refused although they match the path.
+ONLY = {"{object_type}": ("jobs", "clusters")}
+
+
 def pattern(path):
     """A row's path as an expression; `{name}` is one segment, `{*name}` is everything below."""
-    words = re.split(r"(\{\*?[^}]*\})", path)
-    return re.compile(
-        "".join((".+" if word.startswith("{*") else "[^/]+") if word.startswith("{") else re.escape(word) for word in words) + r"\Z"
-    )
+    return re.compile("".join(map(part, re.split(r"(\{\*?[^}]*\})", path))) + r"\Z")
+
+
+def part(word):
+    if word in ONLY:
+        # `x` stands for a value that the SDK leaves open.
+        return f"(?:{'|'.join(('x', *ONLY[word]))})"
+    if word.startswith("{*"):
+        return ".+"
+    return "[^/]+" if word.startswith("{") else re.escape(word)
 
 
 def compare(calls, table):

@@ -14,6 +14,7 @@ def compared():
 
 
 def url(path):
+    path = path.replace("/permissions/{}/", "/permissions/jobs/")
     return re.sub(r"(?<=[^/])\{\}", "/x", path).replace("{}", "1")
 
 

@@ -129,7 +129,7 @@ def test_sdk_creates_resets_updates_and_deletes(w, echo, cluster_id):
     got = w.jobs.get(job_id).settings
     assert (got.name, got.tags, got.tasks[0].notebook_task.base_parameters) == ("renamed", None, {"repo": "r"})
     w.jobs.reset(job_id, JobSettings(name="again", tasks=[task]))
-    assert w.jobs.get(job_id).settings.parameters is None
+    assert not w.jobs.get(job_id).settings.parameters
     run = w.jobs.run_now(job_id).result()
     assert run.state.result_state.value == "SUCCESS"
     w.jobs.delete(job_id)
@@ -162,7 +162,9 @@ def test_job_parameters_reach_every_task_and_win(w, api, echo, cluster_id):
         values = json.loads(w.jobs.get_run_output(task.run_id).notebook_output.result)
         assert (values["branch"], values["repo"]) == ("release", "r")
     refused(
-        api.call("POST", "/api/2.1/jobs/run-now", json={"job_id": job_id, "job_parameters": {}, "notebook_params": {"a": "b"}}),
+        api.call(
+            "POST", "/api/2.1/jobs/run-now", json={"job_id": job_id, "job_parameters": {"branch": "x"}, "notebook_params": {"a": "b"}}
+        ),
         400,
         "INVALID_PARAMETER_VALUE",
     )

@@ -42,8 +42,10 @@ def test_markdown_shell_and_language_magics(run):
     assert notebook["cells"][0]["cell_type"] == "markdown"
 
 
-def test_shell_failure_fails_the_cell(api, home, cluster_id):
-    done, output = api.run_cells(f"{home}/n", ["# MAGIC %sh\n# MAGIC echo 'before'; exit 7", "print('after')"], cluster_id)
+def test_shell_failure_is_seen_and_fails_the_cell_when_asked(run, api, home, cluster_id):
+    _, _, notebook = run("# MAGIC %sh\n# MAGIC echo 'before'; exit 7", "print('goes on')")
+    assert "before" in text_of(notebook) and "goes on" in text_of(notebook)
+    done, output = api.run_cells(f"{home}/strict", ["# MAGIC %sh -e\n# MAGIC exit 7", "print('after')"], cluster_id)
     assert done["state"]["result_state"] == "FAILED"
     assert "7" in output["error"]
 

@@ -5,6 +5,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from harness.programs import Program, beside_python
+from harness.tls import HttpsProxy
 
 FIXTURE = """from runtime.nutterfixture import NutterFixture
 
@@ -36,7 +37,10 @@ def fixture(name, expected):
 
 @pytest.fixture
 def nutter(server, tmp_path):
-    return Program([beside_python("nutter")], server.client_env(), folder=tmp_path)
+    """nutter puts `https://` before every host, so it gets what a reverse proxy would give it."""
+    proxy = HttpsProxy(tmp_path / "tls", server.direct())
+    yield Program([beside_python("nutter")], {**server.client_env(), **proxy.client_env()}, folder=tmp_path)
+    proxy.close()
 
 
 def cases(folder):

@@ -108,11 +108,13 @@ def test_missing_run_has_the_exact_words(api):
     assert message == "Run 4242424242 does not exist."
 
 
-def test_run_keeps_the_code_it_started_with(api, home, cluster_id):
-    """Overwriting a notebook does not change what a running run executes."""
-    api.notebook(f"{home}/n", ["import time\ntime.sleep(2)", "dbutils.notebook.exit('first')"])
+def test_run_keeps_the_code_it_started_with(api, home, dbfs_home, cluster_id):
+    """Overwriting a notebook does not change what a started run executes."""
+    api.notebook(
+        f"{home}/n", [f"open('/dbfs{dbfs_home}/started', 'w').close()\nimport time\ntime.sleep(2)", "dbutils.notebook.exit('first')"]
+    )
     run_id = api.submit(f"{home}/n", cluster_id)
-    wait.until("the run to start", lambda: api.run(run_id)["state"]["life_cycle_state"] == "RUNNING")
+    wait.until("the first cell", lambda: api.call("GET", "/api/2.0/dbfs/get-status", params={"path": f"{dbfs_home}/started"}).ok)
     api.notebook(f"{home}/n", ["dbutils.notebook.exit('second')"])
     api.finished(run_id)
     assert api.output(run_id)["notebook_output"]["result"] == "first"

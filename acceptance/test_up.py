@@ -98,16 +98,16 @@ def test_run_takes_a_local_file_and_parameters(server, forebay, tmp_path):
 def test_logs_follow_a_run_to_its_end(server, forebay):
     api = server.api()
     api.notebook("/Shared/cli/slow", ["print('early')", "import time\ntime.sleep(2)\nprint('late')"])
-    run_id = json.loads(forebay("run", "/Shared/cli/slow", "--no-wait", "--data", server.data, "--output", "json"))["run_id"]
+    run_id = int(forebay("run", "/Shared/cli/slow", "--no-wait", "--data", server.data))
     text = forebay("logs", "-f", run_id, "--data", server.data)
     assert "early" in text and "late" in text
-    assert str(run_id) in forebay("runs", "--data", server.data)
+    assert str(run_id) in forebay("runs", "list", "--data", server.data)
 
 
 def test_cancel_at_the_command_line(server, forebay):
     api = server.api()
     api.notebook("/Shared/cli/endless", ["import time\ntime.sleep(600)"])
-    run_id = json.loads(forebay("run", "/Shared/cli/endless", "--no-wait", "--data", server.data, "--output", "json"))["run_id"]
+    run_id = int(forebay("run", "/Shared/cli/endless", "--no-wait", "--data", server.data))
     forebay("cancel", run_id, "--data", server.data)
     assert api.finished(run_id)["state"]["result_state"] == "CANCELED"
 
@@ -137,7 +137,7 @@ def test_doctor_of_a_running_and_of_a_stopped_server(own_server):
 
 def test_client_commands_say_what_to_do_when_no_server_runs(tmp_path):
     program = Program([binary()], {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)})
-    result = program.failing("runs", "--data", tmp_path / "none")
+    result = program.failing("runs", "list", "--data", tmp_path / "none")
     assert "forebay up" in result.stderr
 
 

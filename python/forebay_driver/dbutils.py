@@ -60,7 +60,8 @@ class Widgets(_Utilities):
 
     def __init__(self, session):
         self._session = session
-        self._defaults = {}
+        # The session keeps them over a restart of the interpreter.
+        self._defaults = session.widgets
 
     def text(self, name, defaultValue, label=None):
         """A free text."""

@@ -48,6 +48,7 @@ class Session:
         first = {"path": program["path"], "cells": program["cells"], "next": 0}
         self.stack = state.get("stack", [first])
         self.parameters = state.get("parameters", program["parameters"])
+        self.widgets = state.get("widgets", {})
         self.busy = state.get("busy", False)
         self.used = False
         self.started = time.monotonic() - state.get("elapsed", 0)
@@ -254,6 +255,7 @@ class Session:
         self.job["state"] = {
             "stack": self.stack,
             "parameters": self.parameters,
+            "widgets": self.widgets,
             "busy": self.busy,
             "elapsed": time.monotonic() - self.started,
             "cell": self.channel.cell,

@@ -4,6 +4,7 @@
 mod auth;
 mod error;
 mod extract;
+mod leftover;
 mod routes;
 mod server;
 

@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::http::{HeaderName, HeaderValue};
-use axum::middleware::map_response;
+use axum::middleware::{from_fn, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::serve::ListenerExt;
@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::error::ApiError;
+use crate::leftover::read_leftover;
 use crate::routes::{router, unknown};
 
 /// What every handler of one workspace is given.
@@ -34,6 +35,7 @@ pub fn service(app: &Arc<App>, pages: Router) -> Router {
         .merge(pages)
         .fallback(unknown)
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn(read_leftover))
         .layer(map_response(move |mut response: Response| {
             let stamp = stamp.clone();
             async move {

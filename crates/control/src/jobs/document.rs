@@ -233,6 +233,12 @@ fn normalise(mut fields: Map<String, Value>) -> Result<Map<String, Value>> {
         fields.shift_remove(field);
     }
     fields.shift_remove("format");
+    if fields
+        .get("tasks")
+        .is_some_and(|tasks| !tasks.is_array() && !tasks.is_null())
+    {
+        return Err(Error::invalid("Field 'tasks' must be a list."));
+    }
     let flat = !fields.get("tasks").is_some_and(Value::is_array);
     if flat {
         let mut task = Map::new();
