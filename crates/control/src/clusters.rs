@@ -45,7 +45,7 @@ struct Inner {
     clock: Clock,
     tasks: Tasks,
     permissions: Permissions,
-    runtimes: Option<Arc<dyn Runtimes>>,
+    runtimes: Arc<dyn Runtimes>,
     machine: Machine,
     usage: Usage,
     nudge: Arc<Notify>,
@@ -54,13 +54,12 @@ struct Inner {
 }
 
 impl Clusters {
-    /// Without `runtimes` no cluster can run: each goes to `ERROR` and says so.
     pub(crate) fn new(
         store: Store,
         clock: Clock,
         tasks: Tasks,
         permissions: Permissions,
-        runtimes: Option<Arc<dyn Runtimes>>,
+        runtimes: Arc<dyn Runtimes>,
         root: &Path,
     ) -> Self {
         let nudge = Arc::new(Notify::new());
@@ -80,11 +79,9 @@ impl Clusters {
         }
     }
 
-    /// The runtimes there are; empty without an executor.
     #[must_use]
     pub fn runtimes(&self) -> Vec<RuntimeInfo> {
-        let runtimes = self.inner.runtimes.as_ref();
-        runtimes.map(|runtimes| runtimes.list()).unwrap_or_default()
+        self.inner.runtimes.list()
     }
 
     #[must_use]

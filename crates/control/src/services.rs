@@ -134,14 +134,11 @@ impl Services {
         let (workspace, git_credentials, repos) =
             open_workspace(&setup, &dirs, &store, &vault).await?;
         let permissions = Permissions::new(store.clone());
-        let runtimes = setup.runtimes.clone().or_else(|| {
+        let runtimes = setup.runtimes.clone().unwrap_or_else(|| {
             let executor = Arc::clone(&setup.executor.0);
             let mounts = runs::mounts(&dirs, &setup.config);
-            Some(Arc::new(ExecutorRuntimes::new(
-                executor,
-                setup.config.name.clone(),
-                mounts,
-            )) as _)
+            let name = setup.config.name.clone();
+            Arc::new(ExecutorRuntimes::new(executor, name, mounts))
         });
         let clusters = Clusters::new(
             store.clone(),

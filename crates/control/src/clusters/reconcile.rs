@@ -104,10 +104,7 @@ impl Inner {
         preparing: &Preparing,
         cluster: Cluster,
     ) -> Result<()> {
-        let Some(runtimes) = self.runtimes.clone() else {
-            let reason = "This server has no executor, so no environment can be prepared";
-            return self.prepared(&cluster, Err(reason.to_owned())).await;
-        };
+        let runtimes = Arc::clone(&self.runtimes);
         let known = runtimes.list();
         let runtime = match Spec::parse(cluster.settings.clone(), &known) {
             Ok(spec) => spec.runtime,
@@ -143,8 +140,7 @@ impl Inner {
         if let Err(error) = &outcome {
             warn!(error = ?error, runtime, "runtime {runtime} cannot be prepared");
         }
-        let known = self.runtimes.as_ref().map(|runtimes| runtimes.list());
-        let known = known.unwrap_or_default();
+        let known = self.runtimes.list();
         let info = known.iter().find(|info| info.name == runtime);
         let message = match info {
             Some(info) => format!("Runs on {runtime} (Python {})", info.python),

@@ -129,7 +129,7 @@ async fn environment_that_cannot_be_made_ready_is_an_error_that_a_start_can_mend
 }
 
 #[tokio::test]
-async fn without_an_executor_no_cluster_pretends_to_run() {
+async fn executor_that_refuses_gives_an_error_with_its_words() {
     let server = TestServer::start_with(|setup| setup.runtimes = None).await;
     let id = create(&server, definition()).await;
     let failed = until(&server, &id, "ERROR").await;
@@ -137,7 +137,7 @@ async fn without_an_executor_no_cluster_pretends_to_run() {
         failed["state_message"]
             .as_str()
             .unwrap()
-            .contains("no executor")
+            .contains("the executor is stopping")
     );
 }
 
