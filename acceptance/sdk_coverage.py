@@ -62,6 +62,12 @@ def literal(node, constants):
     return None
 
 
+def call_list(calls):
+    """One `METHOD path` per line, sorted. A path that is all hole names nothing, so it cannot be told from a typing error."""
+    named = [f"{method} {path}\n" for method, path in calls if not re.match(r"/api/[\d.]+/\{\}", path)]
+    return "".join(sorted(named))
+
+
 def server_table():
     """The rows of `forebay endpoints`: method, path, status, note, test."""
     done = subprocess.run([binary(), "endpoints", "--output", "json"], capture_output=True, text=True, check=False)
@@ -165,10 +171,14 @@ def generated(page, texts):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write-calls", type=Path, metavar="FILE", help="write the list of calls that the server refuses by name")
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the generated parts of this page anew")
     parser.add_argument("--check", type=Path, metavar="FILE", help="fail when this page is out of date")
     parser.add_argument("--list", choices=STATES, help="print the calls in this state")
     options = parser.parse_args()
+    if options.write_calls:
+        options.write_calls.write_text(call_list(sdk_calls()))
+        return
     table = server_table()
     compared = compare(sdk_calls(), table)
     total = counts(compared)

@@ -63,6 +63,10 @@ pub struct Limits {
     /// Output of one cell that is kept, in bytes; the rest is cut with a notice.
     pub cell_output_bytes_max: u64,
     pub run_output_bytes_max: u64,
+    /// API calls that one token may make in the long run; 0 for as many as it likes.
+    pub requests_per_second: u32,
+    /// API calls that one token may make at once after a pause.
+    pub requests_burst: u32,
 }
 
 impl Default for Limits {
@@ -73,6 +77,8 @@ impl Default for Limits {
             run_processes_max: 512,
             cell_output_bytes_max: 8 << 20,
             run_output_bytes_max: 64 << 20,
+            requests_per_second: 1000,
+            requests_burst: 2000,
         }
     }
 }

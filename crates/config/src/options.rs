@@ -85,6 +85,16 @@ pub const OPTIONS: &[ConfigOption] = &[
         "output of one run; more ends it",
     ),
     option(
+        "limits.requests_per_second",
+        "1000",
+        "API calls that one token may make in the long run; more answer 429; 0 means no limit",
+    ),
+    option(
+        "limits.requests_burst",
+        "2000",
+        "API calls that one token may make at once after a pause",
+    ),
+    option(
         "workspace[].name",
         "\"dev\"",
         "name of a workspace, of a-z, 0-9 and -; without any `[[workspace]]` there are dev, staging and prod",

@@ -4,6 +4,7 @@
 //! reconciler; it knows no HTTP and never waits for a run.
 
 mod context;
+mod rate;
 mod services;
 mod sessions;
 mod vault;

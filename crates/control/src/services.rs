@@ -127,7 +127,7 @@ impl Services {
         let dirs = WorkspaceDirs::open(&setup.root)?;
         let store = Store::open(&dirs.root.join("forebay.db"))?;
         let identity = Identity::open(store.clone(), setup.clock.clone()).await?;
-        let tokens = Tokens::new(store.clone(), setup.clock.clone());
+        let tokens = Tokens::new(store.clone(), setup.clock.clone(), &setup.server.limits);
         let users = Users::new(store.clone(), setup.clock.clone());
         let vault = Vault::open(&dirs.root, &store).await?;
         let secrets = Secrets::new(store.clone(), setup.clock.clone(), vault.clone());

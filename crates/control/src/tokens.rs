@@ -3,12 +3,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use forebay_config::Limits;
 use forebay_runtime::Clock;
 use forebay_store::{NewToken, Store, TokenRow, User};
-use forebay_types::{Error, Result, TokenId};
+use forebay_types::{Error, Result, TokenId, UserId};
 use sha2::{Digest, Sha256};
 
 use crate::Ctx;
+use crate::rate::RateLimit;
 
 /// Personal access tokens: shown once, kept as a digest.
 #[derive(Debug, Clone)]
@@ -16,7 +18,8 @@ pub struct Tokens {
     store: Store,
     clock: Clock,
     /// Tokens of runs under way; they end with their run and never touch the disk.
-    of_runs: Arc<Mutex<HashMap<[u8; 32], User>>>,
+    of_runs: Arc<Mutex<HashMap<[u8; 32], UserId>>>,
+    rate: Arc<RateLimit>,
 }
 
 /// A token that a running program may call the API with, as the user of its run. Valid until this
@@ -24,7 +27,7 @@ pub struct Tokens {
 #[derive(Debug)]
 pub(crate) struct RunToken {
     pub(crate) value: String,
-    of_runs: Arc<Mutex<HashMap<[u8; 32], User>>>,
+    of_runs: Arc<Mutex<HashMap<[u8; 32], UserId>>>,
 }
 
 impl Drop for RunToken {
@@ -39,11 +42,13 @@ const PREFIX: &str = "dapi";
 const COMMENT_BYTES_MAX: usize = 256;
 
 impl Tokens {
-    pub(crate) fn new(store: Store, clock: Clock) -> Self {
+    pub(crate) fn new(store: Store, clock: Clock, limits: &Limits) -> Self {
+        let rate = RateLimit::new(limits.requests_per_second, limits.requests_burst);
         Self {
             store,
             clock,
             of_runs: Arc::default(),
+            rate: Arc::new(rate),
         }
     }
 
@@ -52,7 +57,7 @@ impl Tokens {
         let value = format!("{PREFIX}{}", hex(&rand::random::<[u8; 16]>()));
         let of_runs = Arc::clone(&self.of_runs);
         let mut tokens = of_runs.lock().unwrap_or_else(PoisonError::into_inner);
-        tokens.insert(digest(&value), user.clone());
+        tokens.insert(digest(&value), user.id);
         drop(tokens);
         RunToken { value, of_runs }
     }
@@ -150,6 +155,22 @@ impl Tokens {
         self.store.token_delete(id, owner).await
     }
 
+    /// As [`Tokens::authenticate`], for a request, which counts against the token's rate.
+    ///
+    /// # Errors
+    /// `REQUEST_LIMIT_EXCEEDED` when the token makes too many.
+    pub async fn admit(&self, value: &str) -> Result<User> {
+        let user = self.authenticate(value).await?;
+        // After the check, so that made-up tokens leave no trace here.
+        if self.rate.take(digest(value), self.clock.now()) {
+            return Ok(user);
+        }
+        Err(Error::new(
+            forebay_types::ErrorCode::RequestLimitExceeded,
+            "This token makes too many requests; wait for the seconds of the Retry-After header.",
+        ))
+    }
+
     /// The user behind a token's value.
     ///
     /// # Errors
@@ -161,14 +182,18 @@ impl Tokens {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .get(&digest)
-            .cloned();
-        if let Some(user) = of_run {
-            return Ok(user);
-        }
-        let user = self
-            .store
-            .token_authenticate(digest, self.clock.now())
-            .await?;
+            .copied();
+        let user = match of_run {
+            // The run goes on when its user is switched off, but may not call any more.
+            Some(id) => {
+                let user = self.store.user_get(id).await?;
+                user.filter(|user| user.active)
+            }
+            None => {
+                let now = self.clock.now();
+                self.store.token_authenticate(digest, now).await?
+            }
+        };
         user.ok_or_else(|| {
             Error::new(
                 forebay_types::ErrorCode::Unauthenticated,

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Request, State};
+use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::middleware::Next;
@@ -20,23 +21,27 @@ pub(crate) async fn authenticate(
     next: Next,
 ) -> ApiResult<Response> {
     if auth != Auth::Public {
-        let header = request
-            .headers()
-            .get(AUTHORIZATION)
-            .and_then(|value| value.to_str().ok());
-        let token = header.and_then(token_from_header).ok_or_else(|| {
-            Error::new(
-                ErrorCode::Unauthenticated,
-                "Credential was not sent: use the header 'Authorization: Bearer <token>'.",
-            )
-        })?;
-        let ctx = Ctx::new(app.services.tokens.authenticate(&token).await?);
+        let ctx = caller(&app, request.headers()).await?;
         if auth == Auth::Admin {
             ctx.require_admin("make this call")?;
         }
         request.extensions_mut().insert(ctx);
     }
     Ok(next.run(request).await)
+}
+
+/// Who sent a request with these headers, if the token's rate allows one more.
+pub(crate) async fn caller(app: &App, headers: &HeaderMap) -> Result<Ctx, Error> {
+    let header = headers
+        .get(AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
+    let token = header.and_then(token_from_header).ok_or_else(|| {
+        Error::new(
+            ErrorCode::Unauthenticated,
+            "Credential was not sent: use the header 'Authorization: Bearer <token>'.",
+        )
+    })?;
+    Ok(Ctx::new(app.services.tokens.admit(&token).await?))
 }
 
 /// The caller, in a handler's signature.

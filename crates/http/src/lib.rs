@@ -8,6 +8,7 @@ mod leftover;
 mod routes;
 mod server;
 
+mod around;
 mod clusters;
 mod dbfs;
 mod files;

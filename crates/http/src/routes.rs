@@ -2,15 +2,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, OriginalUri};
+use axum::extract::{DefaultBodyLimit, OriginalUri, State};
 use axum::handler::Handler;
-use axum::http::Method as HttpMethod;
+use axum::http::{HeaderMap, Method as HttpMethod};
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use forebay_types::{Error, ErrorCode};
-use forebay_wire::{Endpoint, Method, Status, endpoints};
+use forebay_wire::{Endpoint, Method, Status, endpoints, sdk};
 
-use crate::auth::authenticate;
+use crate::auth::{authenticate, caller};
 use crate::error::ApiError;
 use crate::server::App;
 
@@ -26,6 +26,7 @@ pub fn router(app: &Arc<App>) -> Router {
         open: ledger(),
     };
     for register in [
+        crate::around::routes,
         crate::clusters::routes,
         crate::dbfs::routes,
         crate::files::routes,
@@ -122,10 +123,25 @@ fn filter(method: Method) -> MethodFilter {
     }
 }
 
-/// What no row knows is a 404 in the API's own form, never a page and never a 2xx.
-pub(crate) async fn unknown(method: HttpMethod, OriginalUri(uri): OriginalUri) -> ApiError {
-    ApiError(Error::new(
-        ErrorCode::EndpointNotFound,
-        format!("No API found for '{method} {}'.", uri.path()),
-    ))
+/// What no row knows: never a page, never a 2xx. Calls that the SDK knows are refused by name; the
+/// rest is a 404 in the API's own form. Who has no token learns nothing of the API.
+pub(crate) async fn unknown(
+    State(app): State<Arc<App>>,
+    method: HttpMethod,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+) -> ApiError {
+    let call = format!("{method} {}", uri.path());
+    let known = sdk::is_call(method.as_str(), uri.path());
+    if (known || uri.path().starts_with("/api/"))
+        && let Err(error) = caller(&app, &headers).await
+    {
+        return ApiError(error);
+    }
+    ApiError(if known {
+        Error::not_implemented(call)
+    } else {
+        let message = format!("No API found for '{call}'.");
+        Error::new(ErrorCode::EndpointNotFound, message)
+    })
 }

@@ -1,6 +1,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use axum::handler::Handler;
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::{from_fn, map_response};
 use axum::response::{IntoResponse, Response};
@@ -33,7 +34,7 @@ pub fn service(app: &Arc<App>, pages: Router) -> Router {
             get(|| async { Json(serde_json::json!({"status": "ok"})) }),
         )
         .merge(pages)
-        .fallback(unknown)
+        .fallback_service(unknown.with_state(Arc::clone(app)))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn(read_leftover))
         .layer(map_response(move |mut response: Response| {

@@ -134,6 +134,7 @@ const TABLES: &[(&str, &[Endpoint])] = &[
     ("Jobs", crate::jobs::ENDPOINTS),
     ("Runs", crate::runs::ENDPOINTS),
     ("Users", crate::users::ENDPOINTS),
+    ("Around", crate::around::ENDPOINTS),
     ("Secrets", crate::secrets::ENDPOINTS),
     ("Workspace", crate::workspace::ENDPOINTS),
     ("Repos", crate::repos::ENDPOINTS),

@@ -4,7 +4,9 @@
 pub mod endpoints;
 pub mod error;
 pub mod lenient;
+pub mod sdk;
 
+pub mod around;
 pub mod clusters;
 pub mod dbfs;
 pub mod files;

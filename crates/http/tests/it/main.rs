@@ -6,6 +6,7 @@
 )]
 
 mod clusters;
+mod endpoints;
 mod permissions;
 mod repos;
 mod runs;
