@@ -41,7 +41,7 @@ pub struct WorkspaceDirs {
 }
 
 impl WorkspaceDirs {
-    fn open(root: &Path) -> Result<Self> {
+    pub(crate) fn open(root: &Path) -> Result<Self> {
         let at = |name: &str| root.join(name);
         let dirs = Self {
             root: root.to_owned(),

@@ -7,8 +7,11 @@
 
 mod clusters;
 mod endpoints;
+mod dbfs;
+mod files;
 mod permissions;
 mod repos;
 mod runs;
 mod tokens;
 mod users;
+mod workspace;
