@@ -53,7 +53,11 @@ impl WorkspaceDirs {
         };
         let cannot =
             |path: &Path, e| Error::internal(format!("cannot prepare {}", path.display()), e);
-        match std::fs::remove_dir_all(&dirs.staging) {
+        let trash = dirs.trash();
+        std::fs::create_dir_all(&trash).map_err(|e| cannot(&trash, e))?;
+        // Moved away in one step: a program that a crash left behind may still write in it.
+        let old = trash.join(format!("{:032x}", rand::random::<u128>()));
+        match std::fs::rename(&dirs.staging, &old) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
                 return Err(cannot(&dirs.staging, e));
             }
@@ -66,6 +70,27 @@ impl WorkspaceDirs {
             std::fs::create_dir_all(path).map_err(|e| cannot(path, e))?;
         }
         Ok(dirs)
+    }
+
+    /// What was half-made at the last stop, on its way out.
+    fn trash(&self) -> PathBuf {
+        self.root.join("trash")
+    }
+
+    /// Deletes what can be deleted by now; the rest goes at the next start.
+    fn empty_trash(&self, tasks: &Tasks) {
+        let trash = self.trash();
+        let empty = blocking(move || {
+            let cannot = |e| Error::internal(format!("cannot empty {}", trash.display()), e);
+            for entry in std::fs::read_dir(&trash).map_err(cannot)? {
+                let path = entry.map_err(cannot)?.path();
+                if let Err(error) = std::fs::remove_dir_all(&path) {
+                    tracing::warn!(%error, "could not delete all of {}", path.display());
+                }
+            }
+            Ok(())
+        });
+        tasks.spawn(TaskKind::Chore, "empty the trash", empty);
     }
 }
 
@@ -125,6 +150,7 @@ impl Services {
     /// When a folder or the database cannot be opened.
     pub async fn open(setup: WorkspaceSetup) -> Result<Self> {
         let dirs = WorkspaceDirs::open(&setup.root)?;
+        dirs.empty_trash(&setup.tasks);
         let store = Store::open(&dirs.root.join("forebay.db"))?;
         let identity = Identity::open(store.clone(), setup.clock.clone()).await?;
         let tokens = Tokens::new(store.clone(), setup.clock.clone(), &setup.server.limits);

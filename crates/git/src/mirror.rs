@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,6 +24,8 @@ const FETCH_SECONDS_MAX: u64 = 1800;
 const OPEN_MAX: usize = 1024;
 /// The file in a mirror whose time says when it was used last.
 const USED: &str = "forebay-used";
+/// How the name of a mirror ends that is being deleted.
+const GONE: &str = ".gone";
 
 #[derive(Debug)]
 pub(crate) struct Mirrors {
@@ -96,14 +99,21 @@ impl Git {
     pub fn mirrors_trim(&self, keep: usize) -> Result<(), GitError> {
         let cannot = |e| GitError::server("tidy up the mirrors", e);
         let mut mirrors = Vec::new();
+        let mut surplus = 0;
         for entry in fs::read_dir(&self.0.mirrors.folder).map_err(cannot)? {
             let entry = entry.map_err(cannot)?;
-            let used = fs::metadata(entry.path().join(USED)).and_then(|meta| meta.modified());
-            mirrors.push((used.unwrap_or(UNIX_EPOCH), entry.path()));
+            let path = entry.path();
+            let used = fs::metadata(path.join(USED)).and_then(|meta| meta.modified());
+            let gone = path
+                .as_os_str()
+                .as_encoded_bytes()
+                .ends_with(GONE.as_bytes());
+            surplus += usize::from(gone);
+            mirrors.push((!gone, used.unwrap_or(UNIX_EPOCH), path));
         }
         mirrors.sort();
-        let surplus = mirrors.len().saturating_sub(keep);
-        for (_, path) in &mirrors[..surplus] {
+        let surplus = surplus.max(mirrors.len().saturating_sub(keep));
+        for (_, _, path) in &mirrors[..surplus] {
             fs::remove_dir_all(path).map_err(cannot)?;
         }
         Ok(())
@@ -297,11 +307,17 @@ impl Synced {
     }
 }
 
+/// Takes a mirror away in one step. A `git` that an earlier server left behind may still write in
+/// it, so that not all of it can be deleted now; the rest goes at the next start.
 async fn remove(dir: &Path) -> Result<(), GitError> {
-    match tokio::fs::remove_dir_all(dir).await {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            Err(GitError::server("remove a mirror", e))
-        }
-        _ => Ok(()),
+    let doing = "remove a mirror";
+    let away = dir.with_extension(format!("{:016x}{GONE}", rand::random::<u64>()));
+    match tokio::fs::rename(dir, &away).await {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+        moved => moved.map_err(|e| GitError::server(doing, e))?,
     }
+    if let Err(error) = tokio::fs::remove_dir_all(&away).await {
+        tracing::warn!(%error, "could not delete all of an old mirror");
+    }
+    Ok(())
 }

@@ -39,7 +39,7 @@ pub(super) async fn repair(inner: &Inner) -> Result<()> {
         for entry in std::fs::read_dir(&folder).map_err(cannot)? {
             let path: PathBuf = entry.map_err(cannot)?.path();
             if !kept.contains(&path) {
-                remove_git_dir(&path)?;
+                remove_git_dir(&path);
             }
         }
         Ok(())
