@@ -12,7 +12,7 @@ mod workload;
 use std::sync::Arc;
 
 use forebay_engine::{Effect, StopReason};
-use forebay_exec::{CancelReason, Executor};
+use forebay_exec::Executor;
 use forebay_runtime::{Clock, Tasks};
 use forebay_store::{Attempt, NewRun, Run, RunFilter, RunKind, Store};
 use forebay_types::{ClusterId, Error, JobId, PermissionLevel, Result, RunId};
@@ -174,12 +174,10 @@ impl Runs {
     }
 
     async fn create(&self, new: NewRun, plan: forebay_engine::Plan) -> Result<RunId> {
-        let id = self
-            .0
-            .store
-            .run_create(new, plan, self.0.clock.now())
-            .await?;
-        self.0.wake.notify_one();
+        let inner = &self.0;
+        let now = inner.clock.now();
+        let (id, claimed) = inner.store.run_create(new, plan, inner.cap(), now).await?;
+        dispatch::begin(inner, claimed);
         Ok(id)
     }
 
@@ -307,6 +305,11 @@ impl Runs {
 }
 
 impl Inner {
+    /// How many attempts of this workspace may run at once.
+    pub(crate) fn cap(&self) -> usize {
+        self.setup.server.limits.running_attempts_max
+    }
+
     /// A run of a job acts for the job's owner, whoever started it; any other for who submitted it.
     /// Both with the rights they have now, not with those of back then.
     async fn ctx_of(&self, run: &Run) -> Result<Ctx> {
@@ -349,10 +352,7 @@ impl Inner {
             .iter()
             .any(|effect| matches!(effect, Effect::Stop { .. }));
         if stopping {
-            let cancel = match reason {
-                StopReason::Canceled => CancelReason::Requested,
-                StopReason::TimedOut => CancelReason::TimedOut,
-            };
+            let cancel = attempt::cancel_reason(reason);
             self.live.cancel_run(run.id, cancel);
         }
         self.live.ended(run.id);

@@ -231,16 +231,23 @@ fn attempts_on(conn: &Connection, run: RunId) -> Result<Vec<Attempt>> {
 
 impl Store {
     /// Records a run and, where its job allows, admits it. The same idempotency token gives the
-    /// run of the first call.
+    /// run of the first call. What finds a free slot under `cap` is claimed in the same commit;
+    /// the caller starts it.
     ///
     /// # Errors
     /// When the database refuses.
-    pub async fn run_create(&self, new: NewRun, plan: Plan, now: Millis) -> Result<RunId> {
+    pub async fn run_create(
+        &self,
+        new: NewRun,
+        plan: Plan,
+        cap: usize,
+        now: Millis,
+    ) -> Result<(RunId, Vec<Attempt>)> {
         self.write(move |tx| {
             if let Some(token) = &new.idempotency_token
                 && let Some(id) = run_by_token(tx, token)?
             {
-                return Ok(id);
+                return Ok((id, Vec::new()));
             }
             let admission = admission(tx, &new)?;
             let id = insert_run(tx, &new, &plan, now)?;
@@ -251,7 +258,7 @@ impl Store {
                 Admission::Later => set_phase(tx, id, Phase::Queued, now)?,
                 Admission::Never => skip(tx, id, &new, now)?,
             }
-            Ok(id)
+            Ok((id, claim(tx, cap, now)?))
         })
         .await
     }
@@ -333,34 +340,7 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub async fn attempt_claim(&self, cap: usize, now: Millis) -> Result<Vec<Attempt>> {
-        self.write(move |tx| {
-            let live: usize = tx
-                .prepare_cached(
-                    "SELECT count(*) FROM attempt
-                     WHERE phase IN ('running', 'terminating') AND NOT nested",
-                )
-                .and_then(|mut statement| statement.query_row([], |row| row.get::<_, u32>(0)))
-                .map_err(|e| sql("count slots", e))? as usize;
-            let free = cap.saturating_sub(live);
-            if free == 0 {
-                return Ok(Vec::new());
-            }
-            tx.prepare_cached(&format!(
-                "UPDATE attempt SET phase = 'running', started_at = ?1 WHERE id IN (
-                   SELECT id FROM attempt
-                   WHERE (phase = 'pending' OR (phase = 'waiting_for_retry' AND due_at <= ?1))
-                     AND NOT nested
-                   ORDER BY id LIMIT ?2)
-                 RETURNING {ATTEMPT_COLUMNS}"
-            ))
-            .and_then(|mut statement| {
-                statement
-                    .query_map(params![now.0, free], attempt_from_row)?
-                    .collect()
-            })
-            .map_err(|e| sql("claim attempts", e))
-        })
-        .await
+        self.write(move |tx| claim(tx, cap, now)).await
     }
 
     /// Gives an attempt of a nested run the slot of its parent.
@@ -403,8 +383,8 @@ impl Store {
         .await
     }
 
-    /// Records the end of an attempt and moves its run on. A report for an attempt that is no
-    /// longer the newest, or has ended, changes nothing.
+    /// Records the end of an attempt, moves its run on, and gives the slot to whoever is next: those
+    /// attempts are the caller's to start. A report for an attempt that has ended changes nothing.
     ///
     /// # Errors
     /// When the run is gone or the database refuses.
@@ -413,8 +393,9 @@ impl Store {
         attempt: Attempt,
         plan: Plan,
         end: AttemptEnd,
+        cap: usize,
         now: Millis,
-    ) -> Result<Vec<Effect>> {
+    ) -> Result<Vec<Attempt>> {
         self.write(move |tx| {
             let recorded = tx
                 .prepare_cached(
@@ -449,7 +430,8 @@ impl Store {
                 attempt: number,
                 verdict: end.verdict,
             };
-            advance(tx, attempt.run_id, &plan, event, now)
+            advance(tx, attempt.run_id, &plan, event, now)?;
+            claim(tx, cap, now)
         })
         .await
     }
@@ -650,6 +632,35 @@ impl Store {
         })
         .await
     }
+}
+
+/// Gives slots to the oldest waiting attempts, never more than `cap` in all.
+fn claim(tx: &Transaction<'_>, cap: usize, now: Millis) -> Result<Vec<Attempt>> {
+    let live: usize = tx
+        .prepare_cached(
+            "SELECT count(*) FROM attempt
+             WHERE phase IN ('running', 'terminating') AND NOT nested",
+        )
+        .and_then(|mut statement| statement.query_row([], |row| row.get::<_, u32>(0)))
+        .map_err(|e| sql("count slots", e))? as usize;
+    let free = cap.saturating_sub(live);
+    if free == 0 {
+        return Ok(Vec::new());
+    }
+    tx.prepare_cached(&format!(
+        "UPDATE attempt SET phase = 'running', started_at = ?1 WHERE id IN (
+           SELECT id FROM attempt
+           WHERE phase IN ('pending', 'waiting_for_retry') AND (due_at IS NULL OR due_at <= ?1)
+             AND NOT nested
+           ORDER BY id LIMIT ?2)
+         RETURNING {ATTEMPT_COLUMNS}"
+    ))
+    .and_then(|mut statement| {
+        statement
+            .query_map(params![now.0, free], attempt_from_row)?
+            .collect()
+    })
+    .map_err(|e| sql("claim attempts", e))
 }
 
 enum Admission {

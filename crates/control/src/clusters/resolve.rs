@@ -10,6 +10,9 @@ use super::spec::{Spec, runtime_for};
 use super::{ClusterUse, Clusters, lifecycle};
 use crate::Ctx;
 
+/// How exactly the last use of a running cluster is kept; idle times are counted in minutes.
+const TOUCH_EVERY_MS: i64 = 20_000;
+
 /// Where a task wants to run.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ClusterChoice {
@@ -84,7 +87,10 @@ impl Clusters {
             }
         };
         if cluster.state.is_active() {
-            inner.store.cluster_touch(&id, now).await?;
+            // A commit for every run would be the dearest part of a short one.
+            if now.since(cluster.last_used_at) > TOUCH_EVERY_MS {
+                inner.store.cluster_touch(&id, now).await?;
+            }
         } else {
             let object = ObjectRef::new(ObjectKind::Cluster, &id);
             let wanted = PermissionLevel::CanRestart;

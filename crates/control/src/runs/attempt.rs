@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use forebay_engine::Verdict;
+use forebay_engine::{StopReason, Verdict};
 use forebay_exec::{CancelReason, Canceler, Ended, Execution, Outcome, StartError};
 use forebay_runtime::TaskKind;
 use forebay_store::{Attempt, AttemptEnd, Run};
@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use tracing::{error, info};
 
 use super::Inner;
+use super::dispatch;
 use super::host::AttemptHost;
 use super::output::{Snapshot, Writer};
 use super::workload::{self, Prepared};
@@ -38,11 +39,16 @@ pub(crate) async fn run(
     attempt: Attempt,
     mut stops: Vec<Canceler>,
 ) -> Result<()> {
-    let (run, _) = inner.store.run_get(attempt.run_id).await?;
-    let document = JobDocument::of_normal(run.settings.clone())?;
     let canceler = Canceler::new();
     stops.push(canceler.clone());
-    let events = inner.live.insert(attempt.id, run.id, canceler.clone());
+    let run_id = attempt.run_id;
+    let events = inner.live.insert(attempt.id, run_id, canceler.clone());
+    // Read after the attempt can be found by a stop: one that came earlier is in the row.
+    let (run, _) = inner.store.run_get(run_id).await?;
+    if let Some(reason) = run.stopping {
+        canceler.cancel(cancel_reason(reason));
+    }
+    let document = JobDocument::of_normal(run.settings.clone())?;
     let work = Work {
         inner: &inner,
         run: &run,
@@ -62,9 +68,16 @@ pub(crate) async fn run(
     recorded
 }
 
+pub(crate) fn cancel_reason(reason: StopReason) -> CancelReason {
+    match reason {
+        StopReason::Canceled => CancelReason::Requested,
+        StopReason::TimedOut => CancelReason::TimedOut,
+    }
+}
+
 /// The end of an attempt is worth some patience: a full disk may be freed.
 async fn record(
-    inner: &Inner,
+    inner: &Arc<Inner>,
     attempt: &Attempt,
     document: &JobDocument,
     end: AttemptEnd,
@@ -75,10 +88,13 @@ async fn record(
         let plan = document.plan.clone();
         match inner
             .store
-            .attempt_end(attempt.clone(), plan, end.clone(), now)
+            .attempt_end(attempt.clone(), plan, end.clone(), inner.cap(), now)
             .await
         {
-            Ok(_) => return Ok(()),
+            Ok(claimed) => {
+                dispatch::begin(inner, claimed);
+                return Ok(());
+            }
             Err(e)
                 if e.code == ErrorCode::TemporarilyUnavailable
                     && !inner.tasks.stopping().is_cancelled() =>
@@ -351,10 +367,9 @@ pub(crate) async fn recover(inner: &Arc<Inner>) -> Result<()> {
         let plan = JobDocument::of_normal(run.settings)?.plan;
         let end = platform_failure("INTERNAL_ERROR", INTERRUPTED.to_owned());
         info!(run.id = %run.id, attempt.id = %attempt.id, "attempt {} was interrupted", attempt.id);
-        inner
-            .store
-            .attempt_end(attempt, plan, end, inner.clock.now())
-            .await?;
+        // No slot is given away yet: the first round of the dispatcher does that.
+        let now = inner.clock.now();
+        inner.store.attempt_end(attempt, plan, end, 0, now).await?;
     }
     Ok(())
 }

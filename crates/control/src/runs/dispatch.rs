@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use forebay_engine::StopReason;
 use forebay_runtime::TaskKind;
+use forebay_store::Attempt;
 use forebay_types::{Error, Result};
 use tracing::{error, warn};
 
@@ -64,11 +65,16 @@ async fn round(inner: &Arc<Inner>) -> Result<Option<forebay_types::Millis>> {
             Err(e) => warn!(run.id = %id, error = ?e, "queued run {id} cannot be read"),
         }
     }
-    let cap = inner.setup.server.limits.running_attempts_max;
-    for attempt in inner.store.attempt_claim(cap, now).await? {
+    let claimed = inner.store.attempt_claim(inner.cap(), now).await?;
+    begin(inner, claimed);
+    Ok(next)
+}
+
+/// Starts attempts that have their slots, each in a task of its own.
+pub(crate) fn begin(inner: &Arc<Inner>, claimed: Vec<Attempt>) {
+    for attempt in claimed {
         let name = format!("attempt {}", attempt.id);
         let work = attempt::run(Arc::clone(inner), attempt, Vec::new());
         inner.tasks.spawn(TaskKind::Attempt, name, work);
     }
-    Ok(next)
 }

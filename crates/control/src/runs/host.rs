@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use super::Inner;
 use super::attempt;
+use super::dispatch;
 use super::source;
 use crate::Ctx;
 use crate::clusters::ResolvedCluster;
@@ -250,7 +251,10 @@ impl AttemptHost {
             timeout_ms: 0,
         };
         let now = self.inner.clock.now();
-        let id = self.inner.store.run_create(new, document.plan, now).await?;
+        let store = &self.inner.store;
+        let cap = self.inner.cap();
+        let (id, claimed) = store.run_create(new, document.plan, cap, now).await?;
+        dispatch::begin(&self.inner, claimed);
         let claimed = self.inner.store.attempt_claim_nested(id, now).await?;
         claimed.ok_or_else(|| Error::internal("a nested run has nothing to start", id.to_string()))
     }

@@ -61,6 +61,15 @@ pub(crate) fn remove(dirs: &WorkspaceDirs, attempt: RunId) {
     drop(std::fs::remove_dir_all(folder(dirs, attempt)));
 }
 
+/// A full disk is the operator's to mend, and the run says so.
+fn storage(doing: &str, error: std::io::Error) -> Error {
+    if error.kind() == std::io::ErrorKind::StorageFull {
+        let message = format!("The server's disk is full: cannot {doing}.");
+        return Error::new(ErrorCode::TemporarilyUnavailable, message).because(error);
+    }
+    Error::internal(format!("cannot {doing}"), error)
+}
+
 /// The notebook as it was when it ran, kept beside its output.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Snapshot {
@@ -85,7 +94,7 @@ impl Writer {
         watchers: watch::Sender<u64>,
     ) -> Result<Self> {
         let folder = folder(dirs, attempt);
-        let cannot = |e| Error::internal(format!("cannot write {}", folder.display()), e);
+        let cannot = |e| storage("keep a run's output", e);
         std::fs::create_dir_all(&folder).map_err(cannot)?;
         if let Some(snapshot) = snapshot {
             let text = serde_json::to_vec(snapshot)
@@ -117,7 +126,7 @@ impl Writer {
         line.push(b'\n');
         self.file
             .write_all(&line)
-            .map_err(|e| Error::internal("cannot write an event", e))?;
+            .map_err(|e| storage("write a run's output", e))?;
         self.watchers.send_replace(self.seq);
         Ok(())
     }
