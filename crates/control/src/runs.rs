@@ -18,7 +18,7 @@ use forebay_store::{Attempt, NewRun, Run, RunFilter, RunKind, Store};
 use forebay_types::{ClusterId, Error, JobId, PermissionLevel, Result, RunId};
 use serde_json::{Map, Value, json};
 
-pub use output::{EventPage, RunOutput, StoredEvent, cell_states, fact};
+pub use output::{CellState, EventPage, Ran, RunOutput, StoredEvent, fact};
 
 pub(crate) use self::live::LiveAttempts;
 pub(crate) use self::workload::mounts;
@@ -220,12 +220,34 @@ impl Runs {
             .collect())
     }
 
-    /// `(active runs, runs that failed since)` of the whole workspace.
+    /// The runs that `run`'s notebooks started; who may see it may see them.
+    ///
+    /// # Errors
+    /// `Run N does not exist.`; `PERMISSION_DENIED`.
+    pub async fn children(&self, ctx: &Ctx, run: RunId) -> Result<Vec<Run>> {
+        let view = self.get(ctx, run).await?;
+        self.0.store.run_list_children(view.run.id).await
+    }
+
+    /// The run that started this one by `dbutils.notebook.run`.
     ///
     /// # Errors
     /// When the database refuses.
-    pub async fn counts(&self, since: forebay_types::Millis) -> Result<(u32, u32)> {
-        self.0.store.run_counts(since).await
+    pub async fn parent(&self, run: &Run) -> Result<Option<RunId>> {
+        let Some(attempt) = run.parent_attempt else {
+            return Ok(None);
+        };
+        let found = self.0.store.attempt_get(attempt).await?;
+        Ok(found.map(|(parent, _)| parent.id))
+    }
+
+    /// `(active runs, runs that failed since)`, of those the caller may see.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn counts(&self, ctx: &Ctx, since: forebay_types::Millis) -> Result<(u32, u32)> {
+        let visible_to = (!ctx.is_admin()).then_some(ctx.user.id);
+        self.0.store.run_counts(since, visible_to).await
     }
 
     /// Asks a run to stop; it ends soon after. An ended run stays as it is.

@@ -171,6 +171,14 @@ impl Tokens {
         ))
     }
 
+    /// Ends the token that has this value, as its holder may.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn end(&self, value: &str) -> Result<()> {
+        self.store.token_forget(digest(value)).await
+    }
+
     /// The user behind a token's value.
     ///
     /// # Errors

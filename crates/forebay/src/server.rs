@@ -3,13 +3,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use axum::Router;
 use forebay_config::{Config, env_var};
 use forebay_control::{ExecutorHandle, Services, WorkspaceSetup};
 use forebay_exec::IsolationLevel;
 use forebay_exec_local::{LocalConfig, LocalExecutor};
 use forebay_http::{App, serve};
 use forebay_runtime::{CancellationToken, Clock, Tasks};
+use forebay_ui::{Pages, Place};
 use tokio::net::TcpListener;
 
 use crate::data::DataLock;
@@ -30,6 +30,7 @@ pub struct WorkspaceAddress {
 pub struct Server {
     pub addresses: Vec<WorkspaceAddress>,
     pub apps: Vec<Arc<App>>,
+    pub pages: Vec<Pages>,
     tasks: Tasks,
     _lock: DataLock,
 }
@@ -74,26 +75,43 @@ impl Server {
             let services = Services::open(setup)
                 .await
                 .with_context(|| format!("cannot open the workspace {}", workspace.name))?;
-            apps.push(Arc::new(App { services }));
+            apps.push(Arc::new(App {
+                services: Arc::new(services),
+            }));
             listeners.push(bound.listeners);
         }
         let profiled: Vec<_> = addresses
             .iter()
             .cloned()
-            .zip(apps.iter().map(|app| &app.services))
+            .zip(apps.iter().map(|app| &*app.services))
             .collect();
         write_profiles(&data.join("databrickscfg"), &profiled).await?;
-        for (app, listeners) in apps.iter().zip(listeners) {
+        let pages = pages(&addresses, &apps);
+        for ((app, pages), listeners) in apps.iter().zip(&pages).zip(listeners) {
             for listener in listeners {
-                serve(app, Router::new(), listener, &tasks);
+                serve(app, pages.router(), listener, &tasks);
             }
         }
         Ok(Self {
             addresses,
             apps,
+            pages,
             tasks,
             _lock: lock,
         })
+    }
+
+    /// Addresses that sign the first administrator of each workspace in, once, for a while.
+    ///
+    /// # Errors
+    /// When a database refuses.
+    pub async fn sign_in_links(&self) -> Result<Vec<String>> {
+        let mut links = Vec::new();
+        for (app, pages) in self.apps.iter().zip(&self.pages) {
+            let admin = app.services.identity.first_admin().await?;
+            links.push(pages.sign_in_link(admin));
+        }
+        Ok(links)
     }
 
     /// Fires when a part of the server failed for good and the process should end.
@@ -106,6 +124,16 @@ impl Server {
     pub async fn stop(self, grace: Duration) -> bool {
         self.tasks.shutdown(grace).await
     }
+}
+
+fn pages(addresses: &[WorkspaceAddress], apps: &[Arc<App>]) -> Vec<Pages> {
+    let places = addresses.iter().zip(apps).map(|(address, app)| Place {
+        name: address.name.clone(),
+        url: address.url.clone(),
+        listener: address.listener,
+        services: Arc::clone(&app.services),
+    });
+    Pages::of_server(places.collect())
 }
 
 /// One executor for all workspaces; it keeps environments and never shares a process between them.

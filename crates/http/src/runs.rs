@@ -91,7 +91,7 @@ async fn list(
         before: page::before(request.page_token.as_deref())?.map(RunId),
         offset: request.offset.unwrap_or(0),
         limit: limit + 1,
-        visible_to: None,
+        ..RunFilter::default()
     };
     let runs = app.services.runs.list(&ctx, filter).await?;
     let (runs, next) = page::split(runs, limit, |view| view.run.id.0);

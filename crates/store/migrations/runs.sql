@@ -36,6 +36,7 @@ CREATE TABLE run (
 ) STRICT;
 CREATE INDEX run_by_job ON run (job_id, id);
 CREATE INDEX run_active ON run (id) WHERE phase <> 'ended';
+CREATE INDEX run_by_parent ON run (parent_attempt) WHERE parent_attempt IS NOT NULL;
 
 CREATE TABLE attempt (
   -- What clients call the task's run_id.

@@ -123,6 +123,8 @@ pub struct RunFilter {
     /// `Some(true)` for active runs, `Some(false)` for ended ones.
     pub active: Option<bool>,
     pub kind: Option<RunKind>,
+    /// Only runs that ended badly, by their own fault, by time or by ours.
+    pub failed: bool,
     pub started_from: Option<Millis>,
     pub started_to: Option<Millis>,
     pub before: Option<RunId>,
@@ -309,6 +311,7 @@ impl Store {
                        AND (?5 IS NULL OR run.created_at <= ?5)
                        AND (?6 IS NULL OR run.id < ?6)
                        AND (?7 IS NULL OR run.creator_id = ?7 OR job.creator_id = ?7)
+                       AND (NOT ?10 OR run.verdict IN ('failed', 'timed_out', 'internal_error'))
                      ORDER BY run.id DESC LIMIT ?8 OFFSET ?9"
                 ))
                 .and_then(|mut statement| {
@@ -322,6 +325,7 @@ impl Store {
                         filter.visible_to.map(|id| id.0),
                         filter.limit,
                         filter.offset,
+                        filter.failed,
                     ];
                     statement.query_map(bounds, run_from_row)?.collect()
                 })
@@ -329,6 +333,24 @@ impl Store {
             runs.into_iter().map(|run| Ok((attempts_on(conn, run.id)?, run))).map(|row| {
                 row.map(|(attempts, run)| (run, attempts))
             }).collect()
+        })
+        .await
+    }
+
+    /// The runs that attempts of `run` started by `dbutils.notebook.run`, oldest first, at most
+    /// 100 of them.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn run_list_children(&self, run: RunId) -> Result<Vec<Run>> {
+        self.read(move |conn| {
+            conn.prepare_cached(&format!(
+                "SELECT {RUN_COLUMNS} FROM run
+                 WHERE parent_attempt IN (SELECT id FROM attempt WHERE run_id = ?1)
+                 ORDER BY run.id LIMIT 100"
+            ))
+            .and_then(|mut statement| statement.query_map([run.0], run_from_row)?.collect())
+            .map_err(|e| sql("list nested runs", e))
         })
         .await
     }
@@ -612,22 +634,28 @@ impl Store {
     ///
     /// # Errors
     /// When the database refuses.
-    pub async fn run_counts(&self, since: Millis) -> Result<(u32, u32)> {
+    pub async fn run_counts(
+        &self,
+        since: Millis,
+        visible_to: Option<UserId>,
+    ) -> Result<(u32, u32)> {
         self.read(move |conn| {
-            let one = |query: &str, bound: i64| {
-                conn.prepare_cached(query)
-                    .and_then(|mut statement| statement.query_row([bound], |row| row.get(0)))
-                    .map_err(|e| sql("count runs", e))
+            let one = |condition: &str| {
+                conn.prepare_cached(&format!(
+                    "SELECT count(*) FROM run LEFT JOIN job ON job.id = run.job_id
+                     WHERE run.kind <> 'WORKFLOW_RUN'
+                       AND (?2 IS NULL OR run.creator_id = ?2 OR job.creator_id = ?2)
+                       AND {condition}"
+                ))
+                .and_then(|mut statement| {
+                    let bounds = params![since.0, visible_to.map(|id| id.0)];
+                    statement.query_row(bounds, |row| row.get(0))
+                })
+                .map_err(|e| sql("count runs", e))
             };
-            let active = one(
-                "SELECT count(*) FROM run WHERE phase <> 'ended' AND id > ?1",
-                0,
-            )?;
-            let failed = one(
-                "SELECT count(*) FROM run WHERE ended_at >= ?1 AND kind <> 'WORKFLOW_RUN'
-                   AND verdict IN ('failed', 'timed_out', 'internal_error')",
-                since.0,
-            )?;
+            let active = one("run.phase <> 'ended' AND ?1 IS NOT NULL")?;
+            let failed = one("run.ended_at >= ?1
+                   AND run.verdict IN ('failed', 'timed_out', 'internal_error')")?;
             Ok((active, failed))
         })
         .await

@@ -165,4 +165,17 @@ impl Store {
         })
         .await
     }
+
+    /// Ends the token of this value's digest; one that is gone already is fine.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn token_forget(&self, digest: [u8; 32]) -> Result<()> {
+        self.write(move |tx| {
+            tx.execute("DELETE FROM token WHERE digest = ?1", params![digest])
+                .map_err(|e| sql("end a token", e))?;
+            Ok(())
+        })
+        .await
+    }
 }

@@ -98,7 +98,9 @@ impl TestServer {
             services.tokens.create(&ctx, "test", None).await.unwrap().0
         };
         let (admin, plain) = (token(admin).await, token(plain).await);
-        let app = Arc::new(App { services });
+        let app = Arc::new(App {
+            services: Arc::new(services),
+        });
         Self {
             router: service(&app, Router::new()),
             app,

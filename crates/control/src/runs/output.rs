@@ -52,6 +52,25 @@ pub struct RunOutput {
     pub logs: Option<(String, bool)>,
 }
 
+/// A notebook as it ran.
+#[derive(Debug, Clone)]
+pub struct Ran {
+    /// Its path in the workspace at that time.
+    pub path: String,
+    pub notebook: Notebook,
+    /// By cell, as `states`.
+    pub outputs: Vec<Vec<Output>>,
+    pub states: Vec<CellState>,
+}
+
+/// How one cell of a run stands.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CellState {
+    pub started_at: Option<Millis>,
+    /// The verdict, and the duration in milliseconds.
+    pub finished: Option<(CellStatus, u64)>,
+}
+
 fn folder(dirs: &WorkspaceDirs, attempt: RunId) -> PathBuf {
     dirs.runs.join(attempt.to_string())
 }
@@ -245,8 +264,8 @@ impl Runs {
     /// # Errors
     /// `RESOURCE_DOES_NOT_EXIST` when the run was not of a notebook or has not begun.
     pub async fn notebook(&self, ctx: &Ctx, id: RunId) -> Result<Vec<u8>> {
-        let (notebook, outputs, _) = self.rendered(ctx, id).await?;
-        Ok(to_ipynb_with_outputs(&notebook, &outputs))
+        let ran = self.rendered(ctx, id).await?;
+        Ok(to_ipynb_with_outputs(&ran.notebook, &ran.outputs))
     }
 
     /// The notebook with its outputs, as a page of its own.
@@ -254,20 +273,16 @@ impl Runs {
     /// # Errors
     /// As for [`Runs::notebook`].
     pub async fn export_html(&self, ctx: &Ctx, id: RunId) -> Result<(String, String)> {
-        let (notebook, outputs, path) = self.rendered(ctx, id).await?;
-        let name = path.rsplit('/').next().unwrap_or_default().to_owned();
-        Ok((name, render_html(&notebook, &outputs, &path)))
+        let ran = self.rendered(ctx, id).await?;
+        let name = ran.path.rsplit('/').next().unwrap_or_default().to_owned();
+        Ok((name, render_html(&ran.notebook, &ran.outputs, &ran.path)))
     }
 
     /// The notebook as it ran and what each of its cells put out so far.
     ///
     /// # Errors
     /// As for [`Runs::notebook`].
-    pub async fn rendered(
-        &self,
-        ctx: &Ctx,
-        id: RunId,
-    ) -> Result<(Notebook, Vec<Vec<Output>>, String)> {
+    pub async fn rendered(&self, ctx: &Ctx, id: RunId) -> Result<Ran> {
         let (_, attempt) = self.attempt(ctx, id).await?;
         let folder = folder(&self.0.dirs, attempt.id);
         blocking(move || {
@@ -281,8 +296,13 @@ impl Runs {
                 .map_err(|e| Error::internal("a kept notebook cannot be read", e))?;
             let notebook = super::source::parse(&snapshot.file_name, snapshot.source.as_bytes())?;
             let events = read_events(&folder.join("output.jsonl"), 0, usize::MAX)?;
-            let outputs = outputs_by_cell(notebook.cells.len(), events);
-            Ok((notebook, outputs, snapshot.path))
+            let cells = notebook.cells.len();
+            Ok(Ran {
+                path: snapshot.path,
+                states: cell_states(&events, cells),
+                outputs: outputs_by_cell(cells, events),
+                notebook,
+            })
         })
         .await
     }
@@ -456,19 +476,21 @@ fn push(outputs: &mut Vec<Output>, output: Output) {
     outputs.push(output);
 }
 
-/// How each cell stands, for pages: `None` for one that has not begun.
-#[must_use]
-pub fn cell_states(events: &[StoredEvent], cells: usize) -> Vec<Option<(CellStatus, u64)>> {
-    let mut states = vec![None; cells];
+/// How each cell stands; a cell that began and has not finished runs, or its run was ended.
+fn cell_states(events: &[StoredEvent], cells: usize) -> Vec<CellState> {
+    let mut states = vec![CellState::default(); cells];
     for stored in events {
-        if let Event::CellFinished {
-            cell,
-            status,
-            duration_ms,
-        } = &stored.event
-            && let Some(state) = states.get_mut(*cell)
-        {
-            *state = Some((*status, *duration_ms));
+        let Some(state) = states.get_mut(cell_of(&stored.event)) else {
+            continue;
+        };
+        match stored.event {
+            Event::CellStarted { .. } => state.started_at = Some(stored.at),
+            Event::CellFinished {
+                status,
+                duration_ms,
+                ..
+            } => state.finished = Some((status, duration_ms)),
+            _ => {}
         }
     }
     states

@@ -23,6 +23,11 @@ pub(crate) async fn run(args: &ServerArgs) -> Outcome {
         out.line(format_args!("  {:<8} {}", address.name, address.url))?;
     }
     out.line(format_args!("  profiles {}", profiles.display()))?;
+    let links = server.sign_in_links().await.map_err(|e| failure(&e))?;
+    out.line("Look at it in a browser; these links work once, for 15 minutes:")?;
+    for link in links {
+        out.line(format_args!("  {link}"))?;
+    }
     let stopping = server.stopping();
     tokio::select! {
         () = signals.next() => {}

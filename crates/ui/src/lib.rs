@@ -1,0 +1,20 @@
+//! The pages of a workspace: what runs, what failed and where, and what is in the tree, rendered
+//! on the server. Layer 4, beside `http`: services in, HTML out; useful without scripts, and every
+//! byte a browser needs is in the binary.
+
+mod assets;
+mod clusters;
+mod failure;
+mod home;
+mod jobs;
+mod layout;
+mod login;
+mod repos;
+mod run;
+mod runs;
+mod session;
+mod show;
+mod site;
+mod workspace;
+
+pub use site::{Pages, Place};

@@ -1,0 +1,148 @@
+//! The page of one run: how it stands, what went wrong first, then its tasks, their output as it
+//! comes, and what it cost.
+
+mod facts;
+mod fragment;
+mod graph;
+mod output;
+mod parts;
+mod watch;
+
+use axum::Form;
+use axum::extract::{Path, Query, State};
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use axum::response::{IntoResponse, Redirect, Response};
+use forebay_control::Ctx;
+use forebay_control::runs::RunView;
+use forebay_engine::{Phase, Verdict};
+use forebay_store::Attempt;
+use forebay_types::{Error, RunId};
+use maud::{Markup, html};
+use serde::Deserialize;
+
+use crate::failure::{Failure, PageResult};
+use crate::layout::{Page, Section};
+use crate::runs::run_link;
+use crate::session::Session;
+use crate::site::Pages;
+
+pub(crate) use watch::live;
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub(crate) struct Asked {
+    /// The attempt whose output to show; else the most telling one.
+    task: Option<i64>,
+}
+
+/// A run and the attempt in view.
+#[derive(Debug, Clone)]
+struct Seen {
+    view: RunView,
+    attempt: Option<Attempt>,
+}
+
+impl Seen {
+    async fn load(pages: &Pages, ctx: &Ctx, id: RunId, task: Option<RunId>) -> PageResult<Self> {
+        let view = pages.services().runs.get(ctx, id).await?;
+        let wanted = task.or(view.task);
+        let chosen = wanted.and_then(|id| view.attempts.iter().find(|attempt| attempt.id == id));
+        let attempt = chosen.or_else(|| telling(&view)).cloned();
+        Ok(Self { view, attempt })
+    }
+}
+
+/// The task a reader most likely came for: the failed one, else the running one, else the last.
+fn telling(view: &RunView) -> Option<&Attempt> {
+    let newest: Vec<_> = view.newest().collect();
+    let first = |wanted: fn(Phase) -> bool| newest.iter().find(|one| wanted(one.phase)).copied();
+    first(is_bad)
+        .or_else(|| first(|phase| matches!(phase, Phase::Running | Phase::Terminating)))
+        .or_else(|| {
+            newest
+                .iter()
+                .rfind(|one| one.executed_at.is_some())
+                .copied()
+        })
+        .or_else(|| newest.last().copied())
+}
+
+fn is_bad(phase: Phase) -> bool {
+    use Verdict::{Failed, InternalError, TimedOut};
+    matches!(phase, Phase::Ended(Failed | TimedOut | InternalError))
+}
+
+fn run_id(text: &str) -> PageResult<RunId> {
+    let id = text.parse().map(RunId);
+    id.map_err(|_| Failure(Error::missing(format!("'{text}' is not the id of a run."))))
+}
+
+/// The page under the address that clients print.
+pub(crate) async fn show_of_job(
+    pages: State<Pages>,
+    session: Session,
+    Path((_job, run)): Path<(String, String)>,
+    asked: Query<Asked>,
+) -> PageResult<Markup> {
+    show(pages, session, Path(run), asked).await
+}
+
+pub(crate) async fn show(
+    State(pages): State<Pages>,
+    session: Session,
+    Path(run): Path<String>,
+    Query(asked): Query<Asked>,
+) -> PageResult<Markup> {
+    let task = asked.task.map(RunId);
+    let seen = Seen::load(&pages, &session.ctx, run_id(&run)?, task).await?;
+    let run = &seen.view.run;
+    let live = (!run.phase.is_ended()).then(|| match &seen.attempt {
+        Some(attempt) => format!("/runs/{}/live?task={}", run.id, attempt.id),
+        None => format!("/runs/{}/live", run.id),
+    });
+    let fragments = parts::all(&pages, &session, &seen).await?;
+    let body = html! {
+        article class="run" data-live=[live] {
+            @for fragment in &fragments { (fragment.render()) }
+        }
+    };
+    let page = Page {
+        changes: !run.phase.is_ended(),
+        ..Page::new(&run.name, Section::Runs, body)
+    };
+    Ok(pages.page(Some(&session), page))
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Sent {
+    #[serde(default)]
+    form_token: String,
+}
+
+pub(crate) async fn cancel(
+    State(pages): State<Pages>,
+    session: Session,
+    Path(run): Path<String>,
+    Form(sent): Form<Sent>,
+) -> PageResult {
+    session.check_form(&sent.form_token)?;
+    let runs = &pages.services().runs;
+    let view = runs.get(&session.ctx, run_id(&run)?).await?;
+    runs.cancel(&session.ctx, view.run.id).await?;
+    Ok(Redirect::to(&run_link(&view.run)).into_response())
+}
+
+/// The notebook with its outputs as an `.ipynb` document.
+pub(crate) async fn download(
+    State(pages): State<Pages>,
+    session: Session,
+    Path(run): Path<String>,
+) -> PageResult<Response> {
+    let id = run_id(&run)?;
+    let document = pages.services().runs.notebook(&session.ctx, id).await?;
+    let name = format!("attachment; filename=\"run-{id}.ipynb\"");
+    let headers = [
+        (CONTENT_TYPE, "application/x-ipynb+json".to_owned()),
+        (CONTENT_DISPOSITION, name),
+    ];
+    Ok((headers, document).into_response())
+}

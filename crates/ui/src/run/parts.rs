@@ -1,0 +1,146 @@
+//! What the page of a run consists of, from top to bottom.
+
+use forebay_engine::Phase;
+use forebay_store::Attempt;
+use maud::{Markup, html};
+
+use super::fragment::Fragment;
+use super::output::{self, Output};
+use super::{Seen, facts, graph, is_bad};
+use crate::failure::PageResult;
+use crate::runs::{run_link, what};
+use crate::session::Session;
+use crate::show::{badge, moment, span};
+use crate::site::Pages;
+
+/// How much of a traceback stands above everything else; the whole is with its cell.
+const TRACE_LINES: usize = 12;
+
+pub(super) async fn all(
+    pages: &Pages,
+    session: &Session,
+    seen: &Seen,
+) -> PageResult<Vec<Fragment>> {
+    let now = pages.now();
+    let output = match &seen.attempt {
+        Some(attempt) => output::load(pages, &session.ctx, attempt).await?,
+        None => Output::Nothing,
+    };
+    let runs = &pages.services().runs;
+    let parent = runs.parent(&seen.view.run).await?;
+    let children = runs.children(&session.ctx, seen.view.run.id).await?;
+    let mut fragments = vec![
+        Fragment::new("run-head", "run-head", head(session, seen, parent, now)),
+        Fragment::new("run-error", "run-error", errors(seen, &output)),
+        Fragment::new("run-tasks", "run-tasks", graph::tasks(seen, now)),
+        Fragment::new("run-facts", "run-facts", facts::all(seen, &children, now)),
+    ];
+    fragments.push(output::fragment(seen, output));
+    Ok(fragments)
+}
+
+fn head(
+    session: &Session,
+    seen: &Seen,
+    parent: Option<forebay_types::RunId>,
+    now: forebay_types::Millis,
+) -> Markup {
+    let run = &seen.view.run;
+    let ended = run.phase.is_ended();
+    html! {
+        p class="crumbs" {
+            a href="/runs" { "Runs" }
+            @if let Some(job) = run.job_id { " / " a href={ "/jobs/" (job) } { "Job " (job) } }
+            @if let Some(parent) = parent {
+                " / started by " a href={ "/runs/" (parent) } { "run " (parent) }
+            }
+            " / " (run.id)
+        }
+        div class="title" {
+            h1 { (run.name) }
+            (badge(run.phase))
+            @if !ended {
+                form method="post" action={ "/runs/" (run.id) "/cancel" } {
+                    input type="hidden" name="form_token" value=(session.form_token());
+                    button type="submit" disabled[run.stopping.is_some()] {
+                        @if run.stopping.is_some() { "Stopping…" } @else { "Cancel run" }
+                    }
+                }
+            }
+        }
+        p class="soft" {
+            (what(run)) " · by " (run.creator_name) " · " (moment(run.created_at, now))
+            @if ended && let Some(took) = span(Some(run.created_at), run.ended_at, now) {
+                " · took " b { (took) }
+            }
+        }
+    }
+}
+
+/// The first thing to read when something went wrong.
+fn errors(seen: &Seen, output: &Output) -> Markup {
+    let run = &seen.view.run;
+    let shown = seen
+        .attempt
+        .as_ref()
+        .filter(|attempt| is_bad(attempt.phase));
+    let others = seen.view.newest().filter(|attempt| {
+        is_bad(attempt.phase) && shown.is_none_or(|shown| shown.task != attempt.task)
+    });
+    let others: Vec<_> = others.collect();
+    let many = seen.view.newest().nth(1).is_some();
+    html! {
+        @if let Some(attempt) = shown { (error(attempt, output, many)) }
+        @for attempt in others.iter().take(10) {
+            p class="problem" {
+                a href={ (run_link(run)) "?task=" (attempt.id) } { "Task " (attempt.task_key) }
+                ": " (crate::show::first_line(headline(attempt), 200))
+            }
+        }
+        @if shown.is_none() && others.is_empty() && is_told(run.phase) && !run.message.is_empty() {
+            p class="note" { (run.message) }
+        }
+    }
+}
+
+fn is_told(phase: Phase) -> bool {
+    use forebay_engine::Verdict as V;
+    !matches!(phase, Phase::Ended(V::Succeeded | V::SucceededWithFailures))
+}
+
+fn headline(attempt: &Attempt) -> &str {
+    match &attempt.error {
+        Some(text) => text,
+        None if attempt.message.is_empty() => "It ended without a message.",
+        None => &attempt.message,
+    }
+}
+
+fn error(attempt: &Attempt, output: &Output, many: bool) -> Markup {
+    let cell = output.failed_cell();
+    let trace = attempt
+        .trace
+        .as_deref()
+        .map(str::trim_end)
+        .unwrap_or_default();
+    let lines: Vec<&str> = trace.lines().collect();
+    let cut = lines.len().saturating_sub(TRACE_LINES);
+    html! {
+        div class="problem" role="alert" {
+            p class="headline" { (headline(attempt)) }
+            p {
+                @if many { "In task " b { (attempt.task_key) } }
+                @if let Some(cell) = cell {
+                    @if many { ", " } @else { "In " }
+                    a href={ "#cell-" (cell + 1) } { "cell " (cell + 1) }
+                }
+            }
+            @if !lines.is_empty() {
+                pre tabindex="0" aria-label="The end of the traceback" {
+                    @if cut > 0 { "…\n" }
+                    (lines[cut..].join("\n"))
+                }
+            }
+        }
+    }
+}
