@@ -8,6 +8,7 @@
 mod architecture;
 mod cli;
 mod doctor;
+mod documents;
 mod licences;
 mod program;
 mod reference;
