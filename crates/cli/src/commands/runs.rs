@@ -17,7 +17,7 @@ pub struct RunsArgs {
 
 /// Subcommands of `forebay runs`.
 #[derive(Debug, Subcommand)]
-pub enum RunsCommand {
+pub(crate) enum RunsCommand {
     /// List runs, the newest first
     #[command(visible_alias = "ls")]
     List(ListArgs),
@@ -25,7 +25,7 @@ pub enum RunsCommand {
 
 /// Arguments of `forebay runs list`.
 #[derive(Debug, Args)]
-pub struct ListArgs {
+pub(crate) struct ListArgs {
     /// Only runs that have not ended
     #[arg(long)]
     active: bool,

@@ -1,4 +1,4 @@
-use forebay_testkit::wait_until;
+use forebay_store::Store;
 use serde_json::Value;
 
 use crate::program::{Program, Ran, free_ports, served};
@@ -34,19 +34,11 @@ async fn a_running_server_is_not_disturbed() {
 
 #[tokio::test]
 async fn a_spoilt_database_fails_the_check_and_says_which() {
-    let (program, server) = served().await;
-    let port = server.addresses[0].listener.port().to_string();
-    server.stop(std::time::Duration::from_secs(10)).await;
-    let database = program.path().join(".forebay/prod/forebay.db");
-    // The last connection writes what lies beside the file into it, and takes that away.
-    let log = database.with_file_name("forebay.db-wal");
-    wait_until(
-        "the database to be closed",
-        async || log.is_file(),
-        |open| !open,
-    )
-    .await;
-    std::fs::write(&database, "no database any more").unwrap();
+    let program = Program::new();
+    program.write(".forebay/prod/forebay.db", "no database any more");
+    program.write(".forebay/dev/key", "");
+    let _sound = Store::open(&program.path().join(".forebay/dev/forebay.db")).unwrap();
+    let port = free_ports(3).to_string();
     let ran = program.run(&["doctor", "--port", &port]).await;
     assert_eq!(ran.code, 1, "{ran:?}");
     let lines: Vec<_> = ran.stdout.lines().collect();
