@@ -6,8 +6,8 @@
 )]
 
 mod clusters;
-mod endpoints;
 mod dbfs;
+mod endpoints;
 mod files;
 mod permissions;
 mod repos;

@@ -224,24 +224,30 @@ async fn fifty_at_once_all_arrive_and_one_path_has_one_winner() {
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_up_does_not_stop_a_clone() {
+async fn a_client_that_hangs_up_leaves_no_half_clone() {
     let world = World::start().await;
-    let body = world.clone_of("origin", "/Repos/team/x");
-    {
-        let call = world.server.post("/api/2.0/repos", body);
-        tokio::pin!(call);
-        tokio::select! {
-            biased;
-            _ = &mut call => panic!("a clone takes longer than this"),
-            () = tokio::task::yield_now() => {}
-        }
-    }
-    wait_until(
-        "the clone",
-        || world.paths(),
-        |paths| *paths == ["/Repos/team/x"],
-    )
-    .await;
+    // A host that takes connections and says nothing.
+    let host = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/x", host.local_addr().unwrap());
+    let body = json!({"url": url, "provider": "gitHub", "path": "/Repos/team/x"});
+    let begun = async {
+        let probe = host.accept().await.unwrap();
+        (probe, host.accept().await.unwrap())
+    };
+    let held = tokio::select! {
+        answer = world.server.post("/api/2.0/repos", body) => panic!("{}", answer.text()),
+        held = begun => held,
+    };
+    let again = || {
+        world
+            .server
+            .post("/api/2.0/repos", world.clone_of("origin", "/Repos/team/x"))
+    };
+    again().await.refused(400, "RESOURCE_ALREADY_EXISTS");
+    drop((held, host));
+    wait_until("the place to be free", again, |answer| answer.status == 200).await;
+    assert_eq!(world.names("git/repos").len(), 1);
+    assert_eq!(world.names("staging"), [""; 0]);
 }
 
 #[tokio::test]
