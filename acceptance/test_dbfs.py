@@ -139,8 +139,8 @@ def test_sdk_uploads_downloads_and_moves(w, dbfs_home):
     w.dbfs.mkdirs(f"{dbfs_home}/deep/er")
     w.dbfs.move_(f"{dbfs_home}/handle", f"{dbfs_home}/deep/er/moved")
     assert [entry.path for entry in w.dbfs.list(dbfs_home, recursive=True) if not entry.is_dir] == [
-        f"{dbfs_home}/deep/er/moved",
         f"{dbfs_home}/sdk.bin",
+        f"{dbfs_home}/deep/er/moved",
     ]
     with pytest.raises(NotFound):
         w.dbfs.get_status(f"{dbfs_home}/handle")
@@ -164,9 +164,9 @@ def test_legacy_copies_a_tree_there_and_back(legacy, dbfs_home, tmp_path):
 
     (source / "sub" / "text.csv").write_bytes(b"changed\n")
     legacy("fs", "cp", "-r", source, f"dbfs:{dbfs_home}/models")
-    assert legacy("fs", "cat", f"dbfs:{dbfs_home}/models/sub/text.csv") == "a,b\n1,2\n\n", "without --overwrite the old file stays"
+    assert legacy("fs", "cat", f"dbfs:{dbfs_home}/models/sub/text.csv") == "a,b\n1,2\n", "without --overwrite the old file stays"
     legacy("fs", "cp", "-r", source, f"dbfs:{dbfs_home}/models", "--overwrite")
-    assert legacy("fs", "cat", f"dbfs:{dbfs_home}/models/sub/text.csv") == "changed\n\n"
+    assert legacy("fs", "cat", f"dbfs:{dbfs_home}/models/sub/text.csv") == "changed\n"
 
 
 def test_legacy_ls_mkdirs_mv_rm(legacy, dbfs_home, tmp_path):
