@@ -15,7 +15,7 @@ use crate::error::BlobError;
 use crate::root::Blob;
 
 /// How many pieces of a body wait for the disk; a piece is what came in one read of the socket.
-const PIECES_WAITING: usize = 16;
+const PIECES_WAITING: usize = 4;
 /// How much of a file is read at once, and how many such pieces are under way.
 const READ_BYTES: usize = 512 << 10;
 const PIECES_AHEAD: usize = 2;
