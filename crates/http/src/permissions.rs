@@ -26,13 +26,7 @@ pub(crate) fn routes(routes: &mut Routes) {
 type ObjectPath = Path<(String, String)>;
 
 fn object((kind, id): (String, String)) -> Result<ObjectRef> {
-    const KINDS: [ObjectKind; 5] = [
-        ObjectKind::Job,
-        ObjectKind::Cluster,
-        ObjectKind::Directory,
-        ObjectKind::Notebook,
-        ObjectKind::Repo,
-    ];
+    const KINDS: [ObjectKind; 2] = [ObjectKind::Job, ObjectKind::Cluster];
     let known = KINDS.into_iter().find(|known| known.plural() == kind);
     let kind = known.ok_or_else(|| Error::not_implemented(format!("permissions/{kind}")))?;
     Ok(ObjectRef::new(kind, id))
