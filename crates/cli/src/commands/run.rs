@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use forebay_client::{Client, ObjectType, Submit, Work};
@@ -9,7 +10,10 @@ use crate::args::Connection;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::live::Live;
 use crate::local::LocalFile;
-use crate::output::Out;
+use crate::output::{DIM, Out};
+
+/// Between two looks at a watched file.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Arguments of `forebay run`.
 #[derive(Debug, Args)]
@@ -26,6 +30,9 @@ pub struct RunArgs {
     /// Only start it; print its number
     #[arg(long)]
     no_wait: bool,
+    /// Run again whenever the local file changes, until Ctrl-C
+    #[arg(long, conflicts_with = "no_wait")]
+    watch: bool,
     /// Arguments of a script
     #[arg(last = true, value_name = "ARGS")]
     arguments: Vec<String>,
@@ -43,7 +50,45 @@ fn parameter(text: &str) -> Result<(String, String), String> {
 pub(crate) async fn run(args: &RunArgs) -> Outcome {
     let out = args.connection.out();
     let client = args.connection.client()?;
-    let work = args.work(&client).await?;
+    if !args.watch {
+        return once(args, &client, out).await;
+    }
+    let file = Path::new(&args.what);
+    if !file.is_file() {
+        return Err(Failure::usage("only a local file can be watched"));
+    }
+    loop {
+        let before = changed(file);
+        let exit = match once(args, &client, out).await {
+            // A file that is half written, or not there for a moment, is no reason to end.
+            Err(failure) if failure.exit == Exit::Usage => {
+                out.failure(&failure);
+                failure.exit
+            }
+            outcome => outcome?,
+        };
+        if exit == Exit::Interrupted {
+            return Ok(exit);
+        }
+        out.note(format_args!(
+            "{DIM}Waiting for {} to change{DIM:#}",
+            args.what
+        ));
+        while changed(file) == before {
+            tokio::select! {
+                () = tokio::time::sleep(LOOK) => {}
+                Ok(()) = tokio::signal::ctrl_c() => return Ok(exit),
+            }
+        }
+    }
+}
+
+fn changed(file: &Path) -> Option<SystemTime> {
+    file.metadata().and_then(|about| about.modified()).ok()
+}
+
+async fn once(args: &RunArgs, client: &Client, out: Out) -> Outcome {
+    let work = args.work(client).await?;
     let submit = Submit {
         name: args.what.rsplit('/').next().unwrap_or_default().to_owned(),
         work,
@@ -58,11 +103,11 @@ pub(crate) async fn run(args: &RunArgs) -> Outcome {
         }
         return Ok(Exit::Ok);
     }
-    let live = Live::new(&client, out);
+    let live = Live::new(client, out);
     tokio::select! {
         followed = live.follow(run_id) => live.verdict(&followed?).await,
         // Without a handler for the signal, Ctrl-C ends this command and the run goes on.
-        Ok(()) = tokio::signal::ctrl_c() => interrupted(&client, out, run_id).await,
+        Ok(()) = tokio::signal::ctrl_c() => interrupted(client, out, run_id).await,
     }
 }
 
