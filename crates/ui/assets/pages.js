@@ -24,14 +24,33 @@ function showTimes(root) {
   }
 }
 
+// Long outputs scroll in their own boxes: one that shows its end keeps showing it as it grows.
+function places(root) {
+  return [...root.querySelectorAll("pre")].map((box) => {
+    const atEnd = box.scrollTop + box.clientHeight >= box.scrollHeight - 8;
+    return { atEnd, top: box.scrollTop, left: box.scrollLeft };
+  });
+}
+
+function restore(root, places) {
+  [...root.querySelectorAll("pre")].forEach((box, index) => {
+    const { atEnd, top, left } = places[index] ?? { atEnd: true, left: 0 };
+    box.scrollTo(left, atEnd ? box.scrollHeight : top);
+  });
+}
+
 function patch({ id, hash, html }) {
   const old = document.getElementById(id);
   if (!old || old.dataset.hash === hash) return;
+  const before = places(old);
   old.outerHTML = html;
-  showTimes(document.getElementById(id));
+  const now = document.getElementById(id);
+  showTimes(now);
+  restore(now, before);
 }
 
 function follow(run) {
+  for (const box of run.querySelectorAll(".output pre")) box.scrollTo(0, box.scrollHeight);
   const source = new EventSource(run.dataset.live);
   source.addEventListener("patch", (event) => patch(JSON.parse(event.data)));
   source.addEventListener("end", () => source.close());

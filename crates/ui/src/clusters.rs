@@ -23,13 +23,13 @@ pub(crate) async fn list(State(pages): State<Pages>, session: Session) -> PageRe
         } @else {
             table class="cards" {
                 thead { tr {
-                    th scope="col" { "State" } th scope="col" { "Cluster" }
+                    th scope="col" class="is" { "State" } th scope="col" { "Cluster" }
                     th scope="col" { "Runtime" } th scope="col" { "Last used" } th scope="col" { "By" }
                 } }
                 tbody {
                     @for cluster in &clusters {
                         tr {
-                            td data-label="State" { (badge(cluster.state)) }
+                            td class="is" { (badge(cluster.state)) }
                             td data-label="Cluster" class="wide" {
                                 span class="name" { (text(cluster, "cluster_name")) }
                                 div class="soft" { (cluster.id) }

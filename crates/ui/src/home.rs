@@ -86,7 +86,7 @@ fn place_card(place: &Place, here: bool, counts: Option<(u32, u32)>, link: &str)
                 @match counts {
                     Some((active, failed)) => {
                         span { b { (active) } " running" }
-                        span class=[(failed > 0).then_some("bad")] { b { (failed) } " failed today" }
+                        span class=[(failed > 0).then_some("bad")] { b { (failed) } " failed in 24 h" }
                     }
                     None => span { "Sign in to see it" }
                 }
@@ -140,13 +140,12 @@ fn first_steps(pages: &Pages, session: &Session) -> Markup {
             h2 { "Nothing has run here yet" }
             p { "Try it with a notebook of yours, from a terminal:" }
             pre class="source" tabindex="0" {
-                "forebay workspace import report.py " (home) "/report --workspace " (name) "\n"
-                "forebay run " (home) "/report --workspace " (name)
+                "forebay run report.py --profile " (name)
             }
             p {
                 "Or see the whole thing with a real Git repository: " code { "forebay demo" } ". "
                 "The Databricks SDK and the legacy command line use the profile " code { "[" (name) "]" }
-                " in " code { (pages.services().setup.server.data.join("databrickscfg").display()) } "."
+                " in " code { "databrickscfg" } " in the data folder" "."
             }
             p { a href={ "/workspace" (address(&home)) } { "Open your folder" } }
         }

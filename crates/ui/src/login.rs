@@ -97,7 +97,6 @@ fn inside(next: &str) -> &str {
 
 fn form(pages: &Pages, next: &str, problem: &str) -> Markup {
     let name = &pages.place().name;
-    let data = pages.services().setup.server.data.join("databrickscfg");
     let body = html! {
         section class="login" {
             h1 { "Sign in to " span class="env" { (name) } }
@@ -111,8 +110,8 @@ fn form(pages: &Pages, next: &str, problem: &str) -> Markup {
             }
             h2 { "Where do I get a token?" }
             ul {
-                li { "On the server's machine: " code { "forebay token create --workspace " (name) } }
-                li { "Or the token of [" (name) "] in " code { (data.display()) } }
+                li { "On the server's machine: " code { "forebay token create --workspace " (name) } "." }
+                li { "Or the token of " code { "[" (name) "]" } " in " code { "databrickscfg" } " in its data folder." }
                 li { "Or open the link that " code { "forebay up" } " prints at its start; it works once, for 15 minutes." }
             }
         }

@@ -1,6 +1,5 @@
 use axum::extract::State;
-use forebay_control::workspace::{GitFolder, Listing, ObjectKind};
-use forebay_types::WorkspacePath;
+use forebay_control::workspace::GitFolder;
 use maud::{Markup, html};
 
 use crate::failure::PageResult;
@@ -9,8 +8,7 @@ use crate::session::Session;
 use crate::show::address;
 use crate::site::Pages;
 
-/// Git folders live in `/Repos/<user>/<name>`; more levels are not looked at.
-const OWNERS_MAX: usize = 200;
+const REPOS_MAX: usize = 2000;
 
 pub(crate) async fn list(State(pages): State<Pages>, session: Session) -> PageResult<Markup> {
     let repos = found(&pages, &session).await?;
@@ -19,7 +17,7 @@ pub(crate) async fn list(State(pages): State<Pages>, session: Session) -> PageRe
         @if repos.is_empty() {
             p class="nothing" {
                 "There are no Git folders yet. Clone one: "
-                code { "databricks repos create --url URL --provider gitHub" }
+                code { "databricks repos create --url URL --provider gitHub" } "."
             }
         } @else {
             table class="cards" {
@@ -47,26 +45,21 @@ pub(crate) async fn list(State(pages): State<Pages>, session: Session) -> PageRe
     Ok(pages.page(Some(&session), Page::new("Repos", Section::Repos, body)))
 }
 
+/// All of them by path; more than the limit is cut, and the tree still has the rest.
 async fn found(pages: &Pages, session: &Session) -> PageResult<Vec<GitFolder>> {
-    let workspace = &pages.services().workspace;
-    let ctx = &session.ctx;
-    let mut repos = Vec::new();
-    let root = WorkspacePath::parse("/Repos").map_err(forebay_types::Error::from)?;
-    let Listing::Folder(owners) = workspace.list(ctx, &root, None).await? else {
-        return Ok(repos);
-    };
-    for owner in owners.into_iter().take(OWNERS_MAX) {
-        let Ok(Listing::Folder(folders)) = workspace.list(ctx, &owner.path, None).await else {
-            continue;
-        };
-        for folder in folders
-            .into_iter()
-            .filter(|one| one.kind == ObjectKind::Repo)
-        {
-            repos.extend(workspace.git_folder(ctx, &folder.path).await?);
+    let repos = &pages.services().repos;
+    let mut found: Vec<GitFolder> = Vec::new();
+    let mut after = None;
+    while found.len() < REPOS_MAX {
+        let page = repos.list(&session.ctx, "", after).await?;
+        found.extend(page.repos);
+        after = page.next;
+        if after.is_none() {
+            break;
         }
     }
-    Ok(repos)
+    found.sort_by(|one, other| one.path.cmp(&other.path));
+    Ok(found)
 }
 
 pub(crate) fn branch(repo: &GitFolder) -> &str {

@@ -77,7 +77,7 @@ fn nothing(asked: &Asked) -> &'static str {
         (_, Some(_)) => "There are no older runs.",
         ("active", None) => "Nothing runs at the moment.",
         ("failed", None) => "Nothing has failed.",
-        _ => "Nothing has run here yet. Start something with `forebay run PATH`.",
+        _ => "Nothing has run here yet. Start something: forebay run PATH",
     }
 }
 
@@ -104,7 +104,7 @@ pub(crate) fn cards(runs: &[RunView], now: Millis, extra: fn(&RunView) -> Markup
     html! {
         table class="cards" {
             thead { tr {
-                th scope="col" { "State" }
+                th scope="col" class="is" { "State" }
                 th scope="col" { "Run" }
                 th scope="col" { "Started" }
                 th scope="col" { "Took" }
@@ -114,7 +114,7 @@ pub(crate) fn cards(runs: &[RunView], now: Millis, extra: fn(&RunView) -> Markup
                 @for view in runs {
                     @let run = &view.run;
                     tr {
-                        td data-label="State" { (badge(run.phase)) }
+                        td class="is" { (badge(run.phase)) }
                         td data-label="Run" class="wide" {
                             a href=(run_link(run)) class="name" { (run.name) }
                             div class="soft" { (what(run)) }

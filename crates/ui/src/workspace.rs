@@ -125,7 +125,7 @@ fn folder(
         @if objects.is_empty() {
             p class="nothing" {
                 "This folder is empty. Put a notebook here: "
-                code { "forebay workspace import notebook.py " (path) "/notebook" }
+                code { "forebay workspace import notebook.py '" (path) "/notebook'" }
             }
         } @else {
             table class="cards" {

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
-use super::{Output, ansi_to_html, markdown_to_html};
+use super::{Output, ansi_to_html, markdown_to_html, table};
 
 /// Whether scripts of an HTML output may run inside its frame. Even then the frame has an origin
 /// of its own, so that they reach neither the page nor its cookies.
@@ -100,7 +100,7 @@ fn data_to_html(
 ) -> String {
     const IMAGES: [&str; 4] = ["image/png", "image/jpeg", "image/gif", "image/webp"];
     if let Some(html) = text_of(data, "text/html") {
-        return html_frame(&html, frames);
+        return table::plain(&html).unwrap_or_else(|| html_frame(&html, frames));
     }
     if let Some(svg) = text_of(data, "image/svg+xml") {
         // As the source of an image, scripts in an SVG do not run.
@@ -176,8 +176,9 @@ fn image(
     )
 }
 
-/// A frame of its own origin, whose links open in a new window. Its height is a guess from the content, because a frame without
-/// scripts cannot tell its height; the style sheet lets readers drag it.
+/// A frame of its own origin, whose links open in a new window. Its height is a guess from the
+/// content, because a frame without scripts cannot tell its height; the style sheet lets readers
+/// drag it.
 fn html_frame(html: &str, frames: Frames) -> String {
     const HEAD: &str = "<!doctype html><meta charset=\"utf-8\">\
         <meta name=\"color-scheme\" content=\"light dark\">\

@@ -7,6 +7,7 @@ mod ansi;
 mod html;
 mod markdown;
 mod page;
+mod table;
 
 use std::fmt;
 

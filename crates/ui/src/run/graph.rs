@@ -73,7 +73,7 @@ fn table(seen: &Seen, plan: &Plan, newest: &[&Attempt], now: Millis) -> Markup {
     html! {
         table class="cards" {
             thead { tr {
-                th scope="col" { "State" } th scope="col" { "Task" }
+                th scope="col" class="is" { "State" } th scope="col" { "Task" }
                 th scope="col" { "Took" } th scope="col" { "After" }
             } }
             tbody {
@@ -81,7 +81,7 @@ fn table(seen: &Seen, plan: &Plan, newest: &[&Attempt], now: Millis) -> Markup {
                     @let task = plan.tasks.get(attempt.task);
                     @let is_shown = seen.attempt.as_ref().is_some_and(|one| one.id == attempt.id);
                     tr class=[is_shown.then_some("chosen")] {
-                        td data-label="State" { (badge(attempt.phase)) }
+                        td class="is" { (badge(attempt.phase)) }
                         td data-label="Task" class="wide" {
                             a class="name" href=(link(seen, attempt))
                                 aria-current=[is_shown.then_some("true")] { (attempt.task_key) }

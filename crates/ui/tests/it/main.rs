@@ -1,0 +1,12 @@
+//! The pages in process: every request goes through the whole service of a workspace, as from a
+//! browser that keeps its cookies.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test ends where something is not as it should be"
+)]
+
+mod browser;
+mod content;
+mod live;
+mod signing_in;
