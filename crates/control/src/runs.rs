@@ -11,12 +11,13 @@ mod workload;
 
 use std::sync::Arc;
 
-use forebay_engine::{Effect, StopReason};
+use forebay_engine::StopReason;
 use forebay_exec::Executor;
-use forebay_runtime::{Clock, Tasks};
+use forebay_runtime::{Clock, TaskKind, Tasks};
 use forebay_store::{Attempt, NewRun, Run, RunFilter, RunKind, Store};
 use forebay_types::{ClusterId, Error, JobId, PermissionLevel, Result, RunId};
 use serde_json::{Map, Value, json};
+use tokio::sync::oneshot;
 
 pub use output::{CellState, EventPage, Ran, RunOutput, StoredEvent, fact};
 
@@ -55,6 +56,9 @@ pub(crate) struct Inner {
     pub(crate) workspace_id: i64,
     pub(crate) live: LiveAttempts,
     pub(crate) wake: tokio::sync::Notify,
+    /// Held for reading between a claim and the start of what was claimed, so that whoever holds
+    /// it for writing sees every live row either owned or orphaned.
+    pub(crate) claiming: tokio::sync::RwLock<()>,
 }
 
 impl std::fmt::Debug for Runs {
@@ -130,7 +134,7 @@ impl Runs {
             settings: document.settings,
             parameters: Map::new(),
             trigger: "ONE_TIME",
-            idempotency_token: scoped_token(ctx, token)?,
+            idempotency_token: scoped_token(ctx, "submit", token)?,
             parent_attempt: None,
             concurrency_max: 0,
             queue: false,
@@ -163,7 +167,7 @@ impl Runs {
             creator_name: ctx.user.name.clone(),
             parameters,
             trigger: "ONE_TIME",
-            idempotency_token: scoped_token(ctx, request.idempotency_token)?,
+            idempotency_token: scoped_token(ctx, &id.to_string(), request.idempotency_token)?,
             parent_attempt: None,
             concurrency_max: spec.max_concurrent_runs.unwrap_or(1),
             queue: queue.unwrap_or(false),
@@ -173,12 +177,27 @@ impl Runs {
         self.create(new, document.plan).await
     }
 
+    /// In a task of its own: a client that hangs up must not come between a claim and its start.
     async fn create(&self, new: NewRun, plan: forebay_engine::Plan) -> Result<RunId> {
-        let inner = &self.0;
-        let now = inner.clock.now();
-        let (id, claimed) = inner.store.run_create(new, plan, inner.cap(), now).await?;
-        dispatch::begin(inner, claimed);
-        Ok(id)
+        let inner = Arc::clone(&self.0);
+        let (done, created) = oneshot::channel();
+        self.0
+            .tasks
+            .spawn(TaskKind::Chore, "create a run", async move {
+                let claiming = inner.claiming.read().await;
+                let now = inner.clock.now();
+                let result = inner.store.run_create(new, plan, inner.cap(), now).await;
+                let answer = result.map(|(id, claimed)| {
+                    dispatch::begin(&inner, claimed);
+                    id
+                });
+                drop(claiming);
+                // The client may be gone; the run is there all the same.
+                drop(done.send(answer));
+                Ok::<(), Error>(())
+            });
+        let gone = |e| Error::internal("the server is stopping", e);
+        created.await.map_err(gone)?
     }
 
     /// # Errors
@@ -207,7 +226,7 @@ impl Runs {
     /// When the database refuses.
     pub async fn list(&self, ctx: &Ctx, mut filter: RunFilter) -> Result<Vec<RunView>> {
         if !ctx.is_admin() {
-            filter.visible_to = Some(ctx.user.id);
+            filter.visible_to = Some((ctx.user.id, ctx.user.name.clone()));
         }
         let rows = self.0.store.run_list(filter).await?;
         Ok(rows
@@ -259,34 +278,26 @@ impl Runs {
         self.0.stop(&view.run, StopReason::Canceled).await
     }
 
-    /// Cancels the active runs of one job, or of all jobs of the caller.
+    /// Cancels the active runs of one job; without one, the caller's queued runs of all jobs (for
+    /// an administrator everybody's).
     ///
     /// # Errors
     /// `Job N does not exist.`; `PERMISSION_DENIED`.
-    pub async fn cancel_all(&self, ctx: &Ctx, job: Option<JobId>) -> Result<()> {
+    pub async fn cancel_all(&self, ctx: &Ctx, job: Option<JobId>, queued_only: bool) -> Result<()> {
         if let Some(job) = job {
-            self.0
-                .jobs
-                .permitted(ctx, job, PermissionLevel::CanManageRun)
-                .await?;
+            let wanted = PermissionLevel::CanManageRun;
+            self.0.jobs.permitted(ctx, job, wanted).await?;
         }
+        let everybody = job.is_some() || ctx.is_admin();
+        let creator = (!everybody).then_some(ctx.user.id);
         loop {
-            let filter = RunFilter {
-                job_id: job,
-                active: Some(true),
-                limit: 100,
-                ..RunFilter::default()
-            };
-            let active = self.list(ctx, filter).await?;
-            let waiting: Vec<_> = active
-                .iter()
-                .filter(|view| view.run.stopping.is_none())
-                .collect();
-            if waiting.is_empty() {
+            let store = &self.0.store;
+            let active = store.run_list_stoppable(job, creator, queued_only).await?;
+            if active.is_empty() {
                 return Ok(());
             }
-            for view in waiting {
-                self.0.stop(&view.run, StopReason::Canceled).await?;
+            for run in &active {
+                self.0.stop(run, StopReason::Canceled).await?;
             }
         }
     }
@@ -336,7 +347,10 @@ impl Inner {
     /// Both with the rights they have now, not with those of back then.
     async fn ctx_of(&self, run: &Run) -> Result<Ctx> {
         let id = match run.job_id {
-            Some(job) => self.store.job_get(job).await?.creator_id,
+            Some(job) => {
+                let owner = self.store.job_creator(job).await?;
+                owner.unwrap_or(run.creator_id)
+            }
             None => run.creator_id,
         };
         let user = self.store.user_get(id).await?;
@@ -366,17 +380,12 @@ impl Inner {
     /// Stops a run: what waits is closed in the store, what runs is told to end.
     pub(crate) async fn stop(&self, run: &Run, reason: StopReason) -> Result<()> {
         let plan = JobDocument::of_normal(run.settings.clone())?.plan;
-        let effects = self
-            .store
+        self.store
             .run_stop(run.id, plan, reason, self.clock.now())
             .await?;
-        let stopping = effects
-            .iter()
-            .any(|effect| matches!(effect, Effect::Stop { .. }));
-        if stopping {
-            let cancel = attempt::cancel_reason(reason);
-            self.live.cancel_run(run.id, cancel);
-        }
+        // Also when the row says that somebody asked before: that word may have come too early for
+        // the attempt to hear it.
+        self.live.cancel_run(run.id, attempt::cancel_reason(reason));
         self.live.ended(run.id);
         self.wake.notify_one();
         Ok(())
@@ -384,13 +393,15 @@ impl Inner {
 }
 
 fn take_text(settings: &mut Map<String, Value>, field: &str) -> Option<String> {
-    settings
-        .shift_remove(field)
-        .and_then(|value| value.as_str().map(str::to_owned))
+    match settings.shift_remove(field)? {
+        Value::String(text) => Some(text),
+        Value::Null => None,
+        other => Some(other.to_string()),
+    }
 }
 
-/// Tokens of different users never meet.
-fn scoped_token(ctx: &Ctx, token: Option<String>) -> Result<Option<String>> {
+/// Tokens of different users and of different jobs never meet.
+fn scoped_token(ctx: &Ctx, scope: &str, token: Option<String>) -> Result<Option<String>> {
     let Some(token) = token.filter(|token| !token.is_empty()) else {
         return Ok(None);
     };
@@ -399,7 +410,7 @@ fn scoped_token(ctx: &Ctx, token: Option<String>) -> Result<Option<String>> {
             "Field 'idempotency_token' has more than {TOKEN_CHARS_MAX} characters."
         )));
     }
-    Ok(Some(format!("{}:{token}", ctx.user.id)))
+    Ok(Some(format!("{}:{scope}:{token}", ctx.user.id)))
 }
 
 fn parameters(request: &RunNow) -> Result<Map<String, Value>> {

@@ -194,6 +194,7 @@ impl Services {
             workspace_id: identity.workspace_id,
             live: runs::LiveAttempts::default(),
             wake: tokio::sync::Notify::new(),
+            claiming: tokio::sync::RwLock::default(),
         });
         Ok(Self {
             setup,

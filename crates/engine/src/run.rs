@@ -108,6 +108,8 @@ pub enum Event {
         task: usize,
         attempt: u32,
         verdict: Verdict,
+        /// Whether another attempt could end better: not when the definition itself is wrong.
+        retry: bool,
     },
     StopRequested(StopReason),
 }
@@ -171,11 +173,12 @@ impl Run {
                 task,
                 attempt,
                 verdict,
+                retry,
             } => {
                 if !self.is_current(task, attempt) {
                     return effects;
                 }
-                self.attempt_ended(plan, task, verdict, now, &mut effects);
+                self.attempt_ended(plan, task, (verdict, retry), now, &mut effects);
             }
             Event::StopRequested(reason) => {
                 if self.stopping.is_some() {
@@ -199,7 +202,7 @@ impl Run {
         &mut self,
         plan: &Plan,
         task: usize,
-        verdict: Verdict,
+        (verdict, retry): (Verdict, bool),
         now: Millis,
         effects: &mut Vec<Effect>,
     ) {
@@ -211,12 +214,13 @@ impl Run {
             _ => false,
         };
         let retries_left = policy.retries_max.is_none_or(|max| attempt < max);
-        if self.stopping.is_none() && retryable && retries_left {
+        if self.stopping.is_none() && retry && retryable && retries_left {
             let next = attempt + 1;
             self.tasks[task].attempt = next;
-            if policy.retry_interval_ms > 0 {
+            let interval_ms = policy.retry_interval_ms.max(patience_ms(next));
+            if interval_ms > 0 {
                 self.tasks[task].phase = Phase::WaitingForRetry;
-                let due = now.plus_ms(policy.retry_interval_ms);
+                let due = now.plus_ms(interval_ms);
                 effects.push(Effect::StartAt {
                     task,
                     attempt: next,
@@ -308,6 +312,15 @@ impl Run {
     fn close(&mut self, task: usize, verdict: Verdict, effects: &mut Vec<Effect>) {
         self.tasks[task].phase = Phase::Ended(verdict);
         effects.push(Effect::Close { task, verdict });
+    }
+}
+
+/// What a task that fails at once has to wait at least: nothing for its first attempts, then longer
+/// and longer, so that endless retries are no busy loop.
+fn patience_ms(attempt: u32) -> i64 {
+    match attempt {
+        0..=3 => 0,
+        _ => (1_000_i64 << (attempt - 4).min(6)).min(60_000),
     }
 }
 

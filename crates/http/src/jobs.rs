@@ -87,6 +87,7 @@ async fn list(
         before: page::before(request.page_token.as_deref())?.map(JobId),
         offset: request.offset.unwrap_or(0),
         limit: limit + 1,
+        visible_to: None,
     };
     let jobs = app.services.jobs.list(&ctx, filter).await?;
     let (jobs, next) = page::split(jobs, limit, |job| job.id.0);

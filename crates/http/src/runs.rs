@@ -168,7 +168,7 @@ async fn cancel_all(
     }
     app.services
         .runs
-        .cancel_all(&ctx, request.job_id.map(JobId))
+        .cancel_all(&ctx, request.job_id.map(JobId), request.all_queued_runs)
         .await?;
     Ok(Json(json!({})))
 }

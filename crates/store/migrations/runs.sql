@@ -35,7 +35,9 @@ CREATE TABLE run (
   ended_at INTEGER
 ) STRICT;
 CREATE INDEX run_by_job ON run (job_id, id);
-CREATE INDEX run_active ON run (id) WHERE phase <> 'ended';
+CREATE INDEX run_active ON run (job_id, id) WHERE phase <> 'ended';
+CREATE INDEX run_by_creator ON run (creator_id, id);
+CREATE INDEX run_by_end ON run (ended_at);
 CREATE INDEX run_by_parent ON run (parent_attempt) WHERE parent_attempt IS NOT NULL;
 
 CREATE TABLE attempt (

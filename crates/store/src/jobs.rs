@@ -25,6 +25,8 @@ pub struct JobFilter {
     pub before: Option<JobId>,
     pub offset: usize,
     pub limit: usize,
+    /// Only jobs that were shared with this user or with everybody.
+    pub visible_to: Option<String>,
 }
 
 const COLUMNS: &str = "id, creator_id, creator_name, settings, created_at";
@@ -91,6 +93,23 @@ impl Store {
         self.read(move |conn| job_get_on(conn, id)).await
     }
 
+    /// Who made a job, also when it was deleted since: its runs go on.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn job_creator(&self, id: JobId) -> Result<Option<UserId>> {
+        self.read(move |conn| {
+            conn.prepare_cached("SELECT creator_id FROM job WHERE id = ?1")
+                .and_then(|mut statement| {
+                    statement
+                        .query_row([id.0], |row| row.get(0).map(UserId))
+                        .optional()
+                })
+                .map_err(|e| sql("read a job", e))
+        })
+        .await
+    }
+
     /// # Errors
     /// When the database refuses.
     pub async fn job_list(&self, filter: JobFilter) -> Result<Vec<Job>> {
@@ -98,11 +117,21 @@ impl Store {
             conn.prepare_cached(&format!(
                 "SELECT {COLUMNS} FROM job
                  WHERE deleted_at IS NULL AND (?1 IS NULL OR name = ?1) AND (?2 IS NULL OR id < ?2)
+                   AND (?5 IS NULL OR id IN (
+                     SELECT CAST(object_id AS INTEGER) FROM permission WHERE kind = 'jobs'
+                       AND ((principal_kind = 'user' AND principal = ?5)
+                         OR (principal_kind = 'group' AND principal = 'users'))))
                  ORDER BY id DESC LIMIT ?3 OFFSET ?4"
             ))
             .and_then(|mut statement| {
                 let before = filter.before.map(|id| id.0);
-                let bounds = params![filter.name, before, filter.limit, filter.offset];
+                let bounds = params![
+                    filter.name,
+                    before,
+                    filter.limit,
+                    filter.offset,
+                    filter.visible_to
+                ];
                 statement.query_map(bounds, job_from_row)?.collect()
             })
             .map_err(|e| sql("list jobs", e))

@@ -3,7 +3,8 @@
 
 use forebay_engine::{Effect, Event, Phase, Plan, Run as RunState, StopReason, Task, Verdict};
 use forebay_types::{Error, JobId, Millis, Result, RunId, UserId};
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::types::Value as SqlValue;
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params, params_from_iter};
 use serde_json::{Map, Value, json};
 
 use crate::connection::sql;
@@ -115,6 +116,8 @@ pub struct AttemptEnd {
     pub trace: Option<String>,
     pub exit_value: Option<String>,
     pub facts: Value,
+    /// Whether another attempt could end better.
+    pub retry: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -130,8 +133,57 @@ pub struct RunFilter {
     pub before: Option<RunId>,
     pub offset: usize,
     pub limit: usize,
-    /// Only runs of this creator, or of jobs this user created.
-    pub visible_to: Option<UserId>,
+    /// Only runs of this user, and of jobs that were shared with the user or with everybody.
+    pub visible_to: Option<(UserId, String)>,
+}
+
+impl RunFilter {
+    /// Only the conditions that are asked for, so that each list finds its index.
+    fn conditions(&self) -> (String, Vec<SqlValue>) {
+        let mut texts: Vec<String> = Vec::new();
+        let mut bounds: Vec<SqlValue> = Vec::new();
+        let mut add = |text: &str, values: Vec<SqlValue>| {
+            texts.push(text.to_owned());
+            bounds.extend(values);
+        };
+        match self.kind {
+            Some(kind) => add("run.kind = ?", vec![kind.as_str().to_owned().into()]),
+            None => add("run.kind <> 'WORKFLOW_RUN'", Vec::new()),
+        }
+        if let Some(job) = self.job_id {
+            add("run.job_id = ?", vec![job.0.into()]);
+        }
+        match self.active {
+            Some(true) => add("run.phase <> 'ended'", Vec::new()),
+            Some(false) => add("run.phase = 'ended'", Vec::new()),
+            None => {}
+        }
+        if let Some(from) = self.started_from {
+            add("run.created_at >= ?", vec![from.0.into()]);
+        }
+        if let Some(to) = self.started_to {
+            add("run.created_at <= ?", vec![to.0.into()]);
+        }
+        if let Some(before) = self.before {
+            add("run.id < ?", vec![before.0.into()]);
+        }
+        if self.failed {
+            add(
+                "run.verdict IN ('failed', 'timed_out', 'internal_error')",
+                Vec::new(),
+            );
+        }
+        if let Some((id, name)) = &self.visible_to {
+            add(
+                "(run.creator_id = ? OR run.job_id IN (
+                   SELECT CAST(object_id AS INTEGER) FROM permission WHERE kind = 'jobs'
+                     AND ((principal_kind = 'user' AND principal = ?)
+                       OR (principal_kind = 'group' AND principal = 'users'))))",
+                vec![id.0.into(), name.clone().into()],
+            );
+        }
+        (texts.join(" AND "), bounds)
+    }
 }
 
 const RUN_COLUMNS: &str =
@@ -234,7 +286,7 @@ fn attempts_on(conn: &Connection, run: RunId) -> Result<Vec<Attempt>> {
 impl Store {
     /// Records a run and, where its job allows, admits it. The same idempotency token gives the
     /// run of the first call. What finds a free slot under `cap` is claimed in the same commit;
-    /// the caller starts it.
+    /// the caller starts it. A nested run takes no slot: only its own attempt is claimed.
     ///
     /// # Errors
     /// When the database refuses.
@@ -259,6 +311,10 @@ impl Store {
                 }
                 Admission::Later => set_phase(tx, id, Phase::Queued, now)?,
                 Admission::Never => skip(tx, id, &new, now)?,
+            }
+            if new.parent_attempt.is_some() {
+                let own = claim_nested(tx, id, now)?;
+                return Ok((id, own.into_iter().collect()));
             }
             Ok((id, claim(tx, cap, now)?))
         })
@@ -301,38 +357,23 @@ impl Store {
     /// When the database refuses.
     pub async fn run_list(&self, filter: RunFilter) -> Result<Vec<(Run, Vec<Attempt>)>> {
         self.read(move |conn| {
+            let (conditions, bounds) = filter.conditions();
+            let query = format!(
+                "SELECT {RUN_COLUMNS} FROM run WHERE {conditions} ORDER BY run.id DESC LIMIT {} OFFSET {}",
+                filter.limit, filter.offset
+            );
             let runs: Vec<Run> = conn
-                .prepare_cached(&format!(
-                    "SELECT {RUN_COLUMNS} FROM run LEFT JOIN job ON job.id = run.job_id
-                     WHERE (?1 IS NULL OR run.job_id = ?1)
-                       AND (?2 IS NULL OR (run.phase <> 'ended') = ?2)
-                       AND (CASE WHEN ?3 IS NULL THEN run.kind <> 'WORKFLOW_RUN' ELSE run.kind = ?3 END)
-                       AND (?4 IS NULL OR run.created_at >= ?4)
-                       AND (?5 IS NULL OR run.created_at <= ?5)
-                       AND (?6 IS NULL OR run.id < ?6)
-                       AND (?7 IS NULL OR run.creator_id = ?7 OR job.creator_id = ?7)
-                       AND (NOT ?10 OR run.verdict IN ('failed', 'timed_out', 'internal_error'))
-                     ORDER BY run.id DESC LIMIT ?8 OFFSET ?9"
-                ))
+                .prepare_cached(&query)
                 .and_then(|mut statement| {
-                    let bounds = params![
-                        filter.job_id.map(|id| id.0),
-                        filter.active,
-                        filter.kind.map(RunKind::as_str),
-                        filter.started_from.map(|at| at.0),
-                        filter.started_to.map(|at| at.0),
-                        filter.before.map(|id| id.0),
-                        filter.visible_to.map(|id| id.0),
-                        filter.limit,
-                        filter.offset,
-                        filter.failed,
-                    ];
-                    statement.query_map(bounds, run_from_row)?.collect()
+                    statement
+                        .query_map(params_from_iter(bounds), run_from_row)?
+                        .collect()
                 })
                 .map_err(|e| sql("list runs", e))?;
-            runs.into_iter().map(|run| Ok((attempts_on(conn, run.id)?, run))).map(|row| {
-                row.map(|(attempts, run)| (run, attempts))
-            }).collect()
+            runs.into_iter()
+                .map(|run| Ok((attempts_on(conn, run.id)?, run)))
+                .map(|row| row.map(|(attempts, run)| (run, attempts)))
+                .collect()
         })
         .await
     }
@@ -363,27 +404,6 @@ impl Store {
     /// When the database refuses.
     pub async fn attempt_claim(&self, cap: usize, now: Millis) -> Result<Vec<Attempt>> {
         self.write(move |tx| claim(tx, cap, now)).await
-    }
-
-    /// Gives an attempt of a nested run the slot of its parent.
-    ///
-    /// # Errors
-    /// When the database refuses.
-    pub async fn attempt_claim_nested(&self, run: RunId, now: Millis) -> Result<Option<Attempt>> {
-        self.write(move |tx| {
-            tx.prepare_cached(&format!(
-                "UPDATE attempt SET phase = 'running', started_at = ?2
-                 WHERE run_id = ?1 AND nested AND phase IN ('pending', 'waiting_for_retry')
-                 RETURNING {ATTEMPT_COLUMNS}"
-            ))
-            .and_then(|mut statement| {
-                statement
-                    .query_row(params![run.0, now.0], attempt_from_row)
-                    .optional()
-            })
-            .map_err(|e| sql("claim a nested attempt", e))
-        })
-        .await
     }
 
     /// Records where an attempt runs and that its program began.
@@ -451,6 +471,7 @@ impl Store {
                 task,
                 attempt: number,
                 verdict: end.verdict,
+                retry: end.retry,
             };
             advance(tx, attempt.run_id, &plan, event, now)?;
             claim(tx, cap, now)
@@ -482,9 +503,10 @@ impl Store {
         self.read(|conn| {
             conn.prepare_cached(
                 "SELECT min(waiting.id) FROM run AS waiting
-                 WHERE waiting.phase = 'queued' AND waiting.concurrency_max > (
+                 WHERE waiting.phase = 'queued' AND waiting.phase <> 'ended' AND waiting.concurrency_max > (
                    SELECT count(*) FROM run AS active
-                   WHERE active.job_id = waiting.job_id AND active.phase NOT IN ('ended', 'queued'))
+                   WHERE active.job_id = waiting.job_id
+                     AND active.phase <> 'ended' AND active.phase <> 'queued')
                  GROUP BY waiting.job_id",
             )
             .and_then(|mut statement| {
@@ -550,7 +572,7 @@ impl Store {
             let retry: Option<i64> = conn
                 .prepare_cached(
                     "SELECT min(due_at) FROM attempt
-                     WHERE phase = 'waiting_for_retry' AND due_at > ?1",
+                     WHERE phase IN ('pending', 'waiting_for_retry') AND due_at > ?1",
                 )
                 .and_then(|mut statement| statement.query_row([now.0], |row| row.get(0)))
                 .map_err(|e| sql("read timers", e))?;
@@ -561,6 +583,58 @@ impl Store {
                 due.into_iter().map(|(id, _)| RunId(id)).collect(),
                 next.map(Millis),
             ))
+        })
+        .await
+    }
+
+    /// Ends a run whose definition cannot be read any more, so that nobody waits for it.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn run_abandon(&self, id: RunId, message: String, now: Millis) -> Result<()> {
+        self.write(move |tx| {
+            let end =
+                "SET phase = 'ended', verdict = 'internal_error', message = ?2, ended_at = ?3";
+            for (table, key) in [("attempt", "run_id"), ("run", "id")] {
+                tx.execute(
+                    &format!("UPDATE {table} {end} WHERE {key} = ?1 AND phase <> 'ended'"),
+                    params![id.0, message, now.0],
+                )
+                .map_err(|e| sql("abandon a run", e))?;
+            }
+            log(
+                tx,
+                id,
+                now,
+                &json!({"event": "abandoned", "message": message}),
+            )
+        })
+        .await
+    }
+
+    /// Active runs that nobody has stopped yet, oldest first: of one job, of one user, or of all.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn run_list_stoppable(
+        &self,
+        job: Option<JobId>,
+        creator: Option<UserId>,
+        queued_only: bool,
+    ) -> Result<Vec<Run>> {
+        self.read(move |conn| {
+            conn.prepare_cached(&format!(
+                "SELECT {RUN_COLUMNS} FROM run
+                 WHERE run.phase <> 'ended' AND run.stopping IS NULL
+                   AND (?1 IS NULL OR run.job_id = ?1) AND (?2 IS NULL OR run.creator_id = ?2)
+                   AND (NOT ?3 OR run.phase = 'queued')
+                 ORDER BY run.id LIMIT 1000"
+            ))
+            .and_then(|mut statement| {
+                let bounds = params![job.map(|id| id.0), creator.map(|id| id.0), queued_only];
+                statement.query_map(bounds, run_from_row)?.collect()
+            })
+            .map_err(|e| sql("list active runs", e))
         })
         .await
     }
@@ -689,6 +763,21 @@ fn claim(tx: &Transaction<'_>, cap: usize, now: Millis) -> Result<Vec<Attempt>> 
             .collect()
     })
     .map_err(|e| sql("claim attempts", e))
+}
+
+/// Gives the one attempt of a nested run the slot of its parent.
+fn claim_nested(tx: &Transaction<'_>, run: RunId, now: Millis) -> Result<Option<Attempt>> {
+    tx.prepare_cached(&format!(
+        "UPDATE attempt SET phase = 'running', started_at = ?2
+         WHERE run_id = ?1 AND nested AND phase IN ('pending', 'waiting_for_retry')
+         RETURNING {ATTEMPT_COLUMNS}"
+    ))
+    .and_then(|mut statement| {
+        statement
+            .query_row(params![run.0, now.0], attempt_from_row)
+            .optional()
+    })
+    .map_err(|e| sql("claim a nested attempt", e))
 }
 
 enum Admission {
@@ -950,10 +1039,10 @@ fn closing_words(verdict: Verdict) -> (&'static str, &'static str) {
     match verdict {
         Verdict::Canceled => ("USER_CANCELED", "Run cancelled."),
         Verdict::TimedOut => ("CANCELED", "The run exceeded its time limit."),
-        Verdict::UpstreamFailed => ("UPSTREAM_FAILED", "An upstream task failed."),
-        Verdict::UpstreamCanceled => ("UPSTREAM_CANCELED", "An upstream task was cancelled."),
+        Verdict::UpstreamFailed => ("SKIPPED", "An upstream task failed."),
+        Verdict::UpstreamCanceled => ("SKIPPED", "An upstream task was cancelled."),
         Verdict::Excluded => (
-            "EXCLUDED",
+            "SKIPPED",
             "The task's condition was not met, so it was left out.",
         ),
         Verdict::Disabled => ("DISABLED", "The task is disabled."),

@@ -15,15 +15,60 @@ const BATCH_MAX: usize = 256;
 /// How many writes may wait; a caller beyond that waits to hand its write in.
 const QUEUE_MAX: usize = 4096;
 
-/// Tells one caller how the shared commit went.
-type Answer = Box<dyn FnOnce(Result<(), Error>) + Send>;
-/// Applies one caller's write; the answer is `Err` when it refused and must be rolled back.
-type Write = Box<dyn FnOnce(&Transaction<'_>) -> Result<Answer, Answer> + Send>;
+/// One caller's write, from the queue to its answer.
+trait Write: Send {
+    /// Runs the caller's work; `false` when it refused and must be rolled back.
+    fn apply(&mut self, tx: &Transaction<'_>) -> bool;
+    /// Tells the caller how it went; a failure of the shared transaction comes before its own.
+    fn answer(self: Box<Self>, failure: Option<Error>);
+}
+
+struct WriteOf<T, F> {
+    work: Option<F>,
+    outcome: Option<Result<T>>,
+    reply: oneshot::Sender<Result<T>>,
+}
+
+impl<T, F> Write for WriteOf<T, F>
+where
+    T: Send,
+    F: FnOnce(&Transaction<'_>) -> Result<T> + Send,
+{
+    fn apply(&mut self, tx: &Transaction<'_>) -> bool {
+        let Some(work) = self.work.take() else {
+            return false;
+        };
+        let outcome = catch_unwind(AssertUnwindSafe(|| work(tx))).unwrap_or_else(|_| {
+            Err(Error::internal(
+                "a store write panicked",
+                "see the log above",
+            ))
+        });
+        let keep = outcome.is_ok();
+        self.outcome = Some(outcome);
+        keep
+    }
+
+    fn answer(self: Box<Self>, failure: Option<Error>) {
+        let never_ran = || {
+            Err(Error::internal(
+                "a store write was not reached",
+                "see the log",
+            ))
+        };
+        let answer = match failure {
+            Some(error) => Err(error),
+            None => self.outcome.unwrap_or_else(never_ran),
+        };
+        // A caller that went away does not need the answer.
+        drop(self.reply.send(answer));
+    }
+}
 
 /// The state of one workspace. Cheap to clone; the last clone's drop ends the writer thread.
 #[derive(Clone)]
 pub struct Store {
-    writes: mpsc::Sender<Write>,
+    writes: mpsc::Sender<Box<dyn Write>>,
     readers: Arc<Readers>,
 }
 
@@ -74,20 +119,10 @@ impl Store {
         work: impl FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (reply, answer) = oneshot::channel();
-        let write: Write = Box::new(move |tx| {
-            let outcome = catch_unwind(AssertUnwindSafe(|| work(tx))).unwrap_or_else(|_| {
-                Err(Error::internal(
-                    "a store write panicked",
-                    "see the log above",
-                ))
-            });
-            match outcome {
-                Ok(value) => Ok(Box::new(move |commit: Result<(), Error>| {
-                    // A caller that went away does not need the answer.
-                    drop(reply.send(commit.map(|()| value)));
-                })),
-                Err(error) => Err(Box::new(move |_| drop(reply.send(Err(error))))),
-            }
+        let write = Box::new(WriteOf {
+            work: Some(work),
+            outcome: None,
+            reply,
         });
         let gone = |_| Error::internal("the store has stopped", "its writer thread ended");
         self.writes.send(write).await.map_err(|_| gone(()))?;
@@ -122,7 +157,7 @@ impl Readers {
     }
 }
 
-fn write_loop(mut conn: Connection, mut queue: mpsc::Receiver<Write>) {
+fn write_loop(mut conn: Connection, mut queue: mpsc::Receiver<Box<dyn Write>>) {
     while let Some(first) = queue.blocking_recv() {
         let mut batch = vec![first];
         while batch.len() < BATCH_MAX
@@ -134,33 +169,33 @@ fn write_loop(mut conn: Connection, mut queue: mpsc::Receiver<Write>) {
     }
 }
 
-/// Applies a batch in one transaction, each write behind a savepoint of its own.
-fn commit(conn: &mut Connection, batch: Vec<Write>) {
-    let mut answers: Vec<Answer> = Vec::with_capacity(batch.len());
-    let result = apply(conn, batch, &mut answers);
-    let failed = result.err().map(|error| error.to_string());
-    for answer in answers {
-        answer(match &failed {
-            None => Ok(()),
-            Some(reason) => Err(Error::internal("failed to commit", reason.clone())),
-        });
+/// Applies a batch in one transaction, each write behind a savepoint of its own. Everyone is
+/// answered after the commit, because even a refusal may rest on what a neighbour wrote.
+fn commit(conn: &mut Connection, mut batch: Vec<Box<dyn Write>>) {
+    let failure = apply(conn, &mut batch).err();
+    if let Some(error) = &failure {
+        tracing::error!(error = ?error, "a store transaction failed");
+    }
+    for write in batch {
+        // The cause went to the log above; the code tells each caller whether to try again.
+        write.answer(
+            failure
+                .as_ref()
+                .map(|error| Error::new(error.code, &error.message)),
+        );
     }
 }
 
-fn apply(conn: &mut Connection, batch: Vec<Write>, answers: &mut Vec<Answer>) -> Result<()> {
+fn apply(conn: &mut Connection, batch: &mut [Box<dyn Write>]) -> Result<()> {
     let tx = conn
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(|e| sql("begin", e))?;
     for write in batch {
         tx.execute_batch("SAVEPOINT write")
             .map_err(|e| sql("begin a write", e))?;
-        match write(&tx) {
-            Ok(answer) => answers.push(answer),
-            Err(refuse) => {
-                tx.execute_batch("ROLLBACK TO write")
-                    .map_err(|e| sql("undo a write", e))?;
-                refuse(Ok(()));
-            }
+        if !write.apply(&tx) {
+            tx.execute_batch("ROLLBACK TO write")
+                .map_err(|e| sql("undo a write", e))?;
         }
         tx.execute_batch("RELEASE write")
             .map_err(|e| sql("end a write", e))?;

@@ -4,7 +4,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{Method, Request};
-use forebay_config::{Config, WorkspaceConfig};
+use forebay_config::{Config, Limits, WorkspaceConfig};
 use forebay_control::{Ctx, ExecutorHandle, Services, WorkspaceSetup};
 use forebay_exec::dummy::DummyExecutor;
 use forebay_http::{App, service};
@@ -74,6 +74,11 @@ impl TestServer {
             config: WorkspaceConfig::default(),
             server: Config {
                 data: data.path().to_owned(),
+                limits: Limits {
+                    // The clock stands still, so what a token may do in a second is all there is.
+                    requests_burst: 1_000_000,
+                    ..Limits::default()
+                },
                 ..Config::default()
             },
             root: data.path().join("dev"),

@@ -357,11 +357,7 @@ fn check(spec: &Spec) -> Result<()> {
             "Field 'max_concurrent_runs' is {max}; 0 to 1000."
         )));
     }
-    if spec.timeout_seconds < 0 {
-        return Err(Error::invalid(
-            "Field 'timeout_seconds' must not be negative.",
-        ));
-    }
+    within("timeout_seconds", spec.timeout_seconds, 0)?;
     for parameter in &spec.parameters {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
         if parameter.name.is_empty() || !parameter.name.chars().all(plain) {
@@ -374,6 +370,17 @@ fn check(spec: &Spec) -> Result<()> {
     spec.tasks
         .iter()
         .try_for_each(|task| check_task(spec, task))
+}
+
+/// The largest number of a setting: what 32 bits hold, as clients' own types do.
+fn within(field: &str, value: i64, min: i64) -> Result<()> {
+    if (min..=i64::from(i32::MAX)).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "Field '{field}' is {value}; {min} to {} is allowed.",
+        i32::MAX
+    )))
 }
 
 fn check_task(spec: &Spec, task: &TaskSpec) -> Result<()> {
@@ -420,11 +427,16 @@ fn check_task(spec: &Spec, task: &TaskSpec) -> Result<()> {
             "Task '{key}' has more than one of existing_cluster_id, new_cluster, job_cluster_key."
         )));
     }
-    if task.timeout_seconds < 0 || task.min_retry_interval_millis < 0 || task.max_retries < -1 {
-        return Err(Error::invalid(format!(
-            "Task '{key}': timeout_seconds and min_retry_interval_millis must not be negative, \
-             max_retries not below -1."
-        )));
+    for (field, value, min) in [
+        ("timeout_seconds", task.timeout_seconds, 0),
+        (
+            "min_retry_interval_millis",
+            task.min_retry_interval_millis,
+            0,
+        ),
+        ("max_retries", task.max_retries, -1),
+    ] {
+        within(&format!("{field}' of task '{key}"), value, min)?;
     }
     Ok(())
 }

@@ -1,12 +1,14 @@
 //! The server's side of one attempt, from its slot to its recorded end.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use forebay_engine::{StopReason, Verdict};
 use forebay_exec::{CancelReason, Canceler, Ended, Execution, Outcome, StartError};
 use forebay_runtime::TaskKind;
 use forebay_store::{Attempt, AttemptEnd, Run};
-use forebay_types::{Error, ErrorCode, Millis, Result};
+use forebay_types::{Error, ErrorCode, Result};
 use futures_util::future::select_all;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -15,6 +17,7 @@ use tracing::{error, info};
 use super::Inner;
 use super::dispatch;
 use super::host::AttemptHost;
+use super::live::Owned;
 use super::output::{Snapshot, Writer};
 use super::workload::{self, Prepared};
 use crate::Ctx;
@@ -33,10 +36,11 @@ const INTERRUPTED: &str =
 /// `stops` end a nested run together with the notebook that started it.
 ///
 /// # Errors
-/// Only when the end could not be recorded; the row then stays live until the next start.
+/// When the end could not be recorded. The row is an orphan then, and is ended as one.
 pub(crate) async fn run(
     inner: Arc<Inner>,
     attempt: Attempt,
+    owned: Owned,
     mut stops: Vec<Canceler>,
 ) -> Result<()> {
     let canceler = Canceler::new();
@@ -61,7 +65,7 @@ pub(crate) async fn run(
     };
     let verdict = end.verdict;
     let recorded = record(&inner, &attempt, &document, end).await;
-    inner.live.remove(attempt.id);
+    drop(owned);
     inner.live.ended(run.id);
     inner.wake.notify_one();
     info!(run.id = %run.id, attempt.id = %attempt.id, verdict = verdict.as_str(), "attempt {} ended", attempt.id);
@@ -86,6 +90,7 @@ async fn record(
     loop {
         let now = inner.clock.now();
         let plan = document.plan.clone();
+        let claiming = inner.claiming.read().await;
         match inner
             .store
             .attempt_end(attempt.clone(), plan, end.clone(), inner.cap(), now)
@@ -95,15 +100,15 @@ async fn record(
                 dispatch::begin(inner, claimed);
                 return Ok(());
             }
-            Err(e)
-                if e.code == ErrorCode::TemporarilyUnavailable
-                    && !inner.tasks.stopping().is_cancelled() =>
-            {
+            // The run was deleted under us, or nobody waits any more.
+            Err(e) if e.code == ErrorCode::InvalidParameterValue => return Err(e),
+            Err(e) if inner.tasks.stopping().is_cancelled() => return Err(e),
+            Err(e) => {
                 error!(attempt.id = %attempt.id, error = ?e, "cannot record an end yet");
+                drop(claiming);
                 inner.clock.sleep(wait).await;
                 wait = (wait * 2).min(std::time::Duration::from_secs(10));
             }
-            Err(e) => return Err(e),
         }
     }
 }
@@ -144,30 +149,52 @@ impl Work<'_> {
         let digest = digest(task, snapshot.as_ref());
         let mut writer = Writer::create(&inner.dirs, attempt.id, snapshot.as_ref(), events)?;
         let host = AttemptHost::new(inner, ctx, run, attempt, &compute, canceler);
-        let execution = inner.executor.start(workload, Arc::new(host)).await;
-        let mut execution = match execution {
+        let stop = self.stop_signal(stops, task);
+        tokio::pin!(stop);
+        // Making an environment ready can take minutes, and must be as easy to stop as a program.
+        let started = tokio::select! {
+            started = inner.executor.start(workload, Arc::new(host)) => started,
+            stop = &mut stop => return Ok(stopped_before_start(stop, task)),
+        };
+        let mut execution = match started {
             Ok(execution) => execution,
             Err(error) => return Ok(not_started(&error)),
         };
         self.note_start(&compute);
-        let deadline = self.deadline(task);
-        let interrupted = self
-            .follow(&mut *execution, &mut writer, stops, deadline)
-            .await?;
+        let interrupted = self.follow(&mut *execution, &mut writer, stop).await?;
         let ended = execution.finish().await;
         if interrupted && matches!(ended.outcome, Outcome::Canceled) {
             return Ok(platform_failure("INTERNAL_ERROR", INTERRUPTED.to_owned()));
         }
-        Ok(ended_as(ended, task, &digest))
+        let facts = facts(&ended, &digest);
+        Ok(ended_as(ended.outcome, facts, task))
     }
 
     async fn compute(&self, ctx: &Ctx, task: &TaskSpec) -> Result<ResolvedCluster> {
         self.inner.compute(ctx, &self.document.spec, task).await
     }
 
-    fn deadline(&self, task: &TaskSpec) -> Option<Millis> {
-        let ms = task.timeout_seconds.saturating_mul(1000);
-        (ms > 0).then(|| self.inner.clock.now().plus_ms(ms))
+    /// Completes when the attempt is to end before its time.
+    async fn stop_signal(&self, stops: Vec<Canceler>, task: &TaskSpec) -> Stop {
+        let canceled = select_all(
+            stops
+                .into_iter()
+                .map(|stop| Box::pin(async move { stop.canceled().await })),
+        );
+        let clock = &self.inner.clock;
+        let limit_ms = task.timeout_seconds.saturating_mul(1000);
+        let deadline = clock.now().plus_ms(limit_ms);
+        let timeout = async {
+            if limit_ms == 0 {
+                std::future::pending::<()>().await;
+            }
+            clock.sleep_until(deadline).await;
+        };
+        tokio::select! {
+            (reason, ..) = canceled => Stop::Asked(reason),
+            () = timeout => Stop::Asked(CancelReason::TimedOut),
+            () = self.inner.tasks.stopping().cancelled_owned() => Stop::Server,
+        }
     }
 
     /// Written beside the run, not before it: the start of the program waits for nobody.
@@ -182,46 +209,39 @@ impl Work<'_> {
             });
     }
 
-    /// Takes events until the program ends; passes on whoever wants it to end earlier. Returns
+    /// Takes events until the program ends, and passes on the wish that it end earlier. Returns
     /// whether that was the server's own end.
     async fn follow(
         &self,
         execution: &mut dyn Execution,
         writer: &mut Writer,
-        stops: Vec<Canceler>,
-        deadline: Option<Millis>,
+        mut stop: Pin<&mut impl Future<Output = Stop>>,
     ) -> Result<bool> {
-        let clock = &self.inner.clock;
-        let stop = execution.canceler();
-        let canceled = select_all(
-            stops
-                .into_iter()
-                .map(|stop| Box::pin(async move { stop.canceled().await })),
-        );
-        let timeout = async {
-            match deadline {
-                Some(at) => clock.sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
-        let server = self.inner.tasks.stopping();
-        tokio::pin!(canceled, timeout);
-        let (mut asked, mut interrupted) = (false, false);
+        let canceler = execution.canceler();
+        let mut stopped = None;
         loop {
             tokio::select! {
                 event = execution.next_event() => match event {
-                    Some(event) => writer.append(clock.now(), event)?,
-                    None => return Ok(interrupted),
+                    Some(event) => writer.append(self.inner.clock.now(), event)?,
+                    None => return Ok(stopped == Some(Stop::Server)),
                 },
-                (reason, ..) = &mut canceled, if !asked => { asked = true; stop.cancel(reason); }
-                () = &mut timeout, if !asked => { asked = true; stop.cancel(CancelReason::TimedOut); }
-                () = server.cancelled(), if !asked => {
-                    (asked, interrupted) = (true, true);
-                    stop.cancel(CancelReason::Requested);
+                wish = &mut stop, if stopped.is_none() => {
+                    stopped = Some(wish);
+                    canceler.cancel(match wish {
+                        Stop::Asked(reason) => reason,
+                        Stop::Server => CancelReason::Requested,
+                    });
                 }
             }
         }
     }
+}
+
+/// Why an attempt is to end before its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    Asked(CancelReason),
+    Server,
 }
 
 /// What ran, in one hash: the task as it was written and the source it named.
@@ -239,14 +259,17 @@ fn digest(task: &TaskSpec, snapshot: Option<&Snapshot>) -> String {
         .collect()
 }
 
-fn ended_as(ended: Ended, task: &TaskSpec, digest: &str) -> AttemptEnd {
-    let facts = json!({
+fn facts(ended: &Ended, digest: &str) -> Value {
+    json!({
         "usage": ended.usage,
         "isolation": ended.isolation,
         "environment": ended.environment,
         "warm": ended.warm,
         "source_digest": digest,
-    });
+    })
+}
+
+fn ended_as(outcome: Outcome, facts: Value, task: &TaskSpec) -> AttemptEnd {
     let end = |verdict, code, message: &str| AttemptEnd {
         verdict,
         code,
@@ -255,12 +278,13 @@ fn ended_as(ended: Ended, task: &TaskSpec, digest: &str) -> AttemptEnd {
         trace: None,
         exit_value: None,
         facts: facts.clone(),
+        retry: true,
     };
     let failed = |code, message: &str| AttemptEnd {
         error: Some(message.to_owned()),
         ..end(Verdict::Failed, code, message)
     };
-    match ended.outcome {
+    match outcome {
         Outcome::Succeeded { exit_value } => AttemptEnd {
             exit_value,
             ..end(Verdict::Succeeded, "SUCCESS", "")
@@ -290,6 +314,11 @@ fn ended_as(ended: Ended, task: &TaskSpec, digest: &str) -> AttemptEnd {
             ..end(Verdict::Failed, "RUN_EXECUTION_ERROR", FAILED)
         },
         Outcome::Canceled => end(Verdict::Canceled, "USER_CANCELED", "Run cancelled."),
+        Outcome::TimedOut if task.timeout_seconds == 0 => end(
+            Verdict::TimedOut,
+            "CANCELED",
+            "The run exceeded its time limit.",
+        ),
         Outcome::TimedOut => end(
             Verdict::TimedOut,
             "CANCELED",
@@ -317,6 +346,16 @@ fn ended_as(ended: Ended, task: &TaskSpec, digest: &str) -> AttemptEnd {
         ),
         Outcome::Crashed { message, .. } => failed("DRIVER_ERROR", &message),
     }
+}
+
+/// An attempt that was stopped while its environment was made ready.
+fn stopped_before_start(stop: Stop, task: &TaskSpec) -> AttemptEnd {
+    let outcome = match stop {
+        Stop::Server => return platform_failure("INTERNAL_ERROR", INTERRUPTED.to_owned()),
+        Stop::Asked(CancelReason::Requested) => Outcome::Canceled,
+        Stop::Asked(CancelReason::TimedOut) => Outcome::TimedOut,
+    };
+    ended_as(outcome, Value::Null, task)
 }
 
 /// The executor could not begin: the platform's failure, not the user's.
@@ -357,19 +396,51 @@ fn platform_failure(code: &'static str, message: String) -> AttemptEnd {
         trace: None,
         exit_value: None,
         facts: Value::Null,
+        retry: !matches!(
+            code,
+            "INVALID_RUN_CONFIGURATION" | "RESOURCE_NOT_FOUND" | "UNAUTHORIZED_ERROR"
+        ),
     }
 }
 
-/// Ends the attempts whose processes died with the server; their retry policy decides what next.
-pub(crate) async fn recover(inner: &Arc<Inner>) -> Result<()> {
-    for attempt in inner.store.attempt_list_live().await? {
-        let (run, _) = inner.store.run_get(attempt.run_id).await?;
-        let plan = JobDocument::of_normal(run.settings)?.plan;
-        let end = platform_failure("INTERNAL_ERROR", INTERRUPTED.to_owned());
-        info!(run.id = %run.id, attempt.id = %attempt.id, "attempt {} was interrupted", attempt.id);
-        // No slot is given away yet: the first round of the dispatcher does that.
-        let now = inner.clock.now();
-        inner.store.attempt_end(attempt, plan, end, 0, now).await?;
+/// Ends live rows that nobody works on: their process died with an earlier server, or their task
+/// here came to grief. Their retry policy decides what next.
+pub(crate) async fn end_orphans(inner: &Arc<Inner>) {
+    let _nobody_claims = inner.claiming.write().await;
+    let live = match inner.store.attempt_list_live().await {
+        Ok(live) => live,
+        Err(e) => {
+            error!(error = ?e, "cannot look for orphaned attempts");
+            return;
+        }
+    };
+    for attempt in live {
+        if !inner.live.is_owned(attempt.id)
+            && let Err(e) = end_orphan(inner, attempt).await
+        {
+            error!(error = ?e, "cannot end an orphaned attempt yet");
+        }
     }
+}
+
+async fn end_orphan(inner: &Arc<Inner>, attempt: Attempt) -> Result<()> {
+    let (run, _) = inner.store.run_get(attempt.run_id).await?;
+    let now = inner.clock.now();
+    info!(run.id = %run.id, attempt.id = %attempt.id, "attempt {} was interrupted", attempt.id);
+    match JobDocument::of_normal(run.settings) {
+        Ok(document) => {
+            let end = platform_failure("INTERNAL_ERROR", INTERRUPTED.to_owned());
+            // No slot is given away here: the round that follows does that.
+            inner
+                .store
+                .attempt_end(attempt, document.plan, end, 0, now)
+                .await?;
+        }
+        Err(e) => {
+            let message = format!("{INTERRUPTED} Its definition cannot be read any more: {e}");
+            inner.store.run_abandon(run.id, message, now).await?;
+        }
+    }
+    inner.live.ended(run.id);
     Ok(())
 }

@@ -24,9 +24,13 @@ pub(crate) fn start(inner: &Arc<Inner>) {
         .tasks
         .clone()
         .spawn(TaskKind::Reconciler, name, async move {
-            attempt::recover(&inner).await?;
             let stop = inner.tasks.stopping();
+            // The first look finds what the last process left behind.
+            let mut look_for_orphans = true;
             while !stop.is_cancelled() {
+                if look_for_orphans {
+                    attempt::end_orphans(&inner).await;
+                }
                 let due = match round(&inner).await {
                     Ok(due) => due,
                     // The store may be full or busy for a while; the poll tries again.
@@ -41,8 +45,8 @@ pub(crate) fn start(inner: &Arc<Inner>) {
                     .plus_ms(i64::try_from(POLL.as_millis()).unwrap_or(1000));
                 let next = due.map_or(poll, |due| due.min(poll));
                 tokio::select! {
-                    () = inner.wake.notified() => {}
-                    () = inner.clock.sleep_until(next) => {}
+                    () = inner.wake.notified() => look_for_orphans = false,
+                    () = inner.clock.sleep_until(next) => look_for_orphans = true,
                     () = stop.cancelled() => {}
                 }
             }
@@ -56,7 +60,9 @@ async fn round(inner: &Arc<Inner>) -> Result<Option<forebay_types::Millis>> {
     let (timed_out, next) = inner.store.run_timers(now).await?;
     for id in timed_out {
         let (run, _) = inner.store.run_get(id).await?;
-        inner.stop(&run, StopReason::TimedOut).await?;
+        if let Err(e) = inner.stop(&run, StopReason::TimedOut).await {
+            warn!(run.id = %id, error = ?e, "run {id} cannot be stopped at its time");
+        }
     }
     for id in inner.store.run_admissible().await? {
         let (run, _) = inner.store.run_get(id).await?;
@@ -65,6 +71,7 @@ async fn round(inner: &Arc<Inner>) -> Result<Option<forebay_types::Millis>> {
             Err(e) => warn!(run.id = %id, error = ?e, "queued run {id} cannot be read"),
         }
     }
+    let _claiming = inner.claiming.read().await;
     let claimed = inner.store.attempt_claim(inner.cap(), now).await?;
     begin(inner, claimed);
     Ok(next)
@@ -74,7 +81,8 @@ async fn round(inner: &Arc<Inner>) -> Result<Option<forebay_types::Millis>> {
 pub(crate) fn begin(inner: &Arc<Inner>, claimed: Vec<Attempt>) {
     for attempt in claimed {
         let name = format!("attempt {}", attempt.id);
-        let work = attempt::run(Arc::clone(inner), attempt, Vec::new());
+        let owned = inner.live.own(attempt.id);
+        let work = attempt::run(Arc::clone(inner), attempt, owned, Vec::new());
         inner.tasks.spawn(TaskKind::Attempt, name, work);
     }
 }

@@ -15,7 +15,6 @@ use tokio::sync::oneshot;
 
 use super::Inner;
 use super::attempt;
-use super::dispatch;
 use super::source;
 use crate::Ctx;
 use crate::clusters::ResolvedCluster;
@@ -25,6 +24,7 @@ use crate::jobs::JobDocument;
 const DEPTH_MAX: usize = 10;
 const TASK_VALUE_BYTES_MAX: usize = 48 << 10;
 
+#[derive(Clone)]
 pub(crate) struct AttemptHost {
     inner: Arc<Inner>,
     ctx: Ctx,
@@ -172,35 +172,45 @@ impl AttemptHost {
     /// Runs a notebook as a run of its own, in the slot of this one.
     async fn notebook_run(&self, target: NotebookTarget) -> Result<Value, HostError> {
         let path = self.resolve(&target)?;
+        let shown = path.to_string();
         let failed = |message: String| HostError::new("WorkflowException", message);
-        let child = self
-            .start_child(&path, &target)
-            .await
-            .map_err(|e| failed(e.to_string()))?;
         // The child has a task of its own: when this call is dropped because its notebook was
         // killed, the child is told to stop and still records its end.
+        let (started, child) = oneshot::channel();
         let (done, finished) = oneshot::channel();
         let stop = StopOnDrop(Canceler::new());
         let stops = vec![stop.0.clone(), self.canceler.clone()];
-        let inner = Arc::clone(&self.inner);
-        let attempt = child.id;
-        self.inner.tasks.spawn(
-            TaskKind::Attempt,
-            format!("attempt {attempt}"),
-            async move {
-                let result = attempt::run(inner, child, stops).await;
-                // Whoever waited may be gone.
-                done.send(()).unwrap_or_default();
-                result
-            },
-        );
+        let host = self.clone();
+        let name = format!("notebook run of {}", self.attempt);
+        self.inner.tasks.spawn(TaskKind::Attempt, name, async move {
+            let claiming = host.inner.claiming.read().await;
+            let (child, owned) = match host.start_child(&path, &target).await {
+                Ok(child) => {
+                    let owned = host.inner.live.own(child.id);
+                    drop(started.send(Ok(child.id)));
+                    (child, owned)
+                }
+                Err(e) => {
+                    drop(started.send(Err(e)));
+                    return Ok(());
+                }
+            };
+            drop(claiming);
+            let result = attempt::run(Arc::clone(&host.inner), child, owned, stops).await;
+            // Whoever waited may be gone.
+            done.send(()).unwrap_or_default();
+            result
+        });
+        let gone = |e| Error::internal("the server is stopping", e);
+        let child = child.await.map_err(|e| raise(gone(e)))?;
+        let attempt = child.map_err(|e| failed(e.to_string()))?;
         drop(finished.await);
         let found = self.inner.store.attempt_get(attempt).await.map_err(raise)?;
         let (_, ended) = found.ok_or_else(|| failed("the run was deleted".to_owned()))?;
         match ended.phase.verdict() {
             Some(forebay_engine::Verdict::Succeeded) => Ok(json!({"exit_value": ended.exit_value})),
             verdict => Err(failed(format!(
-                "Notebook {path} {}: {}. Its run is {attempt}.",
+                "Notebook {shown} {}: {}. Its run is {attempt}.",
                 verdict.map_or("was interrupted", forebay_engine::Verdict::as_str),
                 ended.error.unwrap_or(ended.message).trim_end_matches('.'),
             ))),
@@ -252,11 +262,9 @@ impl AttemptHost {
         };
         let now = self.inner.clock.now();
         let store = &self.inner.store;
-        let cap = self.inner.cap();
-        let (id, claimed) = store.run_create(new, document.plan, cap, now).await?;
-        dispatch::begin(&self.inner, claimed);
-        let claimed = self.inner.store.attempt_claim_nested(id, now).await?;
-        claimed.ok_or_else(|| Error::internal("a nested run has nothing to start", id.to_string()))
+        let (id, claimed) = store.run_create(new, document.plan, 0, now).await?;
+        let own = claimed.into_iter().next();
+        own.ok_or_else(|| Error::internal("a nested run has nothing to start", id.to_string()))
     }
 
     /// How many notebooks above this one wait for it.

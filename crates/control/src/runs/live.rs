@@ -1,4 +1,5 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use forebay_exec::{CancelReason, Canceler};
@@ -8,11 +9,27 @@ use tokio::sync::watch;
 /// The attempts that this process runs at the moment, and who watches what.
 ///
 /// Only a convenience over the store: who finds nothing here reads the rows and files.
-#[derive(Default)]
-pub(crate) struct LiveAttempts(Mutex<State>);
+#[derive(Clone, Default)]
+pub(crate) struct LiveAttempts(Arc<Mutex<State>>);
+
+/// Says that this process works on an attempt, until it is dropped: also by a panic.
+pub(crate) struct Owned {
+    attempt: RunId,
+    live: LiveAttempts,
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        let mut state = self.live.lock();
+        state.attempts.remove(&self.attempt);
+        state.owned.remove(&self.attempt);
+    }
+}
 
 #[derive(Default)]
 struct State {
+    /// Attempts that a task of this process works on, from before that task begins.
+    owned: HashSet<RunId>,
     attempts: HashMap<RunId, Live>,
     /// Wakes those who wait for a run to end.
     runs: HashMap<RunId, watch::Sender<bool>>,
@@ -47,8 +64,16 @@ impl LiveAttempts {
         events
     }
 
-    pub(crate) fn remove(&self, attempt: RunId) {
-        self.lock().attempts.remove(&attempt);
+    pub(crate) fn own(&self, attempt: RunId) -> Owned {
+        self.lock().owned.insert(attempt);
+        Owned {
+            attempt,
+            live: self.clone(),
+        }
+    }
+
+    pub(crate) fn is_owned(&self, attempt: RunId) -> bool {
+        self.lock().owned.contains(&attempt)
     }
 
     pub(crate) fn cancel_run(&self, run: RunId, reason: CancelReason) {

@@ -242,9 +242,7 @@ impl Runs {
         let (view, attempt) = self.attempt(ctx, id).await?;
         let result = attempt.exit_value.as_ref().map(|value| cut_end(value));
         let path = folder(&self.0.dirs, attempt.id).join("output.jsonl");
-        let is_notebook = folder(&self.0.dirs, attempt.id)
-            .join("notebook.json")
-            .exists();
+        let is_notebook = is_notebook(&view, &attempt);
         let logs = if is_notebook {
             None
         } else {
@@ -321,6 +319,13 @@ impl Runs {
         })?;
         Ok((view, attempt))
     }
+}
+
+/// By the definition, so that pollers see the same form before, during and after the run.
+fn is_notebook(view: &RunView, attempt: &Attempt) -> bool {
+    let tasks = view.run.settings.get("tasks");
+    let task = tasks.and_then(|tasks| tasks.get(attempt.task));
+    task.is_some_and(|task| task.get("notebook_task").is_some())
 }
 
 fn cut_end(text: &str) -> (String, bool) {

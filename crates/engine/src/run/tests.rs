@@ -19,6 +19,7 @@ fn ended(task: usize, attempt: u32, verdict: Verdict) -> Event {
         task,
         attempt,
         verdict,
+        retry: true,
     }
 }
 
@@ -133,6 +134,41 @@ fn a_failed_inner_task_with_fine_leaves_is_success_with_failures() {
         last.last(),
         Some(&Effect::Finish(Verdict::SucceededWithFailures))
     );
+}
+
+#[test]
+fn what_cannot_end_better_is_not_tried_again_and_endless_retries_slow_down() {
+    let mut plan = plan(&[("a", &[])]);
+    plan.tasks[0].retries_max = None;
+    let mut run = Run::new(&plan);
+    run.advance(&plan, Event::Admitted, NOW);
+    for attempt in 0..3 {
+        let again = run.advance(&plan, ended(0, attempt, Verdict::Failed), NOW);
+        assert_eq!(
+            again,
+            [Effect::Start {
+                task: 0,
+                attempt: attempt + 1
+            }]
+        );
+    }
+    let later = run.advance(&plan, ended(0, 3, Verdict::Failed), NOW);
+    assert_eq!(
+        later,
+        [Effect::StartAt {
+            task: 0,
+            attempt: 4,
+            due: Millis(2_000)
+        }]
+    );
+    let hopeless = Event::AttemptEnded {
+        task: 0,
+        attempt: 4,
+        verdict: Verdict::InternalError,
+        retry: false,
+    };
+    let last = run.advance(&plan, hopeless, NOW);
+    assert_eq!(last.last(), Some(&Effect::Finish(Verdict::InternalError)));
 }
 
 /// A random DAG: each task depends on some of those before it.

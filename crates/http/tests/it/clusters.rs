@@ -131,6 +131,7 @@ async fn environment_that_cannot_be_made_ready_is_an_error_that_a_start_can_mend
 #[tokio::test]
 async fn executor_that_refuses_gives_an_error_with_its_words() {
     let server = TestServer::start_with(|setup| setup.runtimes = None).await;
+    forebay_exec::Executor::stop(&*server.executor).await;
     let id = create(&server, definition()).await;
     let failed = until(&server, &id, "ERROR").await;
     assert!(
