@@ -7,7 +7,7 @@ from databricks.sdk.errors import BadRequest
 from databricks.sdk.errors.platform import ResourceDoesNotExist
 from databricks.sdk.service.compute import State
 
-from harness.api import refused
+from harness.api import new_cluster, refused
 
 
 def definition(api, **more):
@@ -116,3 +116,11 @@ def test_run_on_a_new_cluster(api, home):
         "/api/2.0/jobs/runs/submit", {"run_name": "x", "new_cluster": new_cluster, "notebook_task": {"notebook_path": f"{home}/n"}}
     )["run_id"]
     assert api.finished(run_id)["state"]["result_state"] == "SUCCESS"
+
+
+def test_cluster_without_warm_parents_gives_each_run_a_process_of_its_own(api, home):
+    """For libraries that do not survive a fork."""
+    cluster_id = new_cluster(api, spark_conf={"forebay.warm": "false"})
+    imported = ["import sys\ndbutils.notebook.exit(str('pandas' in sys.modules))"]
+    _, output = api.run_cells(f"{home}/n", imported, cluster_id)
+    assert output["notebook_output"]["result"] == "False"

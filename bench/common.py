@@ -28,7 +28,7 @@ CELLS = [
     "sorted(data)",
     "z = x + len(text)\nz",
 ]
-WITH_PANDAS = ["import pandas as pd\nimport pyarrow as pa\nframe = pd.DataFrame({'a': range(10)})", *CELLS[1:]]
+WITH_PANDAS = ["import pandas as pd\nimport pyarrow as pa\nx = 1\nframe = pd.DataFrame({'a': range(10)})", *CELLS[1:]]
 
 
 def release_binary():

@@ -41,7 +41,7 @@ def peers(path, name, cells):
     """The same cells for the usual runners."""
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
-    ipynb, script, client = path / f"{name}.ipynb", path / f"{name}.py", path / "nbclient_run.py"
+    ipynb, script, client = path / f"bench_{name}.ipynb", path / f"bench_{name}.py", path / "nbclient_run.py"
     nbformat.write(notebook, ipynb)
     script.write_text("\n".join(cells))
     client.write_text(NBCLIENT)
@@ -60,7 +60,7 @@ def main():
     where = machine()
     with folder() as path, server(path) as running:
         # A cluster may ask for a process of its own for each run: libraries that do not survive a fork need it.
-        cold = {"spark_env_vars": {"FOREBAY_FRESH_PROCESS": "1"}}
+        cold = {"spark_conf": {"forebay.warm": "false"}}
         rows = {
             "trivial": {
                 "Forebay, warm": Forebay(running, "trivial", CELLS),

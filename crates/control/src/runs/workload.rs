@@ -199,10 +199,18 @@ pub(crate) async fn prepare(
             output_run_bytes: limits.run_output_bytes_max,
             ..Limits::default()
         },
-        preload: true,
+        preload: may_fork(&compute.spark_conf),
         spool_dir: inner.dirs.runs.join(attempt.id.to_string()).join("spool"),
     };
     Ok(Prepared { workload, snapshot })
+}
+
+/// Some libraries do not survive a fork from a warm parent: a cluster with `"forebay.warm": "false"`
+/// in its `spark_conf` gives each run a process of its own.
+fn may_fork(spark_conf: &BTreeMap<String, String>) -> bool {
+    spark_conf
+        .get("forebay.warm")
+        .is_none_or(|value| !value.eq_ignore_ascii_case("false"))
 }
 
 fn place(inner: &Inner, runtime: &str) -> Place {
