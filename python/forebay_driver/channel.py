@@ -15,6 +15,22 @@ import struct
 import threading
 
 
+# The server takes more for an attack; see FRAME_BYTES_MAX in frame.rs.
+_FRAME_BYTES_MAX = 41 << 20
+# Of text in one frame; JSON needs up to six bytes for a character.
+_TEXT_CHARS_MAX = 1 << 20
+
+
+# A little more than the server keeps: it hides secrets first, and a cut must not halve one.
+_MESSAGE_CHARS_MAX = 128 << 10
+_TRACE_CHARS_MAX = (1 << 20) + (64 << 10)
+_EXIT_CHARS_MAX = (5 << 20) + (64 << 10)
+
+
+class FrameTooLarge(ValueError):
+    """Something that no frame can hold."""
+
+
 class HostError(Exception):
     """A refusal of the server; subclasses carry the name that the server gave."""
 
@@ -40,6 +56,8 @@ class Channel:
         """Puts one frame on the wire; `cell` is added."""
         fields.update(t=kind, cell=self.cell)
         frame = _encode(fields)
+        if len(frame) > _FRAME_BYTES_MAX:
+            raise FrameTooLarge(f"{len(frame)} bytes for the server are more than {_FRAME_BYTES_MAX}")
         with self._write:
             self._sending = threading.get_ident()
             try:
@@ -62,12 +80,45 @@ class Channel:
         if self.cell_limit is not None and self._cell_bytes > self.cell_limit:
             return
         self._cell_bytes += size
-        self.send(kind, **fields)
+        try:
+            self.send(kind, **fields)
+        except FrameTooLarge as error:
+            notice = f"\n[output left out: {error}]\n"
+            self.send("stream", name="stderr", text=notice)
+
+    def text(self, name, text):
+        """A piece of a stream, in frames of bounded size."""
+        for start in range(0, len(text), _TEXT_CHARS_MAX):
+            piece = text[start : start + _TEXT_CHARS_MAX]
+            self.output("stream", len(piece), name=name, text=piece)
 
     def bundle(self, kind, data, metadata, **fields):
         data = {mime: _jsonable(value) for mime, value in data.items()}
         size = sum(len(v) if isinstance(v, str) else 1024 for v in data.values())
         self.output(kind, size, data=data, metadata=metadata or {}, **fields)
+
+    def error(self, ename, evalue, traceback):
+        """An exception of the program; of a traceback without end the last lines count."""
+        kept, room = [], _TRACE_CHARS_MAX
+        for line in reversed(traceback):
+            room -= len(line)
+            if room < 0:
+                break
+            kept.append(line)
+        kept.reverse()
+        self.send("error", ename=ename, evalue=evalue[:_MESSAGE_CHARS_MAX], traceback=kept)
+
+    def done(self, ok, exit_value=None, ename="", message="", trace=""):
+        """The verdict, the last frame."""
+        self.send(
+            "done",
+            interrupted=self.was_interrupted,
+            ok=ok,
+            exit_value=exit_value and exit_value[:_EXIT_CHARS_MAX],
+            ename=ename,
+            message=message[:_MESSAGE_CHARS_MAX],
+            trace=trace[-_TRACE_CHARS_MAX:],
+        )
 
     def on_interrupt(self, *_):
         """The handler for SIGINT: a frame under way is finished first."""
@@ -228,4 +279,4 @@ class Stream(io.TextIOBase):
             self._held.clear()
             self._held_size = 0
             if text:
-                self._channel.output("stream", len(text), name=self._name, text=text)
+                self._channel.text(self._name, text)

@@ -38,6 +38,8 @@ def serve(run, fds):
         os._exit(1)
     if worker == 0:
         _become_worker(run, channel, out, err, status, wakeup)
+    # Until this the server may count the run as not begun.
+    _report(status, {"begun": True})
     for fd in (channel, out, err):
         os.close(fd)
     report = _watch(status, worker, wakeup[0])

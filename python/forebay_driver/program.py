@@ -35,7 +35,7 @@ def run(run, job, channel):
         lines = _trace(error)
         _flush()
         name = type(error).__name__
-        channel.send("error", ename=name, evalue=str(error), traceback=lines)
+        channel.error(name, str(error), lines)
         raise ProgramFailed(name, str(error), "\n".join(lines)) from None
     finally:
         _flush()

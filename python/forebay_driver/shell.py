@@ -144,7 +144,7 @@ class Shell(InteractiveShell):
     def show_error(self, ename, message, trace):
         _flush()
         self.failure = (ename, message, "\n".join(trace))
-        self.channel.send("error", ename=ename, evalue=message, traceback=trace)
+        self.channel.error(ename, message, trace)
 
     def run_labelled(self, source, label, loop, lines_before=0):
         """Executes one cell in `loop`; true when it ended well."""

@@ -62,7 +62,7 @@ def execute(run, job, channel):
         _quietly(threading._shutdown)
     _quietly(sys.stdout.flush)
     _quietly(sys.stderr.flush)
-    channel.send("done", interrupted=channel.was_interrupted, **verdict)
+    channel.done(**verdict)
     _quietly(atexit._run_exitfuncs)
     _quietly(sys.stdout.flush)
     _quietly(sys.stderr.flush)

@@ -4,6 +4,7 @@ import gc
 import importlib
 import json
 import os
+import select
 import signal
 import socket
 import sys
@@ -25,10 +26,18 @@ def main():
         _warm(settings["preload"])
     control.send(b"ready")
     while True:
+        _wait(control, settings["idle_seconds"])
         message, fds, _, _ = socket.recv_fds(control, _REQUEST_BYTES_MAX, _FDS_MAX)
         if not message:
             os._exit(0)
-        if _fork(pid_namespace) == 0:
+        try:
+            child = _fork(pid_namespace)
+        except OSError as error:
+            # No processes or no memory left for now. All runs of this parent would die with it;
+            # this one run ends by its descriptors being closed, which the server sees.
+            print(f"cannot fork a run: {error}", file=sys.stderr, flush=True)
+            child = None
+        if child == 0:
             control.close()
             if pid_namespace is not None:
                 os.close(pid_namespace)
@@ -37,6 +46,16 @@ def main():
             init.serve(json.loads(message), fds)
         for fd in fds:
             os.close(fd)
+
+
+def _wait(control, idle_seconds):
+    """Until something comes. Nobody misses a parent that had neither requests nor runs for so
+    long; a request that comes just then is given to another one by the server."""
+    while not select.select([control], [], [], idle_seconds)[0]:
+        try:
+            os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            os._exit(0)
 
 
 def _warm(names):
@@ -62,8 +81,16 @@ def _fork(pid_namespace):
     try:
         pid = os.fork()
     except BaseException:
-        confine.setns(pid_namespace, confine.CLONE_NEWPID)
+        _come_back(pid_namespace)
         raise
     if pid:
-        confine.setns(pid_namespace, confine.CLONE_NEWPID)
+        _come_back(pid_namespace)
     return pid
+
+
+def _come_back(pid_namespace):
+    try:
+        confine.setns(pid_namespace, confine.CLONE_NEWPID)
+    except OSError as error:
+        # No later fork could succeed, so this must not pass for a lack of memory.
+        raise RuntimeError(f"cannot leave the namespace of a run: {error}") from error

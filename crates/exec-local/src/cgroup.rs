@@ -13,6 +13,8 @@ use forebay_exec::{Limits, Usage};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::owner::Leftovers;
+
 const MOUNT: &str = "/sys/fs/cgroup";
 const V1_CONTROLLERS: &[&str] = &["memory", "pids", "cpuacct", "blkio"];
 
@@ -124,11 +126,12 @@ impl Cgroups {
             let Ok(entries) = fs::read_dir(folder) else {
                 continue;
             };
+            let leftovers = Leftovers::of(folder);
             for entry in entries.flatten() {
                 let name = entry.file_name();
                 let owner = name.to_str().and_then(|name| name.strip_prefix("run-"));
-                let owner = owner.and_then(|name| name.split('-').next()?.parse::<i32>().ok());
-                if owner.is_some_and(|pid| kill(Pid::from_raw(pid), None).is_err()) {
+                let owner = owner.and_then(|name| name.split('-').next()?.parse().ok());
+                if owner.is_some_and(|pid| leftovers.is_dead(pid)) {
                     kill_all(&entry.path());
                     drop(fs::remove_dir(entry.path()));
                 }

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use forebay_exec::IsolationLevel;
 
@@ -19,11 +20,14 @@ pub struct LocalConfig {
     /// Whether `uv` may be fetched with `pip` when there is none.
     pub uv_bootstrap: bool,
     /// Variables for `uv`, here and in programs: proxies, indexes (`UV_INDEX_URL`), certificates.
+    /// Programs get them without the credentials of indexes.
     pub tool_env: BTreeMap<String, String>,
     /// Below this level nothing is run.
     pub isolation_min: IsolationLevel,
     /// Warm parents kept at most; the one unused for longest goes first.
     pub warm_max: usize,
+    /// A warm parent without runs ends after so long.
+    pub warm_idle: Duration,
 }
 
 impl LocalConfig {
@@ -38,6 +42,7 @@ impl LocalConfig {
             tool_env: BTreeMap::new(),
             isolation_min: IsolationLevel::Namespaces,
             warm_max: 8,
+            warm_idle: Duration::from_secs(30 * 60),
         }
     }
 }

@@ -13,6 +13,8 @@ use tokio::sync::OnceCell;
 
 use crate::config::LocalConfig;
 use crate::driver;
+use crate::owner::Leftovers;
+use crate::sandbox;
 use crate::tools::{self, Python};
 
 /// A tested set of packages for one Python version.
@@ -133,6 +135,7 @@ impl Environments {
         runtime: &Runtime,
     ) -> Result<Environment, String> {
         let python = tools::find_python(config, runtime.python).await?;
+        sandbox::check_data_dir(&config.data_dir, &[&python.base_prefix])?;
         let digest = digest(runtime.lock, &python);
         let environment = Environment {
             folder: self.folder.join(&digest),
@@ -269,12 +272,13 @@ fn digest(lock: &str, python: &Python) -> String {
 
 /// Removes drafts of servers that died while building.
 fn sweep_drafts(folder: &Path) -> std::io::Result<()> {
+    let leftovers = Leftovers::of(folder);
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name();
         let owner = name.to_str().and_then(|name| name.strip_prefix(".draft-"));
-        let owner = owner.and_then(|rest| rest.split('-').next()?.parse::<i32>().ok());
-        if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+        let owner = owner.and_then(|rest| rest.split('-').next()?.parse().ok());
+        if owner.is_some_and(|pid| leftovers.is_dead(pid)) {
             std::fs::remove_dir_all(entry.path())?;
         }
     }

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use forebay_exec::{
@@ -17,17 +17,19 @@ use forebay_exec::{
 };
 use futures_util::stream::FuturesUnordered;
 use nix::fcntl::OFlag;
+use nix::sys::socket::{MsgFlags, recv};
 use serde_json::{Value, json};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe::Receiver;
 use tokio::sync::OnceCell;
 
-use crate::cgroup::Cgroups;
+use crate::cgroup::{Cgroups, RunGroup};
 use crate::config::LocalConfig;
 use crate::driver;
 use crate::environment::{Environment, Environments, RUNTIMES, Runtime};
 use crate::frame::{self, Decoder};
 use crate::output::Output;
+use crate::owner::Leftovers;
 use crate::run::{Ends, LocalRun, State};
 use crate::sandbox::{self, HOME, LOCAL_DIR, SCRATCH};
 use crate::seccomp;
@@ -62,21 +64,38 @@ type Key = (Place, String);
 
 #[derive(Debug)]
 struct Warm {
-    parent: Arc<Parent>,
+    slot: Slot,
     used: Instant,
 }
+
+/// Locked while a parent is started, so that side by side callers wait for one start and callers
+/// of other places for none.
+type Slot = Arc<tokio::sync::Mutex<Option<Arc<Parent>>>>;
+
+impl Warm {
+    /// Whether its parent has ended, for having been idle or otherwise.
+    fn is_over(&self) -> bool {
+        let slot = self.slot.try_lock();
+        slot.is_ok_and(|slot| slot.as_ref().is_some_and(|parent| !parent.is_usable()))
+    }
+}
+
+/// For a parent to be executed, or a run to be forked. A machine that takes longer hangs.
+const START_MAX: Duration = Duration::from_secs(60);
 
 impl LocalExecutor {
     /// Probes the machine and prepares the data folder. Nothing is downloaded.
     ///
     /// # Errors
-    /// When the data folder cannot be written.
+    /// When the data folder cannot be written, or lies where every program may read.
     pub async fn open(config: LocalConfig) -> io::Result<Self> {
         std::fs::create_dir_all(config.data_dir.join("root"))?;
         let config = LocalConfig {
             data_dir: config.data_dir.canonicalize()?,
             ..config
         };
+        sandbox::check_data_dir(&config.data_dir, &sandbox::system_folders())
+            .map_err(io::Error::other)?;
         sweep_scratch(&config.data_dir.join("scratch"))?;
         let driver = driver::install(&config.data_dir)?;
         let (level, mut reasons) = sandbox::probe(&config.data_dir.join("root"));
@@ -159,58 +178,82 @@ impl LocalExecutor {
     }
 
     /// The warm parent of a place; starts one when there is none.
-    fn warm_parent(
+    async fn warm_parent(
         &self,
         place: &Place,
-        runtime: &Runtime,
+        runtime: &'static Runtime,
         environment: &Environment,
         uv: Option<&Path>,
     ) -> Result<Arc<Parent>, StartError> {
-        let key = (place.clone(), environment.digest.clone());
-        let mut warm = self.warm.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = warm.get_mut(&key).filter(|found| found.parent.is_usable()) {
-            found.used = Instant::now();
-            return Ok(Arc::clone(&found.parent));
+        let (slot, gone) = self.slot((place.clone(), environment.digest.clone()));
+        drop(bury(gone));
+        let mut kept = slot.lock().await;
+        if let Some(found) = kept.as_ref()
+            && found.is_usable()
+            && found.has_mounted(&place.mounts)
+        {
+            return Ok(Arc::clone(found));
         }
-        let parent = Arc::new(self.start_parent(place, runtime, environment, uv, true)?);
+        let parent = self
+            .start_parent(place, runtime, environment, uv, true)
+            .await?;
+        let parent = Arc::new(parent);
+        drop(bury(kept.replace(Arc::clone(&parent))));
+        Ok(parent)
+    }
+
+    /// The place of a parent, and what has to make room.
+    fn slot(&self, key: Key) -> (Slot, Vec<Warm>) {
         let used = Instant::now();
-        warm.insert(
-            key,
-            Warm {
-                parent: Arc::clone(&parent),
-                used,
-            },
-        );
-        if warm.len() > self.config.warm_max {
+        let mut warm = self.warm.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = warm.entry(key.clone()).or_insert_with(|| Warm {
+            slot: Slot::default(),
+            used,
+        });
+        entry.used = used;
+        let slot = Arc::clone(&entry.slot);
+        let over = warm.extract_if(|other, warm| *other != key && warm.is_over());
+        let mut gone: Vec<Warm> = over.map(|(_, warm)| warm).collect();
+        while warm.len() > self.config.warm_max {
             let oldest = warm
                 .iter()
                 .min_by_key(|(_, warm)| warm.used)
                 .map(|(key, _)| key.clone());
-            oldest.and_then(|key| warm.remove(&key));
+            gone.extend(oldest.and_then(|key| warm.remove(&key)));
         }
-        Ok(parent)
+        (slot, gone)
     }
 
-    fn start_parent(
+    async fn start_parent(
         &self,
         place: &Place,
-        runtime: &Runtime,
+        runtime: &'static Runtime,
         environment: &Environment,
         uv: Option<&Path>,
         warm: bool,
     ) -> Result<Parent, StartError> {
         let spec = ParentSpec {
-            data_dir: &self.config.data_dir,
-            driver: &self.driver,
-            uv,
-            place,
-            environment,
+            data_dir: self.config.data_dir.clone(),
+            driver: self.driver.clone(),
+            uv: uv.map(Path::to_owned),
+            place: place.clone(),
+            environment: environment.clone(),
             runtime,
             level: self.isolation.level,
             number: self.number(),
             warm,
+            idle: self.config.warm_idle,
         };
-        Parent::start(&spec).map_err(failed("starting an interpreter"))
+        // Mounting may hang, on a network file system for instance.
+        let start = tokio::task::spawn_blocking(move || Parent::start(&spec));
+        let started = match tokio::time::timeout(START_MAX, start).await {
+            Ok(joined) => joined.map_err(io::Error::other).flatten(),
+            Err(_) => Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "it did not start; does a mounted folder hang?",
+            )),
+        };
+        started.map_err(failed("starting an interpreter"))
     }
 
     fn number(&self) -> u64 {
@@ -218,22 +261,67 @@ impl LocalExecutor {
     }
 
     /// A warm parent that is ready, or a fresh one for this run alone.
-    fn parent_for(
+    async fn parent_for(
         &self,
         workload: &Workload,
-        runtime: &Runtime,
+        runtime: &'static Runtime,
         environment: &Environment,
         uv: Option<&Path>,
     ) -> Result<(Arc<Parent>, bool), StartError> {
         let place = &workload.place;
         if workload.preload && self.config.warm_max > 0 {
-            let parent = self.warm_parent(place, runtime, environment, uv)?;
+            let parent = self.warm_parent(place, runtime, environment, uv).await?;
             if parent.is_ready() {
                 return Ok((parent, true));
             }
         }
-        let parent = self.start_parent(place, runtime, environment, uv, false)?;
+        let parent = self
+            .start_parent(place, runtime, environment, uv, false)
+            .await?;
         Ok((Arc::new(parent), false))
+    }
+
+    /// Forks the run from its parent, and waits until it has begun.
+    async fn begin(
+        &self,
+        workload: &Workload,
+        name: &str,
+        group: &RunGroup,
+        environment: &Environment,
+        uv: Option<&Path>,
+        parent: &Parent,
+    ) -> io::Result<(Ends, PathBuf)> {
+        let scratch = parent.scratch.join(name);
+        std::fs::create_dir_all(&scratch)?;
+        let local_dir = if parent.sandboxed {
+            Path::new(LOCAL_DIR)
+        } else {
+            scratch.as_path()
+        };
+        let job = self.job(workload, environment, uv, local_dir);
+        let request = self.request(name, &workload.limits, parent);
+        let (mut ends, theirs) = connect()?;
+        ends.outbox = frame::encode(&job);
+        let fork = || {
+            let doors = group.doors()?;
+            let mut fds: Vec<BorrowedFd<'_>> = theirs.iter().map(AsFd::as_fd).collect();
+            fds.extend(doors.iter().map(AsFd::as_fd));
+            parent.fork(&request, &fds)
+        };
+        let forked = fork();
+        // Ours alone would keep the connection open when there is nobody at the other end.
+        drop(theirs);
+        let begun = match forked {
+            Ok(()) => tokio::time::timeout(START_MAX, begun(&ends, parent))
+                .await
+                .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
+            Err(error) => Err(error),
+        };
+        if begun.is_err() {
+            // What stays goes with the parent, or at the next start.
+            drop(std::fs::remove_dir_all(&scratch));
+        }
+        begun.map(|()| (ends, scratch))
     }
 
     /// What the init process needs to know.
@@ -293,7 +381,7 @@ impl LocalExecutor {
         } else {
             HOME.to_owned()
         };
-        let cache = ParentSpec::package_cache(&self.config.data_dir, &workload.place.workspace);
+        let cache = ParentSpec::package_cache(&self.config.data_dir, &workload.place);
         let mut env: BTreeMap<String, String> = [
             (
                 "PATH",
@@ -321,7 +409,7 @@ impl LocalExecutor {
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))
         .collect();
-        env.extend(self.config.tool_env.clone());
+        env.extend(tools::for_programs(&self.config.tool_env));
         env.extend(workload.env.clone());
         env
     }
@@ -348,26 +436,20 @@ impl Executor for LocalExecutor {
         );
         let group = self.cgroups.create(&name, &workload.limits);
         let group = group.map_err(failed("making the run's cgroup"))?;
-        let (parent, warm) = self.parent_for(&workload, runtime, environment, uv)?;
-        let scratch = parent.scratch.join(&name);
-        std::fs::create_dir_all(&scratch).map_err(failed("making the run's folder"))?;
-        let local_dir = if parent.sandboxed {
-            Path::new(LOCAL_DIR)
-        } else {
-            scratch.as_path()
-        };
-        let job = self.job(&workload, environment, uv, local_dir);
-        let request = self.request(&name, &workload.limits, &parent);
-        let doors = group.doors().map_err(failed("opening the run's cgroup"))?;
-        let connect = || {
-            let (mut ends, theirs) = connect()?;
-            ends.outbox = frame::encode(&job);
-            let mut fds: Vec<BorrowedFd<'_>> = theirs.iter().map(AsFd::as_fd).collect();
-            fds.extend(doors.iter().map(AsFd::as_fd));
-            parent.fork(&request, &fds)?;
-            Ok(ends)
-        };
-        let ends = connect().map_err(failed("starting the run"))?;
+        let (mut parent, mut warm) = self.parent_for(&workload, runtime, environment, uv).await?;
+        let mut begun = self
+            .begin(&workload, &name, &group, environment, uv, &parent)
+            .await;
+        if warm && begun.is_err() {
+            // It may just have ended for having been idle, or it is broken.
+            let place = &workload.place;
+            let fresh = self.start_parent(place, runtime, environment, uv, false);
+            (parent, warm) = (Arc::new(fresh.await?), false);
+            begun = self
+                .begin(&workload, &name, &group, environment, uv, &parent)
+                .await;
+        }
+        let (ends, scratch) = begun.map_err(failed("starting the run"))?;
         let mut output = Output::new(&workload.limits);
         if let Some(token) = &workload.context.api_token {
             output.redactor.add(token.as_bytes());
@@ -395,7 +477,7 @@ impl Executor for LocalExecutor {
         let (runtime, environment) = self.ready(&place.runtime).await?;
         let uv = self.uv(environment).await;
         let warm = if self.config.warm_max > 0 {
-            let parent = self.warm_parent(place, runtime, environment, uv)?;
+            let parent = self.warm_parent(place, runtime, environment, uv).await?;
             parent.until_ready().await
         } else {
             false
@@ -421,10 +503,39 @@ impl Executor for LocalExecutor {
 
     async fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
-        self.warm
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+        let gone = std::mem::take(&mut *self.warm.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Err(error) = bury(gone).await {
+            tracing::warn!(%error, "warm parents were not ended");
+        }
+    }
+}
+
+/// Ends parents where waiting for them holds up nobody.
+fn bury<T: Send + 'static>(gone: T) -> tokio::task::JoinHandle<()> {
+    tokio::task::spawn_blocking(move || drop(gone))
+}
+
+/// Waits for the init process of the run to say that everything is set up.
+async fn begun(ends: &Ends, parent: &Parent) -> io::Result<()> {
+    let mut buffer = [0; 4096];
+    loop {
+        drop(ends.status.readable().await?);
+        let received = ends.status.try_io(tokio::io::Interest::READABLE, |fd| {
+            Ok(recv(fd.as_raw_fd(), &mut buffer, MsgFlags::empty())?)
+        });
+        let length = match received {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+            received => received?,
+        };
+        let message: Value = serde_json::from_slice(&buffer[..length]).unwrap_or_default();
+        return match message.get("error").and_then(Value::as_str) {
+            Some(error) => Err(io::Error::other(error.to_owned())),
+            None if message.get("begun").is_some() => Ok(()),
+            None => Err(io::Error::other(format!(
+                "the run's process disappeared: {}",
+                parent.last_words()
+            ))),
+        };
     }
 }
 
@@ -484,13 +595,14 @@ fn connect() -> io::Result<(Ends, [OwnedFd; 4])> {
 /// Removes what the runs of servers that died have left on disk.
 fn sweep_scratch(folder: &Path) -> io::Result<()> {
     std::fs::create_dir_all(folder)?;
+    let leftovers = Leftovers::of(folder);
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name();
         let owner = name
             .to_str()
-            .and_then(|name| name.split('-').next()?.parse::<i32>().ok());
-        if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            .and_then(|name| name.split('-').next()?.parse().ok());
+        if owner.is_some_and(|pid| leftovers.is_dead(pid)) {
             if entry.file_type()?.is_dir() {
                 std::fs::remove_dir_all(entry.path())?;
             } else {

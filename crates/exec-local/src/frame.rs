@@ -4,8 +4,10 @@ use forebay_exec::{CellStatus, MimeBundle, StreamName};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Beyond this a frame is taken for garbage.
-const FRAME_BYTES_MAX: usize = 256 << 20;
+/// Beyond this a frame is taken for garbage: twice the default limit of a cell's output, and
+/// some room. A program can write frames of its own, and what they need here no limit of the run
+/// covers. The driver keeps below it, see `channel.py`.
+const FRAME_BYTES_MAX: usize = 41 << 20;
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct Frame {
@@ -142,6 +144,17 @@ mod tests {
         };
         assert_eq!(text, "é\n");
         assert_eq!(frames.len(), 2);
+    }
+
+    #[test]
+    fn a_frame_has_a_limit() {
+        let length = |bytes: usize| u32::try_from(bytes).unwrap().to_be_bytes();
+        let mut decoder = Decoder::default();
+        decoder.push(&length(FRAME_BYTES_MAX));
+        assert!(decoder.next_frame().unwrap().is_none());
+        let mut decoder = Decoder::default();
+        decoder.push(&length(FRAME_BYTES_MAX + 1));
+        assert!(decoder.next_frame().is_err());
     }
 
     #[test]

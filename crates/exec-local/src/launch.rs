@@ -11,6 +11,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Duration;
 
 use nix::libc;
 use nix::unistd::pipe2;
@@ -51,6 +52,14 @@ pub(crate) enum Step {
     },
     Bind {
         host: CString,
+        at: CString,
+        access: Access,
+    },
+    /// Like `Bind`, for folders that programs can write to: of the host path only `host` itself
+    /// may have links, not `inner` below it (which may be empty), and `at` may have none.
+    Mount {
+        host: CString,
+        inner: CString,
         at: CString,
         access: Access,
     },
@@ -95,6 +104,13 @@ struct MountAttr {
     clear: u64,
     propagation: u64,
     userns_fd: u64,
+}
+
+#[repr(C)]
+struct OpenHow {
+    flags: u64,
+    mode: u64,
+    resolve: u64,
 }
 
 const NAMESPACES: i32 = libc::CLONE_NEWUSER
@@ -298,8 +314,48 @@ unsafe fn take(step: &Step) -> Entered {
                     None,
                     c"bind a folder",
                 )?;
-                restrict(at, *access)?;
+                restrict(libc::AT_FDCWD, at, *access)?;
             }
+            Step::Mount {
+                host,
+                inner,
+                at,
+                access,
+            } => attach(host, inner, at, *access)?,
+        }
+    }
+    Ok(())
+}
+
+/// A bind mount by descriptors, so that nothing is swapped for a link on the way.
+#[expect(
+    unsafe_code,
+    reason = "system calls on values prepared before the clone"
+)]
+unsafe fn attach(host: &CStr, inner: &CStr, at: &CStr, access: Access) -> Entered {
+    unsafe {
+        let folder = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
+        let mut source = libc::open(host.as_ptr(), folder);
+        check(source, c"open a folder to mount")?;
+        if !inner.is_empty() {
+            let below = libc::RESOLVE_BENEATH | libc::RESOLVE_NO_SYMLINKS;
+            source = open_at(source, inner, below);
+            check(source, c"open a folder to mount without following links")?;
+        }
+        let clone = libc::OPEN_TREE_CLONE
+            | libc::OPEN_TREE_CLOEXEC
+            | (libc::AT_EMPTY_PATH | libc::AT_RECURSIVE).cast_unsigned();
+        let tree = libc::syscall(libc::SYS_open_tree, source, c"".as_ptr(), clone) as i32;
+        check(tree, c"bind a folder")?;
+        restrict(tree, c"", access)?;
+        let target = open_at(libc::AT_FDCWD, at, libc::RESOLVE_NO_SYMLINKS);
+        check(target, c"open a mount point without following links")?;
+        let flags = libc::MOVE_MOUNT_F_EMPTY_PATH | libc::MOVE_MOUNT_T_EMPTY_PATH;
+        let empty = c"".as_ptr();
+        let moved = libc::syscall(libc::SYS_move_mount, tree, empty, target, empty, flags);
+        check(moved as i32, c"mount a folder")?;
+        for fd in [source, tree, target] {
+            libc::close(fd);
         }
     }
     Ok(())
@@ -309,7 +365,22 @@ unsafe fn take(step: &Step) -> Entered {
     unsafe_code,
     reason = "one system call on values prepared before the clone"
 )]
-unsafe fn restrict(at: &CStr, access: Access) -> Entered {
+unsafe fn open_at(folder: RawFd, path: &CStr, resolve: u64) -> RawFd {
+    let how = OpenHow {
+        flags: u64::from((libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC).cast_unsigned()),
+        mode: 0,
+        resolve,
+    };
+    let size = std::mem::size_of::<OpenHow>();
+    let call = libc::SYS_openat2;
+    unsafe { libc::syscall(call, folder, path.as_ptr(), &raw const how, size) as RawFd }
+}
+
+#[expect(
+    unsafe_code,
+    reason = "one system call on values prepared before the clone"
+)]
+unsafe fn restrict(folder: RawFd, at: &CStr, access: Access) -> Entered {
     let attr = MountAttr {
         set: match access {
             Access::ReadOnly => {
@@ -321,18 +392,9 @@ unsafe fn restrict(at: &CStr, access: Access) -> Entered {
         ..MountAttr::default()
     };
     let size = std::mem::size_of::<MountAttr>();
-    let flags = libc::AT_RECURSIVE;
+    let flags = libc::AT_RECURSIVE | libc::AT_EMPTY_PATH;
     let call = libc::SYS_mount_setattr;
-    let done = unsafe {
-        libc::syscall(
-            call,
-            libc::AT_FDCWD,
-            at.as_ptr(),
-            flags,
-            &raw const attr,
-            size,
-        )
-    };
+    let done = unsafe { libc::syscall(call, folder, at.as_ptr(), flags, &raw const attr, size) };
     check(done as i32, c"restrict a mount")
 }
 
@@ -404,6 +466,18 @@ impl Process {
         use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
         let status = waitid(Id::PIDFd(self.pidfd.as_fd()), WaitPidFlag::WEXITED)?;
         Ok(matches!(status, WaitStatus::Exited(_, 0)))
+    }
+
+    /// Waits for its end for some time; whether it came.
+    pub(crate) fn wait_for(&self, limit: Duration) -> io::Result<bool> {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        let mut ended = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
+        let limit = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
+        if poll(&mut ended, limit)? == 0 {
+            return Ok(false);
+        }
+        self.wait()?;
+        Ok(true)
     }
 
     pub(crate) fn is_running(&self) -> bool {

@@ -16,6 +16,7 @@ mod executor;
 mod frame;
 mod launch;
 mod output;
+mod owner;
 mod run;
 mod sandbox;
 mod seccomp;

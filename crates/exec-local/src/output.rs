@@ -8,6 +8,12 @@ use serde_json::Value;
 
 /// Neighbouring pieces of a stream become one event up to this size.
 const MERGE_BYTES_MAX: usize = 64 << 10;
+/// What an event counts for besides its content, so that empty ones are not for free.
+const EVENT_BYTES: u64 = 64;
+/// Of an exception: its name, its message, its traceback.
+pub(crate) const NAME_BYTES_MAX: usize = 1 << 10;
+pub(crate) const MESSAGE_BYTES_MAX: usize = 64 << 10;
+pub(crate) const TRACE_BYTES_MAX: usize = 1 << 20;
 
 #[derive(Debug)]
 pub(crate) struct Output {
@@ -68,6 +74,7 @@ impl Output {
         self.open = Some(Instant::now());
         self.cell_bytes = 0;
         self.truncated = false;
+        self.charge(EVENT_BYTES);
         self.events.push_back(Event::CellStarted { cell });
     }
 
@@ -75,6 +82,7 @@ impl Output {
         self.flush();
         self.open = None;
         let cell = self.cell;
+        self.charge(EVENT_BYTES);
         self.events.push_back(Event::CellFinished {
             cell,
             status,
@@ -114,18 +122,20 @@ impl Output {
         self.text(name, &text);
     }
 
+    /// `id_bytes`: what the event holds besides the two bundles.
     pub(crate) fn display(
         &mut self,
         mut data: MimeBundle,
-        metadata: MimeBundle,
+        mut metadata: MimeBundle,
+        id_bytes: usize,
         event: impl FnOnce(usize, MimeBundle, MimeBundle) -> Event,
     ) {
         self.flush();
-        let size = data.values().map(size).sum();
+        let size = EVENT_BYTES + id_bytes as u64 + bundle_bytes(&data) + bundle_bytes(&metadata);
         if !self.admit(size) {
             return;
         }
-        for value in data.values_mut() {
+        for value in data.values_mut().chain(metadata.values_mut()) {
             self.redactor.value(value);
         }
         self.events.push_back(event(self.cell, data, metadata));
@@ -133,21 +143,38 @@ impl Output {
 
     pub(crate) fn clear(&mut self, wait: bool) {
         self.flush();
+        if !self.admit(EVENT_BYTES) {
+            return;
+        }
         let cell = self.cell;
         self.events.push_back(Event::ClearOutput { cell, wait });
     }
 
-    pub(crate) fn error(&mut self, ename: String, evalue: &str, traceback: &[String]) {
+    /// An exception shows even in a cell that has written its share, cut to a size of its own.
+    pub(crate) fn error(&mut self, ename: &str, evalue: &str, traceback: &[String]) {
         self.flush();
-        let traceback = traceback
-            .iter()
-            .map(|line| self.redactor.text(line))
-            .collect();
+        let ename = cut(ename, NAME_BYTES_MAX).to_owned();
+        let evalue = cut(&self.redactor.text(evalue), MESSAGE_BYTES_MAX).to_owned();
+        let mut room = TRACE_BYTES_MAX;
+        let mut kept = Vec::new();
+        // The last lines say most.
+        for line in traceback.iter().rev() {
+            let line = self.redactor.text(line);
+            let cost = line.len() + 16;
+            if cost > room {
+                break;
+            }
+            room -= cost;
+            kept.push(line);
+        }
+        kept.reverse();
+        let size = ename.len() + evalue.len() + (TRACE_BYTES_MAX - room);
+        self.charge(EVENT_BYTES + size as u64);
         self.events.push_back(Event::Error {
             cell: self.cell,
             ename,
-            evalue: self.redactor.text(evalue),
-            traceback,
+            evalue,
+            traceback: kept,
         });
     }
 
@@ -178,6 +205,12 @@ impl Output {
             self.push(name, kept);
         }
         self.admit(text.len() as u64);
+    }
+
+    /// Counts what is shown in any case.
+    fn charge(&mut self, size: u64) {
+        self.cell_bytes = self.cell_bytes.saturating_add(size);
+        self.run_bytes = self.run_bytes.saturating_add(size);
     }
 
     /// Counts output; `false` when there is no room for it in the cell. Says so once per cell.
@@ -221,11 +254,22 @@ impl Output {
     }
 }
 
-fn size(value: &Value) -> u64 {
-    match value {
-        Value::String(text) => text.len() as u64,
-        other => other.to_string().len() as u64,
-    }
+fn bundle_bytes(bundle: &MimeBundle) -> u64 {
+    let sizes = bundle.iter().map(|(mime, value)| match value {
+        Value::String(text) => mime.len() + text.len(),
+        other => mime.len() + other.to_string().len(),
+    });
+    sizes.sum::<usize>() as u64
+}
+
+/// The beginning of a text, in whole characters.
+pub(crate) fn cut(text: &str, bytes_max: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes_max)]
+}
+
+/// The end of a text, in whole characters.
+pub(crate) fn cut_front(text: &str, bytes_max: usize) -> &str {
+    &text[text.ceil_char_boundary(text.len().saturating_sub(bytes_max))..]
 }
 
 /// Takes an unfinished character off the end.
@@ -288,7 +332,7 @@ mod tests {
 
     #[test]
     fn a_cell_over_its_limit_is_cut_once_and_the_next_cell_is_not() {
-        let mut output = output(10, 1000);
+        let mut output = output(10 + EVENT_BYTES, 1000);
         output.begin(0);
         output.text(StreamName::Stdout, "12345678é0");
         output.text(StreamName::Stdout, "more");
@@ -297,7 +341,7 @@ mod tests {
         output.text(StreamName::Stdout, "next");
         let shown = texts(&mut output);
         assert_eq!(shown[0], "12345678é");
-        assert!(shown[1].contains("more than 10 bytes"), "{shown:?}");
+        assert!(shown[1].contains("more than 74 bytes"), "{shown:?}");
         assert_eq!(shown[2], "next");
         assert_eq!(shown.len(), 3);
         assert!(!output.is_over_limit());
@@ -305,13 +349,83 @@ mod tests {
 
     #[test]
     fn only_what_is_kept_counts_for_the_run() {
-        let mut output = output(10, 25);
+        let mut output = output(10 + EVENT_BYTES, 3 * (10 + EVENT_BYTES) - 1);
         for cell in 0..3 {
             assert!(!output.is_over_limit());
             output.begin(cell);
             output.text(StreamName::Stdout, &"x".repeat(1000));
         }
         assert!(output.is_over_limit());
+    }
+
+    #[test]
+    fn events_without_text_count_too() {
+        let kinds: [fn(&mut Output); 4] = [
+            |output| output.begin(0),
+            |output| output.finish(CellStatus::Succeeded, 0),
+            |output| output.clear(true),
+            |output| output.display(MimeBundle::new(), MimeBundle::new(), 0, shown),
+        ];
+        for kind in kinds {
+            let mut output = output(1 << 20, 100 * EVENT_BYTES);
+            for _ in 0..100 {
+                assert!(!output.is_over_limit());
+                kind(&mut output);
+            }
+            kind(&mut output);
+            assert!(output.is_over_limit());
+        }
+    }
+
+    fn shown(cell: usize, data: MimeBundle, metadata: MimeBundle) -> Event {
+        Event::Display {
+            cell,
+            data,
+            metadata,
+            display_id: None,
+        }
+    }
+
+    #[test]
+    fn metadata_and_names_of_displays_count() {
+        let mut output = output(1000, 1 << 20);
+        let metadata = MimeBundle::from_iter([("a".to_owned(), Value::from("x".repeat(500)))]);
+        output.display(MimeBundle::new(), metadata, 0, shown);
+        assert_eq!(output.waiting(), 1);
+        output.display(MimeBundle::new(), MimeBundle::new(), 500, shown);
+        assert!(matches!(output.next(), Some(Event::Display { .. })));
+        assert!(texts(&mut output)[0].contains("output truncated"));
+    }
+
+    #[test]
+    fn errors_are_cut_and_counted_but_always_shown() {
+        let mut output = output(10, 3 << 20);
+        output.redactor.add(b"hunter2!");
+        let lines = vec!["x".repeat(900 << 10), "hunter2!".repeat(1 << 10)];
+        output.text(StreamName::Stdout, "more than ten bytes");
+        for _ in 0..4 {
+            assert!(!output.is_over_limit());
+            output.error("E", &"é".repeat(1 << 20), &lines);
+        }
+        assert!(output.is_over_limit());
+        let mut errors = Vec::new();
+        while let Some(event) = output.next() {
+            if let Event::Error {
+                evalue, traceback, ..
+            } = event
+            {
+                errors.push((evalue.len(), traceback));
+            }
+        }
+        assert_eq!(errors.len(), 4);
+        assert_eq!(errors[0].0, MESSAGE_BYTES_MAX);
+        assert_eq!(errors[0].1[1], "[REDACTED]".repeat(1 << 10));
+    }
+
+    #[test]
+    fn cuts_keep_characters_whole() {
+        assert_eq!((cut("aéb", 2), cut_front("aéb", 2)), ("a", "b"));
+        assert_eq!((cut("aéb", 9), cut_front("aéb", 9)), ("aéb", "aéb"));
     }
 
     #[test]

@@ -30,6 +30,10 @@ use crate::zygote::Parent;
 
 /// Read from one source before the events are handed on.
 const READ_BYTES_MAX: usize = 1 << 20;
+/// Calls under way at once, and bytes of answers that the program has not read: with more than
+/// that, what it sends is left in the socket.
+const CALLS_MAX: usize = 64;
+const OUTBOX_BYTES_MAX: usize = 16 << 20;
 /// After the kill; a process that the kernel cannot end in this time is given up.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -78,6 +82,8 @@ pub(crate) struct State {
     pub(crate) report: Option<Report>,
     /// Why we ended it ourselves.
     pub(crate) fault: Option<String>,
+    /// The worker is gone; its calls have nobody to answer to.
+    pub(crate) winding_up: bool,
     pub(crate) over: bool,
     /// The init process of the run is gone, and with it everything in its namespace.
     pub(crate) gone: bool,
@@ -144,12 +150,18 @@ impl LocalRun {
     async fn step(&mut self) {
         match self.wait().await {
             Wake::Channel => self.read_channel(),
-            Wake::Writable => self.write_channel(),
+            Wake::Writable => {
+                self.write_channel();
+                self.take_frames();
+            }
             Wake::Pipe(name) => {
                 self.read_pipe(name);
             }
             Wake::Status => self.read_status(),
-            Wake::Answer(answer) => self.answer(answer),
+            Wake::Answer(answer) => {
+                self.answer(answer);
+                self.take_frames();
+            }
             Wake::Cancel(reason) => self.interrupt(reason),
             Wake::Deadline => self.deadline(),
         }
@@ -159,6 +171,7 @@ impl LocalRun {
     }
 
     async fn wait(&mut self) -> Wake {
+        let is_busy = self.is_busy();
         let Self {
             ends,
             calls,
@@ -174,7 +187,7 @@ impl LocalRun {
         };
         // An error of a readiness call shows again, with its cause, in the read that follows.
         tokio::select! {
-            _ = ends.channel.readable(), if ends.channel_open => Wake::Channel,
+            _ = ends.channel.readable(), if ends.channel_open && !is_busy => Wake::Channel,
             _ = ends.channel.writable(), if ends.channel_open && !ends.outbox.is_empty() => {
                 Wake::Writable
             }
@@ -189,13 +202,19 @@ impl LocalRun {
 
     // -- reading
 
+    /// Whether the program has asked for more than we are willing to remember.
+    fn is_busy(&self) -> bool {
+        self.calls.len() >= CALLS_MAX || self.ends.outbox.len() >= OUTBOX_BYTES_MAX
+    }
+
     fn read_channel(&mut self) {
         // What was written to the pipes before a frame was sent is in the pipes already.
         self.read_pipe(StreamName::Stdout);
         self.read_pipe(StreamName::Stderr);
+        self.take_frames();
         let mut buffer = vec![0; 64 << 10];
         let mut total = 0;
-        while total < READ_BYTES_MAX {
+        while total < READ_BYTES_MAX && !self.is_busy() {
             match self.ends.channel.try_read(&mut buffer) {
                 Ok(0) => self.ends.channel_open = false,
                 Ok(length) => {
@@ -212,12 +231,13 @@ impl LocalRun {
     }
 
     fn take_frames(&mut self) {
-        loop {
+        while !self.is_busy() {
             match self.ends.decoder.next_frame() {
                 Ok(Some(frame)) => self.take_frame(frame),
                 Ok(None) => return,
                 Err(problem) => {
                     self.ends.channel_open = false;
+                    self.ends.decoder = Decoder::default();
                     self.state.fault = Some(format!(
                         "the program wrote to the driver's own connection ({problem})"
                     ));
@@ -238,8 +258,9 @@ impl LocalRun {
                 metadata,
                 display_id,
             } => {
+                let id = display_id.as_deref().unwrap_or_default().len();
                 self.output
-                    .display(data, metadata, |cell, data, metadata| Event::Display {
+                    .display(data, metadata, id, |cell, data, metadata| Event::Display {
                         cell,
                         data,
                         metadata,
@@ -251,14 +272,17 @@ impl LocalRun {
                 metadata,
                 display_id,
             } => {
-                self.output.display(data, metadata, |cell, data, metadata| {
-                    Event::UpdateDisplay {
-                        cell,
-                        data,
-                        metadata,
-                        display_id: display_id.unwrap_or_default(),
-                    }
-                });
+                let display_id = display_id.unwrap_or_default();
+                let id = display_id.len();
+                self.output
+                    .display(data, metadata, id, |cell, data, metadata| {
+                        Event::UpdateDisplay {
+                            cell,
+                            data,
+                            metadata,
+                            display_id,
+                        }
+                    });
             }
             FrameKind::Clear { wait } => self.output.clear(wait),
             FrameKind::Result {
@@ -267,7 +291,7 @@ impl LocalRun {
                 count,
             } => {
                 self.output
-                    .display(data, metadata, |cell, data, metadata| Event::Result {
+                    .display(data, metadata, 0, |cell, data, metadata| Event::Result {
                         cell,
                         count,
                         data,
@@ -279,7 +303,7 @@ impl LocalRun {
                 evalue,
                 traceback,
             } => {
-                self.output.error(ename, &evalue, &traceback);
+                self.output.error(&ename, &evalue, &traceback);
             }
             FrameKind::Finish { status, ms } => {
                 self.read_pipe(StreamName::Stdout);
@@ -354,6 +378,9 @@ impl LocalRun {
         if self.state.over {
             return;
         }
+        self.state.winding_up = true;
+        self.calls.clear();
+        self.ends.outbox.clear();
         loop {
             let waiting = self.output.waiting();
             self.read_channel();
@@ -362,13 +389,15 @@ impl LocalRun {
             }
         }
         self.output.close();
-        self.calls.clear();
         self.state.over = true;
     }
 
     // -- calls
 
     fn call(&mut self, id: u64, method: String, args: Value) {
+        if self.state.winding_up {
+            return;
+        }
         let host = Arc::clone(&self.host);
         self.calls.push(Box::pin(async move {
             let result = if method == method::NOTEBOOK_SOURCE {

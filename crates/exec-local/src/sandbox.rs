@@ -6,7 +6,10 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use forebay_exec::{IsolationLevel, Mounts, StartError};
+use forebay_exec::{IsolationLevel, Mount, Mounts, StartError};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open, openat};
+use nix::sys::stat::{Mode, fstat, mkdirat};
 use nix::unistd::{getegid, geteuid};
 
 use crate::launch::{Access, Launch, Step, Walls, c_path, c_text, launch};
@@ -19,7 +22,7 @@ pub(crate) const HOME: &str = "/root";
 
 const SYSTEM_FOLDERS: &[&str] = &["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/opt"];
 
-/// The parts of `/etc` that programs need and that hold no secrets.
+/// The parts of `/etc` that programs need and that hold no secrets; `pip.conf` may hold some.
 const ETC: &[&str] = &[
     "R",
     "alternatives",
@@ -39,7 +42,6 @@ const ETC: &[&str] = &[
     "mime.types",
     "nsswitch.conf",
     "os-release",
-    "pip.conf",
     "pki",
     "protocols",
     "resolv.conf",
@@ -103,22 +105,41 @@ impl Plan {
     }
 
     pub(crate) fn mounts(&mut self, mounts: &Mounts) -> io::Result<()> {
-        for mount in &mounts.0 {
+        for (index, mount) in mounts.0.iter().enumerate() {
             let access = if mount.writable {
                 Access::Writable
             } else {
                 Access::ReadOnly
             };
             let at = Path::new(&mount.at);
-            if let Some(outer) = mounts.0.iter().find(|outer| is_below(at, &outer.at)) {
+            let outer = mounts.0[..index]
+                .iter()
+                .filter(|outer| at.starts_with(&outer.at))
+                .max_by_key(|outer| Path::new(&outer.at).components().count());
+            match outer {
                 // The mount point lies in a bound folder: it must exist on the host.
-                let inner = at.strip_prefix(&outer.at).unwrap_or(at);
-                std::fs::create_dir_all(outer.host.join(inner))?;
-                let (host, at) = (c_path(&mount.host)?, self.inside(at)?);
-                self.steps.push(Step::Bind { host, at, access });
-            } else {
-                self.bind(&mount.host, at, access)?;
+                Some(outer) => make_mount_point(outer, at).map_err(|error| {
+                    let host = outer.host.join(&outer.inner);
+                    io::Error::new(
+                        error.kind(),
+                        format!(
+                            "the mount point {} cannot be made in {}, which must not have links \
+                             or files on the way: {error}",
+                            mount.at,
+                            host.display()
+                        ),
+                    )
+                })?,
+                None => self.folder(at)?,
             }
+            let (host, inner) = (c_path(&mount.host)?, c_text(&mount.inner)?);
+            let at = self.inside(at)?;
+            self.steps.push(Step::Mount {
+                host,
+                inner,
+                at,
+                access,
+            });
         }
         Ok(())
     }
@@ -221,8 +242,69 @@ impl Plan {
     }
 }
 
-fn is_below(path: &Path, outer: &str) -> bool {
-    path != Path::new(outer) && path.starts_with(outer)
+/// Makes the folder `at` inside of what `outer` binds. Programs can write there, so no link is
+/// followed: it could lead anywhere on the host.
+fn make_mount_point(outer: &Mount, at: &Path) -> io::Result<()> {
+    let mut folder = open_inner(outer)?;
+    for name in at.strip_prefix(&outer.at).unwrap_or(at) {
+        match mkdirat(&folder, name, Mode::from_bits_truncate(0o755)) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let flags = FOLDER.union(OFlag::O_NOFOLLOW);
+        folder = openat(&folder, name, flags, Mode::empty())?;
+    }
+    Ok(())
+}
+
+const FOLDER: OFlag = OFlag::O_PATH
+    .union(OFlag::O_DIRECTORY)
+    .union(OFlag::O_CLOEXEC);
+
+/// The folder that a mount shows: from its host folder on, no link is followed.
+fn open_inner(mount: &Mount) -> io::Result<OwnedFd> {
+    let mut folder = open(&mount.host, FOLDER, Mode::empty())?;
+    for name in Path::new(&mount.inner) {
+        let flags = FOLDER.union(OFlag::O_NOFOLLOW);
+        folder = openat(&folder, name, flags, Mode::empty())?;
+    }
+    Ok(folder)
+}
+
+/// Which folders the mounts mean now. One that was deleted and made anew is another one, and
+/// whoever has it mounted still sees the old one.
+pub(crate) fn identities(mounts: &Mounts) -> Vec<Option<(u64, u64)>> {
+    let identity = |mount| {
+        let found = fstat(open_inner(mount).ok()?).ok()?;
+        Some((found.st_dev, found.st_ino))
+    };
+    mounts.0.iter().map(identity).collect()
+}
+
+/// The folders that every program sees, as far as they exist.
+pub(crate) fn system_folders() -> Vec<&'static Path> {
+    SYSTEM_FOLDERS.iter().map(Path::new).collect()
+}
+
+/// Refuses a data folder in a place that every program may read.
+///
+/// # Errors
+/// A sentence for the operator.
+pub(crate) fn check_data_dir(data_dir: &Path, shown: &[&Path]) -> Result<(), String> {
+    for folder in shown {
+        let real = folder
+            .canonicalize()
+            .unwrap_or_else(|_| folder.to_path_buf());
+        if data_dir.starts_with(&real) {
+            return Err(format!(
+                "the data folder {} lies in {}, which every program may read; choose another \
+                 data folder (`--data`, or `data` in the configuration), such as one in /var/lib",
+                data_dir.display(),
+                folder.display(),
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses mounts that would cover the system or climb out.
@@ -239,11 +321,14 @@ pub(crate) fn check_mounts(mounts: &Mounts) -> Result<(), StartError> {
                 MOUNT_ROOTS.join(", "),
             )));
         }
-        if !mount.host.is_dir() {
+        let plain = Path::new(&mount.inner)
+            .components()
+            .all(|part| matches!(part, std::path::Component::Normal(_)));
+        if !plain || open_inner(mount).is_err() {
             return Err(StartError::Invalid(format!(
-                "mount {}: the folder {} does not exist",
+                "mount {}: there is no folder {}",
                 mount.at,
-                mount.host.display(),
+                mount.host.join(&mount.inner).display(),
             )));
         }
     }

@@ -1,14 +1,19 @@
 //! The programs that environments are made with: a Python interpreter and `uv`.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::process::Command;
 
 use crate::config::LocalConfig;
+
+/// For one program: a whole environment over a slow connection takes less.
+const TIME_MAX: Duration = Duration::from_secs(600);
 
 /// An interpreter, as it describes itself.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -93,22 +98,62 @@ pub(crate) async fn find_uv(config: &LocalConfig, python: &Python) -> Result<Pat
 /// Runs it to its end and returns its standard output.
 ///
 /// # Errors
-/// The end of what it wrote to standard error.
+/// The end of what it wrote to standard error, or that it took too long and was ended.
 pub(crate) async fn run(command: &mut Command) -> Result<String, String> {
+    run_within(TIME_MAX, command).await
+}
+
+async fn run_within(limit: Duration, command: &mut Command) -> Result<String, String> {
     command
         .env_remove("PYTHONDONTWRITEBYTECODE")
         .stdin(Stdio::null())
         .kill_on_drop(true);
-    let output = command.output().await.map_err(|error: io::Error| {
-        let program = Path::new(command.as_std().get_program())
-            .display()
-            .to_string();
-        format!("cannot start {program}: {error}")
-    })?;
+    let finished = tokio::time::timeout(limit, command.output()).await;
+    let program = Path::new(command.as_std().get_program()).display();
+    let output = finished
+        .map_err(|_| {
+            format!(
+                "{program} did not come to an end within {} seconds and was stopped; is the \
+                 package index reachable?",
+                limit.as_secs()
+            )
+        })?
+        .map_err(|error: io::Error| format!("cannot start {program}: {error}"))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     Err(last_lines(&String::from_utf8_lossy(&output.stderr), 12))
+}
+
+/// What of the tools' variables programs may have: no credentials of package indexes. Those of a
+/// proxy stay, because without them a program would have no network.
+pub(crate) fn for_programs(
+    tool_env: &BTreeMap<String, String>,
+) -> impl Iterator<Item = (String, String)> {
+    const SECRET: [&str; 5] = ["PASSWORD", "USERNAME", "TOKEN", "SECRET", "CREDENTIAL"];
+    tool_env.iter().filter_map(|(name, value)| {
+        let upper = name.to_uppercase();
+        if upper.ends_with("_PROXY") {
+            return Some((name.clone(), value.clone()));
+        }
+        let is_secret = SECRET.iter().any(|word| upper.contains(word));
+        (!is_secret).then(|| (name.clone(), without_user_info(value)))
+    })
+}
+
+/// `https://user:password@host/` becomes `https://host/`, for each URL in a list.
+fn without_user_info(value: &str) -> String {
+    let mut parts = value.split("://");
+    let mut clean = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let authority = part.find(|c: char| c == '/' || c.is_whitespace() || c == ',');
+        let (authority, rest) = part.split_at(authority.unwrap_or(part.len()));
+        let host = authority
+            .rsplit_once('@')
+            .map_or(authority, |(_, host)| host);
+        clean = format!("{clean}://{host}{rest}");
+    }
+    clean
 }
 
 pub(crate) fn last_lines(text: &str, count: usize) -> String {
@@ -121,4 +166,40 @@ fn search(path: &OsStr, program: &str) -> Vec<PathBuf> {
         .map(|folder| folder.join(program))
         .filter(|candidate| candidate.is_file())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_tool_that_hangs_is_stopped() {
+        let mut command = Command::new("sleep");
+        let limit = Duration::from_millis(10);
+        let error = run_within(limit, command.arg("60")).await.unwrap_err();
+        assert!(error.starts_with("sleep did not come to an end"), "{error}");
+        let mut command = Command::new("echo");
+        assert_eq!(run(command.arg("1")).await.unwrap(), "1\n");
+    }
+
+    #[test]
+    fn programs_get_no_credentials_of_indexes() {
+        let given = [
+            ("UV_INDEX_URL", "https://bob:s3cret@host/simple"),
+            ("UV_EXTRA_INDEX_URL", "a=https://t@one/x https://two:8080"),
+            ("UV_INDEX_CORP_PASSWORD", "s3cret"),
+            ("https_proxy", "http://bob:s3cret@proxy:1"),
+            ("SSL_CERT_FILE", "/etc/ssl/a@b.pem"),
+        ];
+        let given = given.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let left: BTreeMap<String, String> = for_programs(&given.into()).collect();
+        assert_eq!(left["UV_INDEX_URL"], "https://host/simple");
+        assert_eq!(
+            left["UV_EXTRA_INDEX_URL"],
+            "a=https://one/x https://two:8080"
+        );
+        assert_eq!(left["https_proxy"], "http://bob:s3cret@proxy:1");
+        assert_eq!(left["SSL_CERT_FILE"], "/etc/ssl/a@b.pem");
+        assert_eq!(left.len(), 4);
+    }
 }

@@ -4,7 +4,10 @@ use forebay_exec::{CancelReason, Outcome};
 use nix::sys::signal::Signal;
 use serde::Deserialize;
 
+use crate::output::{MESSAGE_BYTES_MAX, NAME_BYTES_MAX, TRACE_BYTES_MAX, cut, cut_front};
 use crate::run::LocalRun;
+
+const EXIT_VALUE_BYTES_MAX: usize = 5 << 20;
 
 #[derive(Debug)]
 pub(crate) struct Done {
@@ -23,7 +26,6 @@ pub(crate) struct Done {
 pub(crate) struct Report {
     pub(crate) exit: Option<i32>,
     pub(crate) signal: Option<i32>,
-    pub(crate) error: Option<String>,
     pub(crate) cpu_ms: Option<u64>,
     pub(crate) memory_peak_bytes: Option<u64>,
     pub(crate) read_bytes: Option<u64>,
@@ -46,7 +48,10 @@ impl LocalRun {
             .filter(|done| done.ok && !canceled(done))
         {
             return Outcome::Succeeded {
-                exit_value: done.exit_value.as_deref().map(redacted),
+                exit_value: done
+                    .exit_value
+                    .as_deref()
+                    .map(|value| cut(&redacted(value), EXIT_VALUE_BYTES_MAX).to_owned()),
             };
         }
         match state.canceled {
@@ -56,9 +61,9 @@ impl LocalRun {
         }
         if let Some(done) = &state.done {
             return Outcome::Failed {
-                ename: done.ename.clone(),
-                message: redacted(&done.message),
-                trace: redacted(&done.trace),
+                ename: cut(&done.ename, NAME_BYTES_MAX).to_owned(),
+                message: cut(&redacted(&done.message), MESSAGE_BYTES_MAX).to_owned(),
+                trace: cut_front(&redacted(&done.trace), TRACE_BYTES_MAX).to_owned(),
                 cell: done.cell,
             };
         }
@@ -74,11 +79,8 @@ impl LocalRun {
         let report = self.state.report.as_ref();
         let signal = report.and_then(|report| report.signal);
         let exit = report.and_then(|report| report.exit);
-        let start = report.and_then(|report| report.error.as_deref());
         let message = if let Some(fault) = &self.state.fault {
             fault.clone()
-        } else if let Some(error) = start {
-            format!("the run could not be set up: {error}")
         } else if let Some(signal) = signal {
             let name = Signal::try_from(signal).map_or("unknown", |s| s.as_str());
             format!("the program was ended by signal {signal} ({name})")

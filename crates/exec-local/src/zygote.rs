@@ -3,24 +3,30 @@
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
-use forebay_exec::{IsolationLevel, Place};
+use forebay_exec::{IsolationLevel, Mounts, Place};
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, sendmsg, socketpair,
 };
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tokio::io::unix::AsyncFd;
 
+use crate::driver;
 use crate::environment::{Environment, Runtime};
 use crate::launch::{Launch, Process, c_path, c_text, launch};
-use crate::sandbox::{HOME, Plan, SCRATCH};
+use crate::sandbox::{self, HOME, Plan, SCRATCH};
 use crate::tools::last_lines;
 
 /// Forks after which a warm parent is replaced, so that what creeps in does not stay for ever.
 const FORKS_MAX: u64 = 2000;
+/// Between its kill and its burial.
+const END_PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(crate) struct Parent {
@@ -32,6 +38,8 @@ pub(crate) struct Parent {
     pub(crate) scratch: PathBuf,
     log: PathBuf,
     pub(crate) sandboxed: bool,
+    /// What it has mounted, see [`sandbox::identities`].
+    mounted: Vec<Option<(u64, u64)>>,
     /// Host paths that programs see at the same place.
     pub(crate) shown: Vec<PathBuf>,
 }
@@ -44,56 +52,78 @@ enum Readiness {
 }
 
 #[derive(Debug)]
-pub(crate) struct ParentSpec<'a> {
-    pub(crate) data_dir: &'a Path,
-    pub(crate) driver: &'a Path,
-    pub(crate) uv: Option<&'a Path>,
-    pub(crate) place: &'a Place,
-    pub(crate) environment: &'a Environment,
-    pub(crate) runtime: &'a Runtime,
+pub(crate) struct ParentSpec {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) driver: PathBuf,
+    pub(crate) uv: Option<PathBuf>,
+    pub(crate) place: Place,
+    pub(crate) environment: Environment,
+    pub(crate) runtime: &'static Runtime,
     pub(crate) level: IsolationLevel,
     /// Unique among the parents of this process.
     pub(crate) number: u64,
     pub(crate) warm: bool,
+    pub(crate) idle: Duration,
 }
 
-impl ParentSpec<'_> {
-    /// Where `uv` keeps its downloads for the runs of this workspace: apart from the cache that
-    /// environments are made from, because programs can write to it.
-    pub(crate) fn package_cache(data_dir: &Path, workspace: &str) -> PathBuf {
-        data_dir.join("cache/packages").join(workspace)
+impl ParentSpec {
+    /// Where `uv` keeps its downloads for the runs that see the same folders: apart from the cache
+    /// that environments are made from, because programs can write to it, and what one writes
+    /// there others execute.
+    pub(crate) fn package_cache(data_dir: &Path, place: &Place) -> PathBuf {
+        let mut digest = Sha256::new();
+        for mount in &place.mounts.0 {
+            for part in [
+                mount.host.as_os_str().as_bytes(),
+                mount.inner.as_bytes(),
+                mount.at.as_bytes(),
+                &[u8::from(mount.writable)],
+            ] {
+                digest.update((part.len() as u64).to_be_bytes());
+                digest.update(part);
+            }
+        }
+        let mut name = driver::hex(&digest.finalize());
+        name.truncate(32);
+        data_dir
+            .join("cache/packages")
+            .join(&place.workspace)
+            .join(name)
     }
 
     fn cache(&self) -> PathBuf {
-        Self::package_cache(self.data_dir, &self.place.workspace)
+        Self::package_cache(&self.data_dir, &self.place)
     }
 
     fn shown(&self) -> Vec<PathBuf> {
-        let environment = self.environment;
+        let environment = &self.environment;
         let mut shown = vec![
             environment.python.base_prefix.clone(),
             environment.folder.clone(),
-            self.driver.to_owned(),
+            self.driver.clone(),
             self.cache(),
         ];
-        shown.extend(self.uv.map(Path::to_owned));
+        shown.extend(self.uv.clone());
         shown
     }
 }
 
 impl Parent {
-    pub(crate) fn start(spec: &ParentSpec<'_>) -> io::Result<Self> {
+    /// Blocks until the interpreter is executed.
+    pub(crate) fn start(spec: &ParentSpec) -> io::Result<Self> {
         let name = format!("{}-{}", std::process::id(), spec.number);
         let scratch = spec.data_dir.join("scratch").join(&name);
         std::fs::create_dir_all(&scratch)?;
         let log = spec.data_dir.join("scratch").join(format!("{name}.log"));
         let (ours, theirs) = seqpacket_pair()?;
         nonblocking(&ours)?;
+        let mounted = sandbox::identities(&spec.place.mounts);
         let sandboxed = spec.level == IsolationLevel::Namespaces;
         let settings = json!({
             "control_fd": theirs.as_raw_fd(),
             "sandbox": sandboxed,
             "preload": if spec.warm { spec.runtime.preload } else { &[] },
+            "idle_seconds": spec.idle.as_secs_f64(),
         });
         let process = launch(&Launch {
             program: c_path(spec.environment.interpreter())?,
@@ -115,6 +145,7 @@ impl Parent {
             scratch,
             log,
             sandboxed,
+            mounted,
             shown: spec.shown(),
         })
     }
@@ -145,6 +176,10 @@ impl Parent {
 
     pub(crate) fn is_usable(&self) -> bool {
         self.forks.load(Ordering::Relaxed) < FORKS_MAX && self.process.is_running()
+    }
+
+    pub(crate) fn has_mounted(&self, mounts: &Mounts) -> bool {
+        self.mounted == sandbox::identities(mounts)
     }
 
     /// Waits until it is ready; `false` when it died before.
@@ -192,8 +227,10 @@ impl Parent {
 impl Drop for Parent {
     fn drop(&mut self) {
         self.process.kill();
-        if let Err(error) = self.process.wait() {
-            tracing::warn!(%error, "a parent of runs could not be waited for");
+        match self.process.wait_for(END_PATIENCE) {
+            Ok(true) => {}
+            Ok(false) => tracing::error!("a parent of runs outlives its kill; it is given up"),
+            Err(error) => tracing::warn!(%error, "a parent of runs could not be waited for"),
         }
         for gone in [
             std::fs::remove_dir_all(&self.scratch),
@@ -206,7 +243,7 @@ impl Drop for Parent {
     }
 }
 
-fn arguments(spec: &ParentSpec<'_>, settings: &Value) -> io::Result<Vec<std::ffi::CString>> {
+fn arguments(spec: &ParentSpec, settings: &Value) -> io::Result<Vec<std::ffi::CString>> {
     let driver = serde_json::to_string(&spec.driver.to_string_lossy())?;
     let code = format!(
         "import sys; sys.path.append({driver}); from forebay_driver.zygote import main; main()"
@@ -236,7 +273,7 @@ fn variables() -> io::Result<Vec<std::ffi::CString>> {
     .collect()
 }
 
-fn plan(spec: &ParentSpec<'_>, scratch: &Path) -> io::Result<Plan> {
+fn plan(spec: &ParentSpec, scratch: &Path) -> io::Result<Plan> {
     let root = spec.data_dir.join("root");
     std::fs::create_dir_all(&root)?;
     let cache = spec.cache();
@@ -244,8 +281,8 @@ fn plan(spec: &ParentSpec<'_>, scratch: &Path) -> io::Result<Plan> {
     let mut plan = Plan::new(&root)?;
     plan.read_only(&spec.environment.python.base_prefix)?;
     plan.read_only(&spec.environment.folder)?;
-    plan.read_only(spec.driver)?;
-    if let Some(uv) = spec.uv {
+    plan.read_only(&spec.driver)?;
+    if let Some(uv) = &spec.uv {
         plan.read_only(uv)?;
     }
     plan.writable(&cache, &cache)?;

@@ -51,8 +51,14 @@ pub struct Mounts(pub Vec<Mount>);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Mount {
+    /// A folder of the operator's, reached through links if need be.
     pub host: PathBuf,
-    /// `/dbfs`, `/dbfs/mnt/NAME`, `/Workspace` or `/Volumes`, or a folder below one of them.
+    /// The folder below `host` that is meant, such as `Users/a@b.c`; empty for `host` itself.
+    /// Programs may have written there, so a link on this part of the way is an error.
+    #[serde(default)]
+    pub inner: String,
+    /// `/dbfs`, `/dbfs/mnt/NAME`, `/Workspace` or `/Volumes`, or a folder below one of them. What
+    /// of the way there is in no earlier mount is empty and read-only.
     pub at: String,
     pub writable: bool,
 }
@@ -63,6 +69,7 @@ impl Mount {
             host: host.into(),
             at: at.into(),
             writable: true,
+            inner: String::new(),
         }
     }
 
@@ -71,7 +78,15 @@ impl Mount {
             host: host.into(),
             at: at.into(),
             writable: false,
+            inner: String::new(),
         }
+    }
+
+    /// Of `host` only the folder `inner`.
+    #[must_use]
+    pub fn only(mut self, inner: impl Into<String>) -> Self {
+        self.inner = inner.into();
+        self
     }
 }
 

@@ -12,4 +12,5 @@ mod conformance;
 mod hostile;
 mod notebook;
 mod program;
+mod walls;
 mod warm;
