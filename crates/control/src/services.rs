@@ -162,7 +162,7 @@ impl Services {
         let permissions = Permissions::new(store.clone());
         let runtimes = setup.runtimes.clone().unwrap_or_else(|| {
             let executor = Arc::clone(&setup.executor.0);
-            let mounts = runs::mounts(&dirs, &setup.config);
+            let mounts = runs::mounts(&dirs, &setup.config, None);
             let name = setup.config.name.clone();
             Arc::new(ExecutorRuntimes::new(executor, name, mounts))
         });

@@ -193,6 +193,26 @@ impl Workspace {
         Ok(())
     }
 
+    /// The folders in which everything belongs to the caller, or to all. They exist afterwards.
+    ///
+    /// # Errors
+    /// When one cannot be made, because a link or a file has its name for instance.
+    pub(crate) async fn own_folders(&self, ctx: &Ctx) -> Result<Vec<WorkspacePath>> {
+        let mut folders = vec![WorkspacePath::parse("/Shared")?];
+        if let Some(home) = access::home(ctx) {
+            folders.push(WorkspacePath::parse("/Repos")?.join(home.name())?);
+            folders.push(home);
+        }
+        let inner = Arc::clone(&self.inner);
+        blocking(move || {
+            for folder in &folders {
+                inner.tree.mkdirs(folder)?;
+            }
+            Ok(folders)
+        })
+        .await
+    }
+
     /// Checks the right to `path` by its name, and makes the caller's home on its first use.
     async fn admit(&self, ctx: &Ctx, path: &WorkspacePath, access: Access) -> Result<()> {
         access::require(ctx, path, access)?;

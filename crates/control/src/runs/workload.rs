@@ -171,7 +171,7 @@ pub(crate) async fn prepare(
     let workload = Workload {
         run_id: attempt.id,
         attempt: AttemptNumber(attempt.attempt),
-        place: place(inner, &compute.runtime),
+        place: place(inner, ctx, &compute.runtime).await?,
         program,
         libraries,
         env: compute.env.clone(),
@@ -213,28 +213,46 @@ fn may_fork(spark_conf: &BTreeMap<String, String>) -> bool {
         .is_none_or(|value| !value.eq_ignore_ascii_case("false"))
 }
 
-fn place(inner: &Inner, runtime: &str) -> Place {
-    Place {
+async fn place(inner: &Inner, ctx: &Ctx, runtime: &str) -> Result<Place> {
+    let own = if ctx.is_admin() {
+        None
+    } else {
+        Some(inner.workspace.own_folders(ctx).await?)
+    };
+    Ok(Place {
         workspace: inner.setup.config.name.clone(),
         runtime: runtime.to_owned(),
-        mounts: mounts(&inner.dirs, &inner.setup.config),
-    }
+        mounts: mounts(&inner.dirs, &inner.setup.config, own.as_deref()),
+    })
 }
 
 /// The folders of a workspace as its runs see them. Warm parents belong to exactly these.
-pub(crate) fn mounts(dirs: &WorkspaceDirs, config: &WorkspaceConfig) -> Mounts {
-    let mut mounts = vec![
-        Mount::writable(&dirs.workspace, "/Workspace"),
-        Mount::writable(&dirs.dbfs, "/dbfs"),
-        Mount::writable(&dirs.volumes, "/Volumes"),
-    ];
+///
+/// `own`: the only folders of the workspace tree that are there, because a program goes past
+/// [`crate::access`]. Without it the whole tree is there, which is for administrators.
+pub(crate) fn mounts(
+    dirs: &WorkspaceDirs,
+    config: &WorkspaceConfig,
+    own: Option<&[WorkspacePath]>,
+) -> Mounts {
+    let mut mounts = match own {
+        None => vec![Mount::writable(&dirs.workspace, "/Workspace")],
+        Some(own) => own
+            .iter()
+            .map(|path| {
+                Mount::writable(&dirs.workspace, format!("/Workspace{path}")).only(path.relative())
+            })
+            .collect(),
+    };
+    mounts.push(Mount::writable(&dirs.dbfs, "/dbfs"));
+    mounts.push(Mount::writable(&dirs.volumes, "/Volumes"));
     for mount in &config.mounts {
         let at = format!("/dbfs{}", mount.path);
         let host: PathBuf = mount.folder.clone();
-        mounts.push(Mount {
-            host,
-            at,
-            writable: !mount.read_only,
+        mounts.push(if mount.read_only {
+            Mount::read_only(host, at)
+        } else {
+            Mount::writable(host, at)
         });
     }
     Mounts(mounts)
@@ -285,4 +303,40 @@ fn python_path(home: &str) -> Vec<String> {
         }
     }
     paths
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_user_has_own_folders_and_an_administrator_the_tree() {
+        let root = tempfile::tempdir().unwrap();
+        let dirs = WorkspaceDirs::open(root.path()).unwrap();
+        let config = WorkspaceConfig::default();
+        let path = |text: &str| WorkspacePath::parse(text).unwrap();
+        let own = [path("/Shared"), path("/Users/bo@x")];
+        let shown = |mounts: Mounts| -> Vec<(String, PathBuf)> {
+            let all = mounts.0.into_iter();
+            all.map(|mount| (mount.at, mount.host.join(mount.inner)))
+                .collect()
+        };
+        let plain = shown(mounts(&dirs, &config, Some(&own)));
+        assert_eq!(
+            plain[..2],
+            [
+                (
+                    "/Workspace/Shared".to_owned(),
+                    dirs.workspace.join("Shared")
+                ),
+                (
+                    "/Workspace/Users/bo@x".to_owned(),
+                    dirs.workspace.join("Users/bo@x")
+                ),
+            ]
+        );
+        let admin = shown(mounts(&dirs, &config, None));
+        assert_eq!(admin[0].0, "/Workspace");
+        assert_eq!(plain[2..], admin[1..]);
+    }
 }
