@@ -24,12 +24,17 @@ def browse(chromium, server):
     """Opens a page of the server as somebody who has signed in; returns the page. Errors on the page fail the test."""
     contexts, problems = [], []
 
+    def failed(request):
+        # "Aborted" is the browser's own doing: the page was left before its icon had come.
+        if request.failure != "net::ERR_ABORTED":
+            problems.append(f"{request.url}: {request.failure}")
+
     def open_page(path, workspace="dev", javascript=True, size=DESK, signed_in=True):
         context = chromium.new_context(java_script_enabled=javascript, viewport=size, color_scheme="light")
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("requestfailed", lambda request: problems.append(f"{request.url}: {request.failure}"))
+        page.on("requestfailed", failed)
         page.set_default_timeout(15_000)
         if signed_in:
             sign_in(page, server, workspace)

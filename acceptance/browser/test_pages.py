@@ -59,7 +59,9 @@ def test_workspace_browser_renders_a_notebook(browse, good_run):
     assert "Monthly report" in page.inner_text("body")
 
 
-@pytest.mark.parametrize("path", ["/", "/runs", "/workspace/Shared"])
+@pytest.mark.parametrize(
+    "path", ["/", "/runs", "/runs?state=failed", "/jobs", "/repos", "/clusters", "/workspace/Shared", "/workspace/Shared/pages/report"]
+)
 def test_pages_fit_a_phone(browse, good_run, path):
     assert fits(browse(path, size=PHONE))
 
@@ -67,6 +69,13 @@ def test_pages_fit_a_phone(browse, good_run, path):
 def test_run_page_fits_a_phone(browse, good_run, bad_run):
     for run in (good_run, bad_run):
         assert fits(browse(path_of(run), size=PHONE))
+
+
+def test_run_page_with_long_names_and_much_output_fits_a_phone(browse, api, cluster_id):
+    run, _ = api.run_cells("/Shared/pages/" + "long_name_" * 15, ["print('x' * 100_000)", "1 / 0"], cluster_id)
+    page = browse(path_of(run), size={"width": 360, "height": 780})
+    assert fits(page)
+    assert "are left out here" in page.inner_text("body")
 
 
 def test_pages_want_a_sign_in(browse, good_run):
@@ -97,3 +106,22 @@ def test_live_output_appears_while_the_run_goes_on(browse, api, cluster_id):
     page.wait_for_selector("text=first part")
     page.wait_for_selector("text=second part")
     api.finished(run_id)
+
+
+def test_a_run_is_canceled_from_its_page(browse, api, cluster_id):
+    api.notebook("/Shared/pages/endless", ["import time\nwhile True:\n    time.sleep(0.1)"])
+    run_id = api.submit("/Shared/pages/endless", cluster_id)
+    page = browse(path_of(api.run(run_id)), javascript=False)
+    page.click("text=Cancel run")
+    page.wait_for_load_state()
+    assert api.finished(run_id)["state"]["result_state"] == "CANCELED"
+    page.reload()
+    assert "Canceled" in page.inner_text(".title")
+
+
+def test_html_output_shows_in_a_frame_with_its_own_style(browse, api, cluster_id):
+    run, _ = api.run_cells("/Shared/pages/framed", ["displayHTML('<style>p { color: rgb(1, 2, 3) }</style><p>styled text</p>')"], cluster_id)
+    page = browse(path_of(run))
+    text = page.frame_locator("iframe").locator("p")
+    assert text.inner_text() == "styled text"
+    assert text.evaluate("node => getComputedStyle(node).color") == "rgb(1, 2, 3)"
