@@ -69,9 +69,10 @@ def until_ended(api, run_id, pause=0.002, timeout=120):
     raise SystemExit(f"run {run_id} did not end within {timeout} s: {run['state']}")
 
 
-def succeeded(run):
+def succeeded(api, run):
     if run["state"]["result_state"] != "SUCCESS":
-        raise SystemExit(f"the run did not succeed: {run['state']}")
+        output = api.output(run["run_id"])
+        raise SystemExit(f"run {run['run_id']} did not succeed: {run['state']}\n{output.get('error')}\n{output.get('error_trace')}")
     return run
 
 
