@@ -25,6 +25,8 @@ pub(crate) fn routes(routes: &mut Routes) {
 
 type ObjectPath = Path<(String, String)>;
 
+/// Who may touch what in the workspace tree follows from its path, so grants on folders, notebooks
+/// and repos would have no effect; they are refused rather than kept.
 fn object((kind, id): (String, String)) -> Result<ObjectRef> {
     const KINDS: [ObjectKind; 2] = [ObjectKind::Job, ObjectKind::Cluster];
     let known = KINDS.into_iter().find(|known| known.plural() == kind);

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use forebay_control::Ctx;
 use forebay_control::clusters::ClusterChoice;
+use forebay_exec::Executor;
 use forebay_testkit::{PLAIN_USER, TestRuntimes, TestServer, wait_until};
 use forebay_types::ClusterId;
 use serde_json::{Value, json};
@@ -129,17 +130,17 @@ async fn environment_that_cannot_be_made_ready_is_an_error_that_a_start_can_mend
 }
 
 #[tokio::test]
-async fn executor_that_refuses_gives_an_error_with_its_words() {
+async fn environments_come_from_the_executor_and_its_refusal_is_shown() {
     let server = TestServer::start_with(|setup| setup.runtimes = None).await;
     forebay_exec::Executor::stop(&*server.executor).await;
     let id = create(&server, definition()).await;
+    until(&server, &id, "RUNNING").await;
+    server.executor.stop().await;
+    call(&server, "restart", json!({"cluster_id": id}))
+        .await
+        .ok();
     let failed = until(&server, &id, "ERROR").await;
-    assert!(
-        failed["state_message"]
-            .as_str()
-            .unwrap()
-            .contains("the executor is stopping")
-    );
+    assert_eq!(failed["state_message"], "the executor is stopping");
 }
 
 #[tokio::test]
