@@ -69,3 +69,10 @@ def test_compat_page_is_up_to_date(compared, request):
     texts = sdk_coverage.sections(compared, sdk_coverage.server_table())
     command = "scripts/run-in acceptance python acceptance/sdk_coverage.py --write docs/compat.md"
     assert sdk_coverage.generated(page, texts) == page, f"the page is out of date; run: {command}"
+
+
+def test_the_server_knows_every_call_of_the_sdk_by_name(request):
+    path = request.config.rootpath.parent / "crates" / "wire" / "src" / "sdk_calls.txt"
+    assert path.read_text() == sdk_coverage.call_list(sdk_coverage.sdk_calls()), (
+        "run: scripts/run-in acceptance python acceptance/sdk_coverage.py --write-calls crates/wire/src/sdk_calls.txt"
+    )

@@ -203,6 +203,8 @@ fn set(path: &str, value: Value, remove: bool, change: &mut UserChange) -> Resul
         "active" if !remove => {
             let flag = match &value {
                 Value::Bool(flag) => Some(*flag),
+                // The Python SDK leaves a value out that is false.
+                Value::Null => Some(false),
                 Value::String(text) => text.to_lowercase().parse().ok(),
                 _ => None,
             };
