@@ -5,7 +5,7 @@ import base64
 import pytest
 from databricks.sdk.errors import PermissionDenied
 
-from harness.api import refused
+from harness.api import new_cluster, refused
 from harness.server import WORKSPACES
 
 
@@ -62,6 +62,11 @@ def bob(server, plain_user):
     return server.api(token=plain_user[1])
 
 
+@pytest.fixture
+def bobs_cluster(bob):
+    return new_cluster(bob)
+
+
 def test_plain_user_is_herself(bob, plain_user):
     assert bob.get("/api/2.0/preview/scim/v2/Me")["userName"] == plain_user[0]
 
@@ -112,7 +117,7 @@ def test_plain_user_cannot_run_anothers_notebook_or_change_anothers_job(bob, api
     )
 
 
-def test_notebook_of_a_plain_user_cannot_read_anothers_home_through_the_file_system(bob, api, w, plain_user, cluster_id):
+def test_notebook_of_a_plain_user_cannot_read_anothers_home_through_the_file_system(bob, api, w, plain_user, bobs_cluster):
     path = f"/Users/{w.current_user.me().user_name}/private/data.txt"
     api.mkdirs(path.rsplit("/", 1)[0])
     api.post(
@@ -124,10 +129,23 @@ def test_notebook_of_a_plain_user_cannot_read_anothers_home_through_the_file_sys
         [
             f"try:\n    text = open('/Workspace{path}').read()\nexcept OSError as error:\n    text = type(error).__name__\ndbutils.notebook.exit(text)"
         ],
-        cluster_id,
+        bobs_cluster,
     )
-    if run["state"]["result_state"] == "SUCCESS":
-        assert "not for bob" not in output["notebook_output"]["result"]
+    assert run["state"]["result_state"] == "SUCCESS", run
+    assert output["notebook_output"]["result"] == "FileNotFoundError"
+
+
+def test_notebook_of_a_plain_user_has_its_home_and_the_shared_folder(bob, plain_user, bobs_cluster):
+    run, output = bob.run_cells(
+        f"/Users/{plain_user[0]}/look",
+        [
+            "import os\nopen('beside.txt', 'w').write('1')\nopen('/Workspace/Shared/from-bob.txt', 'w').write('1')\n"
+            "dbutils.notebook.exit(str([os.listdir('/Workspace/Users'), sorted(os.listdir('/Workspace'))]))"
+        ],
+        bobs_cluster,
+    )
+    assert run["state"]["result_state"] == "SUCCESS", run
+    assert output["notebook_output"]["result"] == str([[plain_user[0]], ["Repos", "Shared", "Users"]])
 
 
 def test_sdk_raises_permission_denied(server, plain_user, w):
