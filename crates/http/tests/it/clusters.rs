@@ -132,7 +132,6 @@ async fn environment_that_cannot_be_made_ready_is_an_error_that_a_start_can_mend
 #[tokio::test]
 async fn environments_come_from_the_executor_and_its_refusal_is_shown() {
     let server = TestServer::start_with(|setup| setup.runtimes = None).await;
-    forebay_exec::Executor::stop(&*server.executor).await;
     let id = create(&server, definition()).await;
     until(&server, &id, "RUNNING").await;
     server.executor.stop().await;
