@@ -120,7 +120,9 @@ def test_a_run_is_canceled_from_its_page(browse, api, cluster_id):
 
 
 def test_html_output_shows_in_a_frame_with_its_own_style(browse, api, cluster_id):
-    run, _ = api.run_cells("/Shared/pages/framed", ["displayHTML('<style>p { color: rgb(1, 2, 3) }</style><p>styled text</p>')"], cluster_id)
+    run, _ = api.run_cells(
+        "/Shared/pages/framed", ["displayHTML('<style>p { color: rgb(1, 2, 3) }</style><p>styled text</p>')"], cluster_id
+    )
     page = browse(path_of(run))
     text = page.frame_locator("iframe").locator("p")
     assert text.inner_text() == "styled text"
