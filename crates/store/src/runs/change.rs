@@ -1,0 +1,382 @@
+//! The changes of runs: each one transaction, each through the engine where a phase moves.
+
+use forebay_engine::{Effect, Event, Phase, Plan, StopReason};
+use forebay_types::{Error, Millis, Result, RunId};
+use rusqlite::{OptionalExtension, Transaction, params};
+use serde_json::{Value, json};
+
+use super::transition::{Place, advance, insert_attempt, log, set_phase};
+use super::{
+    ATTEMPT_COLUMNS, Attempt, AttemptEnd, NewRun, attempt_from_row, attempts_on, missing_run,
+    run_get_on,
+};
+use crate::connection::sql;
+use crate::store::{Store, next_id};
+
+impl Store {
+    /// Records a run and, where its job allows, admits it. The same idempotency token gives the
+    /// run of the first call. What finds a free slot under `cap` is claimed in the same commit;
+    /// the caller starts it. A nested run takes no slot: only its own attempt is claimed.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn run_create(
+        &self,
+        new: NewRun,
+        plan: Plan,
+        cap: usize,
+        now: Millis,
+    ) -> Result<(RunId, Vec<Attempt>)> {
+        self.write(move |tx| {
+            if let Some(token) = &new.idempotency_token
+                && let Some(id) = run_by_token(tx, token)?
+            {
+                return Ok((id, Vec::new()));
+            }
+            let admission = admission(tx, &new)?;
+            let id = insert_run(tx, &new, &plan, now)?;
+            match admission {
+                Admission::Now => {
+                    advance(tx, id, &plan, Event::Admitted, now)?;
+                }
+                Admission::Later => set_phase(tx, id, Phase::Queued, now)?,
+                Admission::Never => skip(tx, id, &new, now)?,
+            }
+            if new.parent_attempt.is_some() {
+                let own = claim_nested(tx, id, now)?;
+                return Ok((id, own.into_iter().collect()));
+            }
+            Ok((id, claim(tx, cap, now)?))
+        })
+        .await
+    }
+
+    /// Gives slots to the oldest waiting attempts, never more than `cap` at once in all.
+    ///
+    /// The count and the claim are one transaction, so the cap holds whoever asks.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn attempt_claim(&self, cap: usize, now: Millis) -> Result<Vec<Attempt>> {
+        self.write(move |tx| claim(tx, cap, now)).await
+    }
+
+    /// Records where an attempt runs and that its program began.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn attempt_executing(
+        &self,
+        id: RunId,
+        cluster_id: Option<String>,
+        now: Millis,
+    ) -> Result<()> {
+        self.write(move |tx| {
+            tx.prepare_cached("UPDATE attempt SET executed_at = ?2, cluster_id = ?3 WHERE id = ?1")
+                .and_then(|mut statement| statement.execute(params![id.0, now.0, cluster_id]))
+                .map_err(|e| sql("record a start", e))?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Records the end of an attempt, moves its run on, and gives the slot to whoever is next: those
+    /// attempts are the caller's to start. A report for an attempt that has ended changes nothing.
+    ///
+    /// # Errors
+    /// When the run is gone or the database refuses.
+    pub async fn attempt_end(
+        &self,
+        attempt: Attempt,
+        plan: Plan,
+        end: AttemptEnd,
+        cap: usize,
+        now: Millis,
+    ) -> Result<Vec<Attempt>> {
+        self.write(move |tx| {
+            let recorded = tx
+                .prepare_cached(
+                    "UPDATE attempt SET phase = 'ended', verdict = ?2, code = ?3, message = ?4,
+                       error = ?5, trace = ?6, exit_value = ?7, facts = ?8, ended_at = ?9
+                     WHERE id = ?1 AND phase <> 'ended'",
+                )
+                .and_then(|mut statement| {
+                    statement.execute(params![
+                        attempt.id.0,
+                        end.verdict.as_str(),
+                        end.code,
+                        end.message,
+                        end.error,
+                        end.trace,
+                        end.exit_value,
+                        end.facts.to_string(),
+                        now.0,
+                    ])
+                })
+                .map_err(|e| sql("record an end", e))?;
+            if recorded == 0 {
+                return Ok(Vec::new());
+            }
+            let Attempt {
+                task,
+                attempt: number,
+                ..
+            } = attempt;
+            let event = Event::AttemptEnded {
+                task,
+                attempt: number,
+                verdict: end.verdict,
+                retry: end.retry,
+            };
+            advance(tx, attempt.run_id, &plan, event, now)?;
+            claim(tx, cap, now)
+        })
+        .await
+    }
+
+    /// Asks a run to stop. What waits is closed at once; the attempts returned still run.
+    ///
+    /// # Errors
+    /// `Run N does not exist.`
+    pub async fn run_stop(
+        &self,
+        id: RunId,
+        plan: Plan,
+        reason: StopReason,
+        now: Millis,
+    ) -> Result<Vec<Effect>> {
+        self.write(move |tx| advance(tx, id, &plan, Event::StopRequested(reason), now))
+            .await
+    }
+
+    /// Admits a queued run; without effect when it is not queued any more.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn run_admit(&self, id: RunId, plan: Plan, now: Millis) -> Result<Vec<Effect>> {
+        self.write(move |tx| {
+            let queued = run_get_on(tx, id)?.is_some_and(|run| run.phase == Phase::Queued);
+            if queued {
+                advance(tx, id, &plan, Event::Admitted, now)
+            } else {
+                Ok(Vec::new())
+            }
+        })
+        .await
+    }
+
+    /// Ends a run whose definition cannot be read any more, so that nobody waits for it.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn run_abandon(&self, id: RunId, message: String, now: Millis) -> Result<()> {
+        self.write(move |tx| {
+            let end =
+                "SET phase = 'ended', verdict = 'internal_error', message = ?2, ended_at = ?3";
+            for (table, key) in [("attempt", "run_id"), ("run", "id")] {
+                tx.execute(
+                    &format!("UPDATE {table} {end} WHERE {key} = ?1 AND phase <> 'ended'"),
+                    params![id.0, message, now.0],
+                )
+                .map_err(|e| sql("abandon a run", e))?;
+            }
+            log(
+                tx,
+                id,
+                now,
+                &json!({"event": "abandoned", "message": message}),
+            )
+        })
+        .await
+    }
+
+    /// Removes an ended run with its attempts, events and values.
+    ///
+    /// # Errors
+    /// `Run N does not exist.`; `INVALID_STATE` while it is active.
+    pub async fn run_delete(&self, id: RunId) -> Result<Vec<RunId>> {
+        self.write(move |tx| {
+            let run = run_get_on(tx, id)?.ok_or_else(|| missing_run(id))?;
+            if !run.phase.is_ended() {
+                return Err(Error::state(format!(
+                    "Run {id} is active; cancel it first."
+                )));
+            }
+            let attempts = attempts_on(tx, id)?
+                .into_iter()
+                .map(|attempt| attempt.id)
+                .collect();
+            tx.execute("DELETE FROM run WHERE id = ?1", [id.0])
+                .map_err(|e| sql("delete a run", e))?;
+            Ok(attempts)
+        })
+        .await
+    }
+
+    /// # Errors
+    /// When the database refuses.
+    pub async fn task_value_set(
+        &self,
+        run: RunId,
+        task_key: String,
+        key: String,
+        value: Value,
+    ) -> Result<()> {
+        self.write(move |tx| {
+            tx.execute(
+                "INSERT INTO task_value VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT DO UPDATE SET value = excluded.value",
+                params![run.0, task_key, key, value.to_string()],
+            )
+            .map_err(|e| sql("set a task value", e))?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// Gives slots to the oldest waiting attempts, never more than `cap` in all.
+fn claim(tx: &Transaction<'_>, cap: usize, now: Millis) -> Result<Vec<Attempt>> {
+    let live: usize = tx
+        .prepare_cached(
+            "SELECT count(*) FROM attempt
+             WHERE phase IN ('running', 'terminating') AND NOT nested",
+        )
+        .and_then(|mut statement| statement.query_row([], |row| row.get::<_, u32>(0)))
+        .map_err(|e| sql("count slots", e))? as usize;
+    let free = cap.saturating_sub(live);
+    if free == 0 {
+        return Ok(Vec::new());
+    }
+    tx.prepare_cached(&format!(
+        "UPDATE attempt SET phase = 'running', started_at = ?1 WHERE id IN (
+           SELECT id FROM attempt
+           WHERE phase IN ('pending', 'waiting_for_retry') AND (due_at IS NULL OR due_at <= ?1)
+             AND NOT nested
+           ORDER BY id LIMIT ?2)
+         RETURNING {ATTEMPT_COLUMNS}"
+    ))
+    .and_then(|mut statement| {
+        statement
+            .query_map(params![now.0, free], attempt_from_row)?
+            .collect()
+    })
+    .map_err(|e| sql("claim attempts", e))
+}
+
+/// Gives the one attempt of a nested run the slot of its parent.
+fn claim_nested(tx: &Transaction<'_>, run: RunId, now: Millis) -> Result<Option<Attempt>> {
+    tx.prepare_cached(&format!(
+        "UPDATE attempt SET phase = 'running', started_at = ?2
+         WHERE run_id = ?1 AND nested AND phase IN ('pending', 'waiting_for_retry')
+         RETURNING {ATTEMPT_COLUMNS}"
+    ))
+    .and_then(|mut statement| {
+        statement
+            .query_row(params![run.0, now.0], attempt_from_row)
+            .optional()
+    })
+    .map_err(|e| sql("claim a nested attempt", e))
+}
+
+enum Admission {
+    Now,
+    Later,
+    Never,
+}
+
+fn admission(tx: &Transaction<'_>, new: &NewRun) -> Result<Admission> {
+    let Some(job) = new.job_id else {
+        return Ok(Admission::Now);
+    };
+    let active: i64 = tx
+        .prepare_cached("SELECT count(*) FROM run WHERE job_id = ?1 AND phase <> 'ended'")
+        .and_then(|mut statement| statement.query_row([job.0], |row| row.get(0)))
+        .map_err(|e| sql("count a job's runs", e))?;
+    Ok(
+        match (
+            active < new.concurrency_max,
+            new.queue && new.concurrency_max > 0,
+        ) {
+            (true, _) => Admission::Now,
+            (false, true) => Admission::Later,
+            (false, false) => Admission::Never,
+        },
+    )
+}
+
+fn run_by_token(tx: &Transaction<'_>, token: &str) -> Result<Option<RunId>> {
+    tx.query_row(
+        "SELECT id FROM run WHERE idempotency_token = ?1",
+        [token],
+        |row| row.get(0),
+    )
+    .optional()
+    .map(|id| id.map(RunId))
+    .map_err(|e| sql("look for a repeated call", e))
+}
+
+fn insert_run(tx: &Transaction<'_>, new: &NewRun, plan: &Plan, now: Millis) -> Result<RunId> {
+    let id = next_id(tx)?;
+    tx.prepare_cached(
+        "INSERT INTO run (id, job_id, kind, name, creator_id, creator_name, settings, parameters,
+           trigger, idempotency_token, parent_attempt, concurrency_max, timeout_ms, phase, created_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 'pending', ?14)",
+    )
+    .and_then(|mut statement| {
+        statement.execute(params![
+            id,
+            new.job_id.map(|id| id.0),
+            new.kind.as_str(),
+            new.name,
+            new.creator_id.0,
+            new.creator_name,
+            serde_json::to_string(&new.settings).unwrap_or_default(),
+            serde_json::to_string(&new.parameters).unwrap_or_default(),
+            new.trigger,
+            new.idempotency_token,
+            new.parent_attempt.map(|id| id.0),
+            new.concurrency_max,
+            new.timeout_ms,
+            now.0,
+        ])
+    })
+    .map_err(|e| sql("create a run", e))?;
+    for (task, policy) in plan.tasks.iter().enumerate() {
+        let place = Place {
+            run: RunId(id),
+            task,
+            key: &policy.key,
+            nested: new.parent_attempt.is_some(),
+        };
+        insert_attempt(tx, &place, 0, (Phase::Blocked, None), now)?;
+    }
+    log(
+        tx,
+        RunId(id),
+        now,
+        &json!({"event": "created", "kind": new.kind.as_str()}),
+    )?;
+    Ok(RunId(id))
+}
+
+/// Ends a run that its job has no room for, before anything of it started.
+fn skip(tx: &Transaction<'_>, id: RunId, new: &NewRun, now: Millis) -> Result<()> {
+    let message = format!(
+        "Skipped: the job already has {} active runs, as many as max_concurrent_runs allows.",
+        new.concurrency_max
+    );
+    tx.execute(
+        "UPDATE attempt SET phase = 'ended', verdict = 'skipped', message = ?2, ended_at = ?3,
+           code = 'MAX_CONCURRENT_RUNS_EXCEEDED' WHERE run_id = ?1",
+        params![id.0, message, now.0],
+    )
+    .map_err(|e| sql("skip a run", e))?;
+    tx.execute(
+        "UPDATE run SET phase = 'ended', verdict = 'skipped', message = ?2, started_at = ?3,
+           ended_at = ?3 WHERE id = ?1",
+        params![id.0, message, now.0],
+    )
+    .map_err(|e| sql("skip a run", e))?;
+    log(tx, id, now, &json!({"event": "skipped"}))
+}

@@ -1,0 +1,267 @@
+//! What follows from an event: rows in, [`RunState::advance`], rows out, and a line in `run_event`,
+//! in one transaction.
+
+use forebay_engine::{Effect, Event, Phase, Plan, Run as RunState, StopReason, Task, Verdict};
+use forebay_types::{Millis, Result, RunId};
+use rusqlite::{Transaction, params};
+use serde_json::{Value, json};
+
+use super::{Attempt, Run, attempts_on, missing_run, run_get_on};
+use crate::connection::sql;
+use crate::store::next_id;
+
+/// Which task of which run an attempt belongs to.
+pub(super) struct Place<'a> {
+    pub(super) run: RunId,
+    pub(super) task: usize,
+    pub(super) key: &'a str,
+    pub(super) nested: bool,
+}
+
+pub(super) fn insert_attempt(
+    tx: &Transaction<'_>,
+    place: &Place<'_>,
+    attempt: u32,
+    (phase, due): (Phase, Option<Millis>),
+    now: Millis,
+) -> Result<()> {
+    let id = next_id(tx)?;
+    tx.prepare_cached(
+        "INSERT INTO attempt (id, run_id, task, task_key, attempt, nested, phase, created_at, due_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    )
+    .and_then(|mut statement| {
+        statement.execute(params![
+            id,
+            place.run.0,
+            place.task,
+            place.key,
+            attempt,
+            place.nested,
+            phase.as_str(),
+            now.0,
+            due.map(|at| at.0),
+        ])
+    })
+    .map_err(|e| sql("create an attempt", e))?;
+    Ok(())
+}
+
+/// Takes one event through the engine and writes down all that follows from it.
+pub(super) fn advance(
+    tx: &Transaction<'_>,
+    id: RunId,
+    plan: &Plan,
+    event: Event,
+    now: Millis,
+) -> Result<Vec<Effect>> {
+    let row = run_get_on(tx, id)?.ok_or_else(|| missing_run(id))?;
+    let attempts = attempts_on(tx, id)?;
+    let mut state = state_of(&row, &attempts, plan, event);
+    let before = state.phase;
+    let effects = state.advance(plan, event, now);
+    for effect in &effects {
+        apply(tx, &row, plan, *effect, now)?;
+    }
+    if state.phase != before && !state.phase.is_ended() {
+        set_phase(tx, id, state.phase, now)?;
+    }
+    if let Some(reason) = state.stopping
+        && row.stopping.is_none()
+    {
+        tx.execute(
+            "UPDATE run SET stopping = ?2 WHERE id = ?1",
+            params![id.0, stop_text(reason)],
+        )
+        .map_err(|e| sql("record a stop", e))?;
+    }
+    log(
+        tx,
+        id,
+        now,
+        &json!({"event": format!("{event:?}"), "effects": effects.len()}),
+    )?;
+    Ok(effects)
+}
+
+/// The engine's state from the rows. The row of an attempt that ends is written before the engine
+/// is asked, so that attempt is shown to it as still running.
+fn state_of(row: &Run, attempts: &[Attempt], plan: &Plan, event: Event) -> RunState {
+    let mut state = RunState::new(plan);
+    state.phase = row.phase;
+    state.stopping = row.stopping;
+    for attempt in attempts {
+        if let Some(task) = state.tasks.get_mut(attempt.task) {
+            *task = Task {
+                phase: attempt.phase,
+                attempt: attempt.attempt,
+            };
+        }
+    }
+    if let Event::AttemptEnded { task, attempt, .. } = event
+        && let Some(current) = state.tasks.get_mut(task)
+        && current.attempt == attempt
+    {
+        current.phase = Phase::Running;
+    }
+    state
+}
+
+fn apply(tx: &Transaction<'_>, run: &Run, plan: &Plan, effect: Effect, now: Millis) -> Result<()> {
+    let start = |task: usize, attempt: u32, phase: Phase, due: Option<Millis>| {
+        if attempt == 0 {
+            return attempt_phase(tx, run.id, (task, attempt), phase, None);
+        }
+        let key = &plan.tasks[task].key;
+        let nested = run.parent_attempt.is_some();
+        insert_attempt(
+            tx,
+            &Place {
+                run: run.id,
+                task,
+                key,
+                nested,
+            },
+            attempt,
+            (phase, due),
+            now,
+        )
+    };
+    match effect {
+        Effect::Start { task, attempt } => start(task, attempt, Phase::Pending, None),
+        Effect::StartAt { task, attempt, due } => {
+            start(task, attempt, Phase::WaitingForRetry, Some(due))
+        }
+        Effect::Stop { task, attempt, .. } => {
+            attempt_phase(tx, run.id, (task, attempt), Phase::Terminating, None)
+        }
+        Effect::Close { task, verdict } => close(tx, run.id, task, verdict, now),
+        Effect::Finish(verdict) => finish(tx, run.id, plan, verdict, now),
+    }
+}
+
+fn attempt_phase(
+    tx: &Transaction<'_>,
+    run: RunId,
+    (task, attempt): (usize, u32),
+    phase: Phase,
+    at: Option<Millis>,
+) -> Result<()> {
+    tx.prepare_cached(
+        "UPDATE attempt SET phase = ?4, started_at = coalesce(?5, started_at)
+         WHERE run_id = ?1 AND task = ?2 AND attempt = ?3",
+    )
+    .and_then(|mut statement| {
+        statement.execute(params![
+            run.0,
+            task,
+            attempt,
+            phase.as_str(),
+            at.map(|at| at.0)
+        ])
+    })
+    .map_err(|e| sql("move an attempt", e))?;
+    Ok(())
+}
+
+/// Closes a task that will not run (again); an attempt that ended by itself keeps its own words.
+fn close(
+    tx: &Transaction<'_>,
+    run: RunId,
+    task: usize,
+    verdict: Verdict,
+    now: Millis,
+) -> Result<()> {
+    tx.prepare_cached(
+        "UPDATE attempt SET phase = 'ended', verdict = ?3, code = ?4, message = ?5, ended_at = ?6
+         WHERE run_id = ?1 AND task = ?2 AND phase <> 'ended'",
+    )
+    .and_then(|mut statement| {
+        let (code, message) = closing_words(verdict);
+        statement.execute(params![run.0, task, verdict.as_str(), code, message, now.0])
+    })
+    .map_err(|e| sql("close a task", e))?;
+    Ok(())
+}
+
+fn closing_words(verdict: Verdict) -> (&'static str, &'static str) {
+    match verdict {
+        Verdict::Canceled => ("USER_CANCELED", "Run cancelled."),
+        Verdict::TimedOut => ("CANCELED", "The run exceeded its time limit."),
+        Verdict::UpstreamFailed => ("SKIPPED", "An upstream task failed."),
+        Verdict::UpstreamCanceled => ("SKIPPED", "An upstream task was cancelled."),
+        Verdict::Excluded => (
+            "SKIPPED",
+            "The task's condition was not met, so it was left out.",
+        ),
+        Verdict::Disabled => ("DISABLED", "The task is disabled."),
+        _ => ("INTERNAL_ERROR", ""),
+    }
+}
+
+fn finish(
+    tx: &Transaction<'_>,
+    id: RunId,
+    plan: &Plan,
+    verdict: Verdict,
+    now: Millis,
+) -> Result<()> {
+    let message = finish_message(plan, &attempts_on(tx, id)?, verdict);
+    tx.prepare_cached(
+        "UPDATE run SET phase = 'ended', verdict = ?2, message = ?3, ended_at = ?4 WHERE id = ?1",
+    )
+    .and_then(|mut statement| statement.execute(params![id.0, verdict.as_str(), message, now.0]))
+    .map_err(|e| sql("finish a run", e))?;
+    Ok(())
+}
+
+/// A run of one task speaks with the task's words; a larger one names the task that failed.
+fn finish_message(plan: &Plan, attempts: &[Attempt], verdict: Verdict) -> String {
+    let culprit = attempts.iter().rev().find(|attempt| {
+        matches!(
+            attempt.phase.verdict(),
+            Some(Verdict::Failed | Verdict::TimedOut | Verdict::InternalError)
+        )
+    });
+    match (verdict, culprit) {
+        (Verdict::Succeeded, _) => String::new(),
+        (Verdict::Canceled, _) => "Run cancelled.".to_owned(),
+        (Verdict::TimedOut, _) => "The run exceeded its time limit.".to_owned(),
+        (_, Some(attempt)) if plan.tasks.len() == 1 => attempt.message.clone(),
+        (_, Some(attempt)) => {
+            format!(
+                "Task {} failed with message: {}.",
+                attempt.task_key,
+                attempt.message.trim_end_matches('.')
+            )
+        }
+        (_, None) => String::new(),
+    }
+}
+
+pub(super) fn set_phase(tx: &Transaction<'_>, id: RunId, phase: Phase, now: Millis) -> Result<()> {
+    let started = (phase == Phase::Running).then_some(now.0);
+    tx.prepare_cached(
+        "UPDATE run SET phase = ?2, started_at = coalesce(started_at, ?3) WHERE id = ?1",
+    )
+    .and_then(|mut statement| statement.execute(params![id.0, phase.as_str(), started]))
+    .map_err(|e| sql("move a run", e))?;
+    Ok(())
+}
+
+pub(super) fn log(tx: &Transaction<'_>, id: RunId, now: Millis, event: &Value) -> Result<()> {
+    tx.prepare_cached(
+        "INSERT INTO run_event
+         SELECT ?1, coalesce(max(seq), 0) + 1, ?2, ?3 FROM run_event WHERE run_id = ?1",
+    )
+    .and_then(|mut statement| statement.execute(params![id.0, now.0, event.to_string()]))
+    .map_err(|e| sql("log an event", e))?;
+    Ok(())
+}
+
+fn stop_text(reason: StopReason) -> &'static str {
+    match reason {
+        StopReason::TimedOut => "timed_out",
+        StopReason::Canceled => "canceled",
+    }
+}
