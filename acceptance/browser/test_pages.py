@@ -89,7 +89,7 @@ def test_output_of_a_notebook_cannot_run_script_on_our_page(browse, api, cluster
         "/Shared/pages/hostile",
         [
             'displayHTML(\'<b id=seen>shown</b><script>parent.document.title = document.title = "owned"</script>'
-            "<img src=x onerror=\"parent.document.title = document.title = \\'owned\\'\">')",
+            "<img src=data:image/png;base64,AAAA onerror=\"parent.document.title = document.title = \\'owned\\'\">')",
             "# MAGIC %md\n# MAGIC <script>document.title = 'owned'</script> text",
         ],
         cluster_id,
