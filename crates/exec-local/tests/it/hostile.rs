@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use forebay_exec::{CancelReason, Executor, Outcome};
 
-use crate::support::{Bench, RUNTIME, Report, data_dir, executor, finish, leftovers};
+use crate::support::{Bench, RUNTIME, Report, data_dir, executor, finish, leftovers, sleepers};
 
 /// Nothing of the run is left, and the next one works.
 async fn aftermath(report: &Report) {
@@ -247,6 +247,7 @@ fn threads_and_processes_do_not_outlive_the_run() {
             .await;
         assert_eq!(report.succeeded().shown(), ["True"]);
         assert!(report.ended.usage.wall_ms < 10_000);
+        assert_eq!(sleepers(&["12345", "12346"]), Vec::<String>::new());
         aftermath(&report).await;
     });
 }

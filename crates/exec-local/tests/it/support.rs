@@ -282,8 +282,7 @@ impl Host for TestHost {
     }
 }
 
-/// Cgroups, folders and processes of a run that should have ended. Of the processes only those
-/// that no other test starts are counted.
+/// Cgroups and folders of a run that should have ended.
 pub fn leftovers(run: RunId) -> Vec<String> {
     let mut found = Vec::new();
     let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap();
@@ -305,15 +304,20 @@ pub fn leftovers(run: RunId) -> Vec<String> {
         let runs = names(&scratch.join(parent)).into_iter();
         found.extend(runs.filter(|name| mine && name.starts_with(&of_run)));
     }
-    for process in names(Path::new("/proc")) {
-        let command = std::fs::read_to_string(format!("/proc/{process}/cmdline"));
-        found.extend(
-            command
-                .ok()
-                .filter(|command| command.starts_with("sleep\u{0}1234")),
-        );
-    }
     found
+}
+
+/// Processes on this machine that sleep for one of `durations`: each test that starts some has
+/// durations of its own, because tests run side by side.
+pub fn sleepers(durations: &[&str]) -> Vec<String> {
+    let commands = names(Path::new("/proc"))
+        .into_iter()
+        .filter_map(|process| std::fs::read_to_string(format!("/proc/{process}/cmdline")).ok());
+    let ours = |command: &String| {
+        let duration = command.strip_prefix("sleep\u{0}");
+        duration.is_some_and(|text| durations.contains(&text.trim_end_matches('\u{0}')))
+    };
+    commands.filter(ours).collect()
 }
 
 fn names(folder: &Path) -> Vec<String> {

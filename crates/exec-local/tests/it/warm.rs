@@ -5,7 +5,7 @@ use std::time::Duration;
 use forebay_exec::{Executor, IsolationLevel, Limits, Mounts, Outcome, StartError};
 use forebay_exec_local::{LocalConfig, LocalExecutor};
 
-use crate::support::{Bench, RUNTIME, config, executor, finish, leftovers};
+use crate::support::{Bench, RUNTIME, config, executor, finish, leftovers, sleepers};
 
 async fn warm_bench() -> Bench {
     let mut bench = Bench::new();
@@ -158,6 +158,7 @@ fn without_walls_a_run_is_refused_unless_the_policy_allows_it() {
         report.succeeded();
         assert_eq!(report.ended.isolation, "none");
         assert_eq!(leftovers(bench.workload.run_id), Vec::<String>::new());
+        assert_eq!(sleepers(&["12347"]), Vec::<String>::new());
 
         bench.workload.limits = Limits {
             grace: Duration::from_millis(300),
