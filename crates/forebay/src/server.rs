@@ -50,11 +50,15 @@ impl Server {
             .context("cannot resolve the data folder")?;
         let tasks = Tasks::default();
         let executor = ExecutorHandle(Arc::new(local_executor(&config, &data).await?));
-        let mut listeners = Vec::new();
         let mut addresses = Vec::new();
         let mut apps = Vec::new();
+        // All ports before any workspace: what cannot be served is not opened either.
+        let mut listeners = Vec::new();
+        for index in 0..config.workspaces.len() {
+            listeners.push(bind(&config, index).await?);
+        }
         for (index, workspace) in config.workspaces.iter().enumerate() {
-            let bound = bind(&config, index).await?;
+            let bound = &listeners[index];
             let derived = format!("http://{}", bound.public);
             let url = workspace.public_url.clone().unwrap_or(derived);
             addresses.push(WorkspaceAddress {
@@ -78,7 +82,6 @@ impl Server {
             apps.push(Arc::new(App {
                 services: Arc::new(services),
             }));
-            listeners.push(bound.listeners);
         }
         let profiled: Vec<_> = addresses
             .iter()
@@ -87,8 +90,8 @@ impl Server {
             .collect();
         write_profiles(&data.join("databrickscfg"), &profiled).await?;
         let pages = pages(&addresses, &apps);
-        for ((app, pages), listeners) in apps.iter().zip(&pages).zip(listeners) {
-            for listener in listeners {
+        for ((app, pages), bound) in apps.iter().zip(&pages).zip(listeners) {
+            for listener in bound.listeners {
                 serve(app, pages.router(), listener, &tasks);
             }
         }

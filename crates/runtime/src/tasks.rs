@@ -124,5 +124,12 @@ pub async fn blocking<T: Send + 'static>(
 ) -> Result<T, Error> {
     tokio::task::spawn_blocking(work)
         .await
-        .unwrap_or_else(|join| Err(Error::internal("blocking work panicked", join)))
+        .unwrap_or_else(|join| {
+            let doing = if join.is_cancelled() {
+                "the server is stopping"
+            } else {
+                "blocking work panicked"
+            };
+            Err(Error::internal(doing, join))
+        })
 }
