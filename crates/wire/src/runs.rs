@@ -10,8 +10,10 @@ const ALL: &[&str] = &["2.0", "2.1", "2.2"];
 const TEST: &str = "acceptance/test_runs.py";
 
 pub const ENDPOINTS: &[Endpoint] = &[
-    works(Post, ALL, "/jobs/runs/submit", TEST)
-        .partial("git_source and the task types that jobs/create refuses answer 501"),
+    works(Post, ALL, "/jobs/runs/submit", TEST).partial(
+        "git_source and the task types that jobs/create refuses answer 501; run_as, environments \
+         and access_control_list have no effect (a run acts for who submitted it)",
+    ),
     works(Get, ALL, "/jobs/runs/get", TEST),
     works(Get, ALL, "/jobs/runs/list", TEST),
     works(Get, ALL, "/jobs/runs/get-output", TEST),
