@@ -1,5 +1,5 @@
 use forebay_store::User;
-use forebay_types::{Error, Result};
+use forebay_types::{Error, Result, UserId};
 
 /// Who calls, for every service method. Background work has one too, so nothing runs without an
 /// identity.
@@ -17,6 +17,11 @@ impl Ctx {
     #[must_use]
     pub fn is_admin(&self) -> bool {
         self.user.admin
+    }
+
+    /// Whom to write down as the maker of something: who asks.
+    pub(crate) fn creator(&self) -> (UserId, String) {
+        (self.user.id, self.user.name.clone())
     }
 
     /// # Errors

@@ -1,16 +1,16 @@
 //! Job definitions.
 
+mod check;
 mod document;
+mod spec;
 
 use forebay_runtime::Clock;
 use forebay_store::{Job, JobFilter, Store};
 use forebay_types::{Error, JobId, ObjectKind, ObjectRef, PermissionLevel, Result};
 use serde_json::{Map, Value};
 
-pub use document::{
-    FLAT_TASK_KEY, JobDocument, LibrarySpec, NotebookTask, ScriptTask, Spec, TaskSpec, WheelTask,
-    is_flat, to_flat,
-};
+pub use document::{FLAT_TASK_KEY, JobDocument, is_flat, to_flat};
+pub use spec::{LibrarySpec, NotebookTask, ScriptTask, Spec, TaskSpec, WheelTask};
 
 use crate::Ctx;
 use crate::permissions::Permissions;
@@ -36,7 +36,7 @@ impl Jobs {
     /// What is wrong with the settings, by field.
     pub async fn create(&self, ctx: &Ctx, settings: Map<String, Value>) -> Result<JobId> {
         let document = JobDocument::parse(settings)?;
-        let creator = (ctx.user.id, ctx.user.name.clone());
+        let creator = ctx.creator();
         let name = document.name().to_owned();
         self.store
             .job_create(creator, name, document.settings, self.clock.now())

@@ -125,20 +125,11 @@ impl Runs {
     pub async fn submit(&self, ctx: &Ctx, mut settings: Map<String, Value>) -> Result<RunId> {
         let token = take_text(&mut settings, "idempotency_token");
         let document = JobDocument::parse(settings)?;
+        let name = document.name().to_owned();
         let new = NewRun {
-            job_id: None,
-            kind: RunKind::Submit,
-            name: document.name().to_owned(),
-            creator_id: ctx.user.id,
-            creator_name: ctx.user.name.clone(),
-            settings: document.settings,
-            parameters: Map::new(),
-            trigger: "ONE_TIME",
             idempotency_token: scoped_token(ctx, "submit", token)?,
-            parent_attempt: None,
-            concurrency_max: 0,
-            queue: false,
             timeout_ms: document.spec.timeout_seconds.saturating_mul(1000),
+            ..NewRun::new(RunKind::Submit, ctx.creator(), name, document.settings)
         };
         self.create(new, document.plan).await
     }
@@ -159,20 +150,15 @@ impl Runs {
         let queue = request
             .queue
             .or_else(|| spec.queue.as_ref().map(|queue| queue.enabled));
+        let name = document.name().to_owned();
         let new = NewRun {
             job_id: Some(id),
-            kind: RunKind::Job,
-            name: document.name().to_owned(),
-            creator_id: ctx.user.id,
-            creator_name: ctx.user.name.clone(),
             parameters,
-            trigger: "ONE_TIME",
             idempotency_token: scoped_token(ctx, &id.to_string(), request.idempotency_token)?,
-            parent_attempt: None,
             concurrency_max: spec.max_concurrent_runs.unwrap_or(1),
             queue: queue.unwrap_or(false),
             timeout_ms: spec.timeout_seconds.saturating_mul(1000),
-            settings: document.settings,
+            ..NewRun::new(RunKind::Job, ctx.creator(), name, document.settings)
         };
         self.create(new, document.plan).await
     }
@@ -226,7 +212,7 @@ impl Runs {
     /// When the database refuses.
     pub async fn list(&self, ctx: &Ctx, mut filter: RunFilter) -> Result<Vec<RunView>> {
         if !ctx.is_admin() {
-            filter.visible_to = Some((ctx.user.id, ctx.user.name.clone()));
+            filter.visible_to = Some(ctx.creator());
         }
         let rows = self.0.store.run_list(filter).await?;
         Ok(rows

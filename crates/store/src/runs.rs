@@ -108,6 +108,33 @@ pub struct NewRun {
     pub timeout_ms: i64,
 }
 
+impl NewRun {
+    /// A run that is admitted at once and ends when its tasks have.
+    #[must_use]
+    pub fn new(
+        kind: RunKind,
+        (creator_id, creator_name): (UserId, String),
+        name: impl Into<String>,
+        settings: Map<String, Value>,
+    ) -> Self {
+        Self {
+            job_id: None,
+            kind,
+            name: name.into(),
+            creator_id,
+            creator_name,
+            settings,
+            parameters: Map::new(),
+            trigger: "ONE_TIME",
+            idempotency_token: None,
+            parent_attempt: None,
+            concurrency_max: 0,
+            queue: false,
+            timeout_ms: 0,
+        }
+    }
+}
+
 /// How an attempt ended.
 #[derive(Debug, Clone)]
 pub struct AttemptEnd {
@@ -207,28 +234,28 @@ fn stop_reason(text: &str) -> StopReason {
 }
 
 fn run_from_row(row: &Row<'_>) -> rusqlite::Result<Run> {
-    let verdict: Option<String> = row.get(12)?;
+    let verdict: Option<String> = row.get("verdict")?;
     Ok(Run {
-        id: RunId(row.get(0)?),
-        job_id: row.get::<_, Option<i64>>(1)?.map(JobId),
-        kind: RunKind::parse(row.get_ref(2)?.as_str()?),
-        name: row.get(3)?,
-        creator_id: UserId(row.get(4)?),
-        creator_name: row.get(5)?,
-        settings: document(row.get_ref(6)?.as_str()?),
-        parameters: document(row.get_ref(7)?.as_str()?),
-        trigger: row.get(8)?,
-        parent_attempt: row.get::<_, Option<i64>>(9)?.map(RunId),
-        timeout_ms: row.get(10)?,
-        phase: phase(row.get_ref(11)?.as_str()?, verdict.as_deref()),
+        id: RunId(row.get("id")?),
+        job_id: row.get::<_, Option<i64>>("job_id")?.map(JobId),
+        kind: RunKind::parse(row.get_ref("kind")?.as_str()?),
+        name: row.get("name")?,
+        creator_id: UserId(row.get("creator_id")?),
+        creator_name: row.get("creator_name")?,
+        settings: document(row.get_ref("settings")?.as_str()?),
+        parameters: document(row.get_ref("parameters")?.as_str()?),
+        trigger: row.get("trigger")?,
+        parent_attempt: row.get::<_, Option<i64>>("parent_attempt")?.map(RunId),
+        timeout_ms: row.get("timeout_ms")?,
+        phase: phase(row.get_ref("phase")?.as_str()?, verdict.as_deref()),
         stopping: row
-            .get::<_, Option<String>>(13)?
+            .get::<_, Option<String>>("stopping")?
             .as_deref()
             .map(stop_reason),
-        message: row.get(14)?,
-        created_at: Millis(row.get(15)?),
-        started_at: row.get::<_, Option<i64>>(16)?.map(Millis),
-        ended_at: row.get::<_, Option<i64>>(17)?.map(Millis),
+        message: row.get("message")?,
+        created_at: Millis(row.get("created_at")?),
+        started_at: row.get::<_, Option<i64>>("started_at")?.map(Millis),
+        ended_at: row.get::<_, Option<i64>>("ended_at")?.map(Millis),
     })
 }
 
@@ -237,25 +264,25 @@ pub(super) const ATTEMPT_COLUMNS: &str =
     error, trace, exit_value, cluster_id, created_at, started_at, executed_at, ended_at, facts";
 
 pub(super) fn attempt_from_row(row: &Row<'_>) -> rusqlite::Result<Attempt> {
-    let verdict: Option<String> = row.get(6)?;
-    let facts: Option<String> = row.get(17)?;
+    let verdict: Option<String> = row.get("verdict")?;
+    let facts: Option<String> = row.get("facts")?;
     Ok(Attempt {
-        id: RunId(row.get(0)?),
-        run_id: RunId(row.get(1)?),
-        task: row.get::<_, u32>(2)? as usize,
-        task_key: row.get(3)?,
-        attempt: row.get(4)?,
-        phase: phase(row.get_ref(5)?.as_str()?, verdict.as_deref()),
-        code: row.get(7)?,
-        message: row.get(8)?,
-        error: row.get(9)?,
-        trace: row.get(10)?,
-        exit_value: row.get(11)?,
-        cluster_id: row.get(12)?,
-        created_at: Millis(row.get(13)?),
-        started_at: row.get::<_, Option<i64>>(14)?.map(Millis),
-        executed_at: row.get::<_, Option<i64>>(15)?.map(Millis),
-        ended_at: row.get::<_, Option<i64>>(16)?.map(Millis),
+        id: RunId(row.get("id")?),
+        run_id: RunId(row.get("run_id")?),
+        task: row.get::<_, u32>("task")? as usize,
+        task_key: row.get("task_key")?,
+        attempt: row.get("attempt")?,
+        phase: phase(row.get_ref("phase")?.as_str()?, verdict.as_deref()),
+        code: row.get("code")?,
+        message: row.get("message")?,
+        error: row.get("error")?,
+        trace: row.get("trace")?,
+        exit_value: row.get("exit_value")?,
+        cluster_id: row.get("cluster_id")?,
+        created_at: Millis(row.get("created_at")?),
+        started_at: row.get::<_, Option<i64>>("started_at")?.map(Millis),
+        executed_at: row.get::<_, Option<i64>>("executed_at")?.map(Millis),
+        ended_at: row.get::<_, Option<i64>>("ended_at")?.map(Millis),
         facts: facts
             .and_then(|text| serde_json::from_str(&text).ok())
             .unwrap_or(Value::Null),

@@ -3,19 +3,16 @@
 //! The document itself is kept whole, unknown fields included, so that a newer client reads back
 //! what it wrote; [`Spec`] is the typed view of the fields that have an effect.
 
-use std::collections::BTreeMap;
-use std::str::FromStr;
-
-use forebay_engine::{Plan, RunIf, TaskPlan};
+use forebay_engine::Plan;
 use forebay_types::{Error, Result};
 use forebay_wire::lenient;
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
+
+use super::check::{check, compile};
+use super::spec::Spec;
 
 /// The key of the one task of a job that was written in the flat form of API 2.0.
 pub const FLAT_TASK_KEY: &str = "main";
-
-const NAME_BYTES_MAX: usize = 4096;
 
 /// Task types by their field name, and whether this server runs them.
 const TASK_TYPES: [(&str, bool); 18] = [
@@ -52,111 +49,6 @@ const FLAT_TASK_FIELDS: [&str; 7] = [
 
 /// Fields that would change what happens, and that this server does not act on yet.
 const NOT_YET: [&str; 4] = ["schedule", "trigger", "continuous", "git_source"];
-
-/// The fields with an effect.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Spec {
-    #[serde(alias = "run_name")]
-    pub name: Option<String>,
-    #[serde(default)]
-    pub tasks: Vec<TaskSpec>,
-    #[serde(default)]
-    pub job_clusters: Vec<JobCluster>,
-    #[serde(default)]
-    pub parameters: Vec<JobParameter>,
-    pub max_concurrent_runs: Option<i64>,
-    pub queue: Option<Queue>,
-    #[serde(default)]
-    pub timeout_seconds: i64,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-pub struct Queue {
-    pub enabled: bool,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-pub struct JobCluster {
-    pub job_cluster_key: String,
-    pub new_cluster: Map<String, Value>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-pub struct JobParameter {
-    pub name: String,
-    pub default: String,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-pub struct TaskSpec {
-    pub task_key: String,
-    #[serde(default)]
-    pub depends_on: Vec<Dependency>,
-    pub run_if: Option<String>,
-    #[serde(default)]
-    pub disabled: bool,
-    pub notebook_task: Option<NotebookTask>,
-    pub spark_python_task: Option<ScriptTask>,
-    pub python_wheel_task: Option<WheelTask>,
-    pub existing_cluster_id: Option<String>,
-    pub new_cluster: Option<Map<String, Value>>,
-    pub job_cluster_key: Option<String>,
-    #[serde(default)]
-    pub libraries: Vec<LibrarySpec>,
-    #[serde(default)]
-    pub timeout_seconds: i64,
-    #[serde(default)]
-    pub max_retries: i64,
-    #[serde(default)]
-    pub min_retry_interval_millis: i64,
-    #[serde(default)]
-    pub retry_on_timeout: bool,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-pub struct Dependency {
-    pub task_key: String,
-    pub outcome: Option<String>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-pub struct NotebookTask {
-    pub notebook_path: String,
-    #[serde(default)]
-    pub base_parameters: BTreeMap<String, String>,
-    pub source: Option<String>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-pub struct ScriptTask {
-    pub python_file: String,
-    #[serde(default)]
-    pub parameters: Vec<String>,
-    pub source: Option<String>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-pub struct WheelTask {
-    pub package_name: String,
-    pub entry_point: String,
-    #[serde(default)]
-    pub parameters: Vec<String>,
-    #[serde(default)]
-    pub named_parameters: BTreeMap<String, String>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-pub struct LibrarySpec {
-    pub pypi: Option<Pypi>,
-    pub whl: Option<String>,
-    pub requirements: Option<String>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-pub struct Pypi {
-    pub package: String,
-    pub repo: Option<String>,
-}
 
 /// A document that was checked: it has at least one task, all of a kind that runs here.
 #[derive(Debug, Clone)]
@@ -338,143 +230,6 @@ fn check_library(library: &Value, place: &str) -> Result<()> {
              egg, maven, cran."
         ))),
     }
-}
-
-fn check(spec: &Spec) -> Result<()> {
-    if spec
-        .name
-        .as_ref()
-        .is_some_and(|name| name.len() > NAME_BYTES_MAX)
-    {
-        return Err(Error::invalid(format!(
-            "Field 'name' has more than {NAME_BYTES_MAX} bytes."
-        )));
-    }
-    if let Some(max) = spec.max_concurrent_runs
-        && !(0..=1000).contains(&max)
-    {
-        return Err(Error::invalid(format!(
-            "Field 'max_concurrent_runs' is {max}; 0 to 1000."
-        )));
-    }
-    within("timeout_seconds", spec.timeout_seconds, 0)?;
-    for parameter in &spec.parameters {
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-        if parameter.name.is_empty() || !parameter.name.chars().all(plain) {
-            return Err(Error::invalid(format!(
-                "Parameter name '{}' is not valid: letters, digits, '_', '-' and '.'.",
-                parameter.name
-            )));
-        }
-    }
-    spec.tasks
-        .iter()
-        .try_for_each(|task| check_task(spec, task))
-}
-
-/// The largest number of a setting: what 32 bits hold, as clients' own types do.
-fn within(field: &str, value: i64, min: i64) -> Result<()> {
-    if (min..=i64::from(i32::MAX)).contains(&value) {
-        return Ok(());
-    }
-    Err(Error::invalid(format!(
-        "Field '{field}' is {value}; {min} to {} is allowed.",
-        i32::MAX
-    )))
-}
-
-fn check_task(spec: &Spec, task: &TaskSpec) -> Result<()> {
-    let key = &task.task_key;
-    let source = task
-        .notebook_task
-        .as_ref()
-        .and_then(|task| task.source.as_deref());
-    let source = source.or(task
-        .spark_python_task
-        .as_ref()
-        .and_then(|task| task.source.as_deref()));
-    if source.is_some_and(|source| source.eq_ignore_ascii_case("GIT")) {
-        return Err(Error::not_implemented(format!(
-            "Source GIT of task '{key}'"
-        )));
-    }
-    if task
-        .depends_on
-        .iter()
-        .any(|dependency| dependency.outcome.is_some())
-    {
-        return Err(Error::not_implemented(format!(
-            "depends_on.outcome of task '{key}'"
-        )));
-    }
-    if let Some(cluster) = &task.job_cluster_key
-        && !spec
-            .job_clusters
-            .iter()
-            .any(|known| known.job_cluster_key == *cluster)
-    {
-        return Err(Error::invalid(format!(
-            "Task '{key}' names job_cluster_key '{cluster}', which is not in 'job_clusters'."
-        )));
-    }
-    let places = [
-        task.existing_cluster_id.is_some(),
-        task.new_cluster.is_some(),
-        task.job_cluster_key.is_some(),
-    ];
-    if places.into_iter().filter(|given| *given).count() > 1 {
-        return Err(Error::invalid(format!(
-            "Task '{key}' has more than one of existing_cluster_id, new_cluster, job_cluster_key."
-        )));
-    }
-    for (field, value, min) in [
-        ("timeout_seconds", task.timeout_seconds, 0),
-        (
-            "min_retry_interval_millis",
-            task.min_retry_interval_millis,
-            0,
-        ),
-        ("max_retries", task.max_retries, -1),
-    ] {
-        within(&format!("{field}' of task '{key}"), value, min)?;
-    }
-    Ok(())
-}
-
-fn compile(spec: &Spec) -> Result<Plan> {
-    let mut tasks = Vec::with_capacity(spec.tasks.len());
-    for task in &spec.tasks {
-        let run_if = match task.run_if.as_deref() {
-            None => RunIf::AllSuccess,
-            Some(text) => RunIf::from_str(text).map_err(|()| {
-                let known: Vec<&str> = RunIf::ALL.iter().map(|(_, name)| *name).collect();
-                Error::invalid(format!(
-                    "Task '{}': run_if '{text}' is not one of {}.",
-                    task.task_key,
-                    known.join(", ")
-                ))
-            })?,
-        };
-        tasks.push(TaskPlan {
-            run_if,
-            disabled: task.disabled,
-            retries_max: u32::try_from(task.max_retries).ok(),
-            retry_interval_ms: task.min_retry_interval_millis,
-            retry_on_timeout: task.retry_on_timeout,
-            ..TaskPlan::new(task.task_key.clone())
-        });
-    }
-    let depends_on: Vec<Vec<String>> = spec
-        .tasks
-        .iter()
-        .map(|task| {
-            task.depends_on
-                .iter()
-                .map(|on| on.task_key.clone())
-                .collect()
-        })
-        .collect();
-    Plan::new(tasks, &depends_on).map_err(|e| Error::invalid(e.to_string()))
 }
 
 #[cfg(test)]

@@ -245,20 +245,11 @@ impl AttemptHost {
             return Err(Error::invalid("settings"));
         };
         let document = JobDocument::parse(settings)?;
+        let name = document.name().to_owned();
+        let creator = self.ctx.creator();
         let new = NewRun {
-            job_id: None,
-            kind: RunKind::Workflow,
-            name: document.name().to_owned(),
-            creator_id: self.ctx.user.id,
-            creator_name: self.ctx.user.name.clone(),
-            settings: document.settings,
-            parameters: Map::new(),
-            trigger: "ONE_TIME",
-            idempotency_token: None,
             parent_attempt: Some(self.attempt),
-            concurrency_max: 0,
-            queue: false,
-            timeout_ms: 0,
+            ..NewRun::new(RunKind::Workflow, creator, name, document.settings)
         };
         let now = self.inner.clock.now();
         let store = &self.inner.store;

@@ -1,0 +1,151 @@
+//! What a job's settings must keep to, and the plan that they come down to.
+
+use std::str::FromStr;
+
+use forebay_engine::{Plan, RunIf, TaskPlan};
+use forebay_types::{Error, Result};
+
+use super::spec::{Spec, TaskSpec};
+
+const NAME_BYTES_MAX: usize = 4096;
+
+/// # Errors
+/// The first thing that is wrong, by field and task.
+pub(super) fn check(spec: &Spec) -> Result<()> {
+    if spec
+        .name
+        .as_ref()
+        .is_some_and(|name| name.len() > NAME_BYTES_MAX)
+    {
+        return Err(Error::invalid(format!(
+            "Field 'name' has more than {NAME_BYTES_MAX} bytes."
+        )));
+    }
+    if let Some(max) = spec.max_concurrent_runs
+        && !(0..=1000).contains(&max)
+    {
+        return Err(Error::invalid(format!(
+            "Field 'max_concurrent_runs' is {max}; 0 to 1000."
+        )));
+    }
+    within("timeout_seconds", spec.timeout_seconds, 0)?;
+    for parameter in &spec.parameters {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        if parameter.name.is_empty() || !parameter.name.chars().all(plain) {
+            return Err(Error::invalid(format!(
+                "Parameter name '{}' is not valid: letters, digits, '_', '-' and '.'.",
+                parameter.name
+            )));
+        }
+    }
+    spec.tasks
+        .iter()
+        .try_for_each(|task| check_task(spec, task))
+}
+
+/// The largest number of a setting: what 32 bits hold, as clients' own types do.
+fn within(field: &str, value: i64, min: i64) -> Result<()> {
+    if (min..=i64::from(i32::MAX)).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "Field '{field}' is {value}; {min} to {} is allowed.",
+        i32::MAX
+    )))
+}
+
+fn check_task(spec: &Spec, task: &TaskSpec) -> Result<()> {
+    let key = &task.task_key;
+    let source = task
+        .notebook_task
+        .as_ref()
+        .and_then(|task| task.source.as_deref());
+    let source = source.or(task
+        .spark_python_task
+        .as_ref()
+        .and_then(|task| task.source.as_deref()));
+    if source.is_some_and(|source| source.eq_ignore_ascii_case("GIT")) {
+        return Err(Error::not_implemented(format!(
+            "Source GIT of task '{key}'"
+        )));
+    }
+    if task
+        .depends_on
+        .iter()
+        .any(|dependency| dependency.outcome.is_some())
+    {
+        return Err(Error::not_implemented(format!(
+            "depends_on.outcome of task '{key}'"
+        )));
+    }
+    if let Some(cluster) = &task.job_cluster_key
+        && !spec
+            .job_clusters
+            .iter()
+            .any(|known| known.job_cluster_key == *cluster)
+    {
+        return Err(Error::invalid(format!(
+            "Task '{key}' names job_cluster_key '{cluster}', which is not in 'job_clusters'."
+        )));
+    }
+    let places = [
+        task.existing_cluster_id.is_some(),
+        task.new_cluster.is_some(),
+        task.job_cluster_key.is_some(),
+    ];
+    if places.into_iter().filter(|given| *given).count() > 1 {
+        return Err(Error::invalid(format!(
+            "Task '{key}' has more than one of existing_cluster_id, new_cluster, job_cluster_key."
+        )));
+    }
+    for (field, value, min) in [
+        ("timeout_seconds", task.timeout_seconds, 0),
+        (
+            "min_retry_interval_millis",
+            task.min_retry_interval_millis,
+            0,
+        ),
+        ("max_retries", task.max_retries, -1),
+    ] {
+        within(&format!("{field}' of task '{key}"), value, min)?;
+    }
+    Ok(())
+}
+
+/// # Errors
+/// Keys and dependencies that are no plan, by task.
+pub(super) fn compile(spec: &Spec) -> Result<Plan> {
+    let mut tasks = Vec::with_capacity(spec.tasks.len());
+    for task in &spec.tasks {
+        let run_if = match task.run_if.as_deref() {
+            None => RunIf::AllSuccess,
+            Some(text) => RunIf::from_str(text).map_err(|()| {
+                let known: Vec<&str> = RunIf::ALL.iter().map(|(_, name)| *name).collect();
+                Error::invalid(format!(
+                    "Task '{}': run_if '{text}' is not one of {}.",
+                    task.task_key,
+                    known.join(", ")
+                ))
+            })?,
+        };
+        tasks.push(TaskPlan {
+            run_if,
+            disabled: task.disabled,
+            retries_max: u32::try_from(task.max_retries).ok(),
+            retry_interval_ms: task.min_retry_interval_millis,
+            retry_on_timeout: task.retry_on_timeout,
+            ..TaskPlan::new(task.task_key.clone())
+        });
+    }
+    let depends_on: Vec<Vec<String>> = spec
+        .tasks
+        .iter()
+        .map(|task| {
+            task.depends_on
+                .iter()
+                .map(|on| on.task_key.clone())
+                .collect()
+        })
+        .collect();
+    Plan::new(tasks, &depends_on).map_err(|e| Error::invalid(e.to_string()))
+}

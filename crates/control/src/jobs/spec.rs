@@ -1,0 +1,111 @@
+//! The typed view of a job's settings: the fields that have an effect, as clients write them.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+/// The fields with an effect.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Spec {
+    #[serde(alias = "run_name")]
+    pub name: Option<String>,
+    #[serde(default)]
+    pub tasks: Vec<TaskSpec>,
+    #[serde(default)]
+    pub job_clusters: Vec<JobCluster>,
+    #[serde(default)]
+    pub parameters: Vec<JobParameter>,
+    pub max_concurrent_runs: Option<i64>,
+    pub queue: Option<Queue>,
+    #[serde(default)]
+    pub timeout_seconds: i64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Queue {
+    pub enabled: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct JobCluster {
+    pub job_cluster_key: String,
+    pub new_cluster: Map<String, Value>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct JobParameter {
+    pub name: String,
+    pub default: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct TaskSpec {
+    pub task_key: String,
+    #[serde(default)]
+    pub depends_on: Vec<Dependency>,
+    pub run_if: Option<String>,
+    #[serde(default)]
+    pub disabled: bool,
+    pub notebook_task: Option<NotebookTask>,
+    pub spark_python_task: Option<ScriptTask>,
+    pub python_wheel_task: Option<WheelTask>,
+    pub existing_cluster_id: Option<String>,
+    pub new_cluster: Option<Map<String, Value>>,
+    pub job_cluster_key: Option<String>,
+    #[serde(default)]
+    pub libraries: Vec<LibrarySpec>,
+    #[serde(default)]
+    pub timeout_seconds: i64,
+    #[serde(default)]
+    pub max_retries: i64,
+    #[serde(default)]
+    pub min_retry_interval_millis: i64,
+    #[serde(default)]
+    pub retry_on_timeout: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Dependency {
+    pub task_key: String,
+    pub outcome: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct NotebookTask {
+    pub notebook_path: String,
+    #[serde(default)]
+    pub base_parameters: BTreeMap<String, String>,
+    pub source: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct ScriptTask {
+    pub python_file: String,
+    #[serde(default)]
+    pub parameters: Vec<String>,
+    pub source: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct WheelTask {
+    pub package_name: String,
+    pub entry_point: String,
+    #[serde(default)]
+    pub parameters: Vec<String>,
+    #[serde(default)]
+    pub named_parameters: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct LibrarySpec {
+    pub pypi: Option<Pypi>,
+    pub whl: Option<String>,
+    pub requirements: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Pypi {
+    pub package: String,
+    pub repo: Option<String>,
+}
