@@ -65,11 +65,32 @@ where
     }
 }
 
-/// The state of one workspace. Cheap to clone; the last clone's drop ends the writer thread.
+/// The state of one workspace. Cheap to clone; the last clone's drop ends the writer thread and
+/// waits for it, so that afterwards nobody touches the file.
 #[derive(Clone)]
 pub struct Store {
-    writes: mpsc::Sender<Box<dyn Write>>,
+    // Dropped first, so that the writer's connection is the last and leaves one tidy file.
     readers: Arc<Readers>,
+    writer: Arc<Writer>,
+}
+
+struct Writer {
+    /// Taken when the last clone goes: the thread ends when it has done what was handed in.
+    writes: Option<mpsc::Sender<Box<dyn Write>>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        drop(self.writes.take());
+        if let Some(thread) = self.thread.take()
+            // A write that held the last clone is dropped by the thread itself.
+            && thread.thread().id() != std::thread::current().id()
+            && thread.join().is_err()
+        {
+            tracing::error!("the store's writer panicked");
+        }
+    }
 }
 
 struct Readers {
@@ -94,7 +115,7 @@ impl Store {
         let mut conn = open_writer(path)?;
         migrate(&mut conn)?;
         let (writes, queue) = mpsc::channel(QUEUE_MAX);
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || write_loop(conn, queue))
             .map_err(|e| Error::internal("failed to start the store's writer", e))?;
@@ -102,8 +123,12 @@ impl Store {
             path: path.to_owned(),
             idle: Mutex::default(),
         };
+        let writer = Writer {
+            writes: Some(writes),
+            thread: Some(thread),
+        };
         Ok(Self {
-            writes,
+            writer: Arc::new(writer),
             readers: Arc::new(readers),
         })
     }
@@ -124,9 +149,10 @@ impl Store {
             outcome: None,
             reply,
         });
-        let gone = |_| Error::internal("the store has stopped", "its writer thread ended");
-        self.writes.send(write).await.map_err(|_| gone(()))?;
-        answer.await.map_err(|_| gone(()))?
+        let gone = || Error::internal("the store has stopped", "its writer thread ended");
+        let writes = self.writer.writes.as_ref().ok_or_else(gone)?;
+        writes.send(write).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
     }
 
     /// Runs a query on a reader; it sees every write that was answered before.
