@@ -2,6 +2,7 @@
 
 mod check;
 mod document;
+mod own;
 mod spec;
 
 use forebay_runtime::Clock;
@@ -10,6 +11,7 @@ use forebay_types::{Error, JobId, ObjectKind, ObjectRef, PermissionLevel, Result
 use serde_json::{Map, Value};
 
 pub use document::{FLAT_TASK_KEY, JobDocument, is_flat, to_flat};
+pub use own::{After, AfterJob, Brake, Debounce, Missed, OWN_FIELD, OnEvent, Own};
 pub use spec::{LibrarySpec, NotebookTask, ScriptTask, Spec, TaskSpec, WheelTask};
 
 use crate::Ctx;
@@ -71,7 +73,8 @@ impl Jobs {
         self.store.job_list(filter).await
     }
 
-    /// Replaces the settings. An omitted `run_as` keeps the old value, as clients expect.
+    /// Replaces the settings. An omitted `run_as` keeps the old value, as clients expect; so do
+    /// our own settings, which typed clients cannot write.
     ///
     /// # Errors
     /// What is wrong with the settings; `PERMISSION_DENIED`; `Job N does not exist.`
@@ -81,8 +84,10 @@ impl Jobs {
         let change = move |old: Map<String, Value>| {
             let name = document.name().to_owned();
             let mut new = document.settings;
-            if let (None, Some(run_as)) = (new.get("run_as"), old.get("run_as")) {
-                new.insert("run_as".to_owned(), run_as.clone());
+            for field in ["run_as", OWN_FIELD] {
+                if let (None, Some(kept)) = (new.get(field), old.get(field)) {
+                    new.insert(field.to_owned(), kept.clone());
+                }
             }
             Ok((name, new))
         };

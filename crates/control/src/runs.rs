@@ -125,6 +125,7 @@ impl Runs {
     pub async fn submit(&self, ctx: &Ctx, mut settings: Map<String, Value>) -> Result<RunId> {
         let token = take_text(&mut settings, "idempotency_token");
         let document = JobDocument::parse(settings)?;
+        document.spec.own.check_one_time()?;
         let name = document.name().to_owned();
         let new = NewRun {
             idempotency_token: scoped_token(ctx, "submit", token)?,

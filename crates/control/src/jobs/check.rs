@@ -38,6 +38,7 @@ pub(super) fn check(spec: &Spec) -> Result<()> {
             )));
         }
     }
+    spec.own.check()?;
     spec.tasks
         .iter()
         .try_for_each(|task| check_task(spec, task))

@@ -293,5 +293,21 @@ mod tests {
             "tasks[0].timeout_seconds",
         );
         check(json!({"schedule": {}, "tasks": []}), "'schedule'");
+        check(
+            json!({"tasks": [], "forebay": {"colour": 1}}),
+            "unknown field `colour`",
+        );
+        check(
+            json!({"tasks": [], "forebay": {"missed": "most"}}),
+            "'forebay.missed'",
+        );
+        check(
+            json!({"tasks": [], "forebay": {"brake": {"runs": 0, "minutes": 1}}}),
+            "'forebay.brake.runs'",
+        );
+        check(
+            json!({"tasks": [], "forebay": {"debounce": {"delay_ms": 1}}}),
+            "'forebay.on_event'",
+        );
     }
 }

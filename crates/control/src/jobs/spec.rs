@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
+
+use super::own::Own;
 
 /// The fields with an effect.
 #[derive(Debug, Clone, Deserialize)]
@@ -20,6 +22,12 @@ pub struct Spec {
     pub queue: Option<Queue>,
     #[serde(default)]
     pub timeout_seconds: i64,
+    #[serde(default, rename = "forebay", deserialize_with = "null_is_default")]
+    pub own: Own,
+}
+
+fn null_is_default<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Own, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -1,0 +1,170 @@
+//! The settings of a job that no Databricks client knows: the object `forebay` of its document.
+//!
+//! One struct, one field per setting, each checked in [`Own::check`]. A key that is not here is
+//! refused by its name, because a setting without effect would look like one that has it.
+
+use forebay_types::{Error, JobId, Result};
+use serde::Deserialize;
+
+/// Where these settings stand in the document.
+pub const OWN_FIELD: &str = "forebay";
+
+const TOPIC_CHARS_MAX: usize = 200;
+/// A week: what waits longer is not a debounce but a schedule.
+const DELAY_MS_MAX: i64 = 7 * 24 * 3_600_000;
+
+/// `{"forebay": {"missed": "last", "after_job": {...}, ...}}`; everything may be left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Own {
+    /// What becomes of firings that came due while the server was down.
+    pub missed: Missed,
+    pub after_job: Option<AfterJob>,
+    pub on_event: Option<OnEvent>,
+    pub brake: Option<Brake>,
+    pub debounce: Option<Debounce>,
+    /// Allows the two waits of a file arrival trigger to be under 60 s.
+    pub short_waits: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Missed {
+    /// None of them runs.
+    Skip,
+    /// Only the newest one runs.
+    #[default]
+    Last,
+    /// Each of them runs, oldest first, up to a bound.
+    All,
+}
+
+/// A run starts when a run of another job has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AfterJob {
+    pub job_id: JobId,
+    #[serde(default)]
+    pub on: After,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum After {
+    #[default]
+    Success,
+    Failure,
+    Any,
+}
+
+/// A run starts for each event of a topic.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OnEvent {
+    pub topic: String,
+    /// The job parameter that gets the event's body as JSON.
+    #[serde(default = "event_parameter")]
+    pub parameter: String,
+    /// The job parameter that gets the event's key.
+    pub key_parameter: Option<String>,
+}
+
+fn event_parameter() -> String {
+    "event".to_owned()
+}
+
+/// A trigger that makes more than `runs` runs within `minutes` is paused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Brake {
+    pub runs: u32,
+    pub minutes: u32,
+}
+
+/// Events of one key that come close together make one run, which gets all of them as a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Debounce {
+    /// The run waits until no event came for this long.
+    pub delay_ms: i64,
+    /// It waits no longer than this after the first event.
+    #[serde(default)]
+    pub max_delay_ms: Option<i64>,
+    /// It waits for no more events than this.
+    #[serde(default)]
+    pub max_events: Option<u32>,
+}
+
+impl Own {
+    /// # Errors
+    /// The first setting that is wrong, by its name.
+    pub(super) fn check(&self) -> Result<()> {
+        if let Some(event) = &self.on_event {
+            check_topic("forebay.on_event.topic", &event.topic)?;
+        }
+        if let Some(brake) = self.brake {
+            within("brake.runs", i64::from(brake.runs), 1, 1_000_000)?;
+            within("brake.minutes", i64::from(brake.minutes), 1, 7 * 24 * 60)?;
+        }
+        if let Some(debounce) = self.debounce {
+            within("debounce.delay_ms", debounce.delay_ms, 0, DELAY_MS_MAX)?;
+            if let Some(max) = debounce.max_delay_ms {
+                within(
+                    "debounce.max_delay_ms",
+                    max,
+                    debounce.delay_ms,
+                    DELAY_MS_MAX,
+                )?;
+            }
+            if let Some(max) = debounce.max_events {
+                within("debounce.max_events", i64::from(max), 1, 1000)?;
+            }
+            if self.on_event.is_none() {
+                return Err(Error::invalid(
+                    "Field 'forebay.debounce' needs 'forebay.on_event': only events are gathered.",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// A one-time run has no trigger, so settings of one would do nothing.
+    ///
+    /// # Errors
+    /// The first setting that says when a job runs.
+    pub(crate) fn check_one_time(&self) -> Result<()> {
+        let given = [
+            ("after_job", self.after_job.is_some()),
+            ("on_event", self.on_event.is_some()),
+            ("brake", self.brake.is_some()),
+        ];
+        match given.into_iter().find(|(_, given)| *given) {
+            None => Ok(()),
+            Some((field, _)) => Err(Error::invalid(format!(
+                "Field 'forebay.{field}' is for jobs; a one-time run starts at once."
+            ))),
+        }
+    }
+}
+
+/// # Errors
+/// When `topic` cannot be one, with the name of the field.
+pub(crate) fn check_topic(field: &str, topic: &str) -> Result<()> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if !(1..=TOPIC_CHARS_MAX).contains(&topic.len()) || !topic.chars().all(plain) {
+        return Err(Error::invalid(format!(
+            "Field '{field}' is '{topic}'; 1 to {TOPIC_CHARS_MAX} letters, digits, '_', '-' and \
+             '.' are allowed."
+        )));
+    }
+    Ok(())
+}
+
+fn within(field: &str, value: i64, min: i64, max: i64) -> Result<()> {
+    if (min..=max).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "Field 'forebay.{field}' is {value}; {min} to {max} is allowed."
+    )))
+}
