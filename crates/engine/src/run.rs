@@ -1,13 +1,15 @@
 use std::str::FromStr;
 
 use forebay_types::Millis;
+use serde::{Deserialize, Serialize};
 
 use crate::plan::Plan;
 use crate::run_if::{Readiness, readiness};
 use crate::verdict::{Verdict, run_verdict};
 
 /// Where a run or a task stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// A run that waits because its job has as many runs as it may have.
     Queued,
@@ -83,7 +85,8 @@ pub struct Run {
     pub stopping: Option<StopReason>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StopReason {
     Canceled,
     TimedOut,
@@ -99,7 +102,8 @@ impl StopReason {
 }
 
 /// What happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Event {
     /// The run may go: it was admitted.
     Admitted,
@@ -115,7 +119,8 @@ pub enum Event {
 }
 
 /// What shall happen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Effect {
     /// Put this attempt in line for a slot.
     Start {

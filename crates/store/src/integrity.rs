@@ -54,11 +54,13 @@ mod tests {
         drop(store);
         assert_eq!(integrity_problems(&path).unwrap(), Vec::<String>::new());
 
+        // Another file: the writer may still be closing the first one.
+        let spoilt = folder.path().join("spoilt.db");
         std::fs::write(
-            &path,
+            &spoilt,
             "this is no database, but long enough to be read as one",
         )
         .unwrap();
-        assert!(integrity_problems(&path).is_err());
+        assert!(integrity_problems(&spoilt).is_err());
     }
 }

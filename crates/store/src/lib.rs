@@ -12,6 +12,7 @@ mod store;
 
 mod clusters;
 mod git_credentials;
+mod history;
 mod jobs;
 mod objects;
 mod permissions;
@@ -23,6 +24,7 @@ mod users;
 
 pub use clusters::{Cluster, ClusterEvent};
 pub use git_credentials::GitCredentialRow;
+pub use history::{HistoryReport, history_check};
 pub use integrity::integrity_problems;
 pub use jobs::{Job, JobFilter};
 pub use objects::ObjectRow;

@@ -289,17 +289,17 @@ pub(super) fn attempt_from_row(row: &Row<'_>) -> rusqlite::Result<Attempt> {
     })
 }
 
-pub(super) fn missing_run(id: RunId) -> Error {
+pub(crate) fn missing_run(id: RunId) -> Error {
     Error::invalid(format!("Run {id} does not exist."))
 }
 
-pub(super) fn run_get_on(conn: &Connection, id: RunId) -> Result<Option<Run>> {
+pub(crate) fn run_get_on(conn: &Connection, id: RunId) -> Result<Option<Run>> {
     conn.prepare_cached(&format!("SELECT {RUN_COLUMNS} FROM run WHERE id = ?1"))
         .and_then(|mut statement| statement.query_row([id.0], run_from_row).optional())
         .map_err(|e| sql("read a run", e))
 }
 
-pub(super) fn attempts_on(conn: &Connection, run: RunId) -> Result<Vec<Attempt>> {
+pub(crate) fn attempts_on(conn: &Connection, run: RunId) -> Result<Vec<Attempt>> {
     conn.prepare_cached(&format!(
         "SELECT {ATTEMPT_COLUMNS} FROM attempt WHERE run_id = ?1 ORDER BY task, attempt"
     ))

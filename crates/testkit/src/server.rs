@@ -9,6 +9,7 @@ use forebay_control::{Ctx, ExecutorHandle, Services, WorkspaceSetup};
 use forebay_exec::dummy::DummyExecutor;
 use forebay_http::{App, service};
 use forebay_runtime::{Clock, Tasks};
+use forebay_store::history_check;
 use forebay_types::Millis;
 use http_body_util::BodyExt;
 use serde_json::Value;
@@ -37,7 +38,23 @@ pub struct TestServer {
     /// The plain user's token.
     pub plain: String,
     router: Router,
-    data: TempDir,
+    data: Data,
+}
+
+/// The data folder of a test. At the end of every test the rows of all its runs have to be what
+/// their histories say.
+#[derive(Debug)]
+struct Data(TempDir);
+
+impl Drop for Data {
+    fn drop(&mut self) {
+        let database = self.0.path().join("dev/forebay.db");
+        if std::thread::panicking() || !database.is_file() {
+            return;
+        }
+        let report = history_check(&database).unwrap();
+        assert_eq!(report.problems, Vec::<String>::new());
+    }
 }
 
 impl TestServer {
@@ -47,7 +64,7 @@ impl TestServer {
 
     /// `change` may replace parts of what the workspace is built from.
     pub async fn start_with(change: impl FnOnce(&mut WorkspaceSetup)) -> Self {
-        let data = tempfile::tempdir().unwrap();
+        let data = Data(tempfile::tempdir().unwrap());
         Self::open(data, Clock::manual(START), change).await
     }
 
@@ -67,13 +84,13 @@ impl TestServer {
         Self::open(data, clock, change).await
     }
 
-    async fn open(data: TempDir, clock: Clock, change: impl FnOnce(&mut WorkspaceSetup)) -> Self {
+    async fn open(data: Data, clock: Clock, change: impl FnOnce(&mut WorkspaceSetup)) -> Self {
         let tasks = Tasks::default();
         let executor = Arc::new(DummyExecutor::default());
         let mut setup = WorkspaceSetup {
             config: WorkspaceConfig::default(),
             server: Config {
-                data: data.path().to_owned(),
+                data: data.0.path().to_owned(),
                 limits: Limits {
                     // The clock stands still, so what a token may do in a second is all there is.
                     requests_burst: 1_000_000,
@@ -81,7 +98,7 @@ impl TestServer {
                 },
                 ..Config::default()
             },
-            root: data.path().join("dev"),
+            root: data.0.path().join("dev"),
             public_url: "http://forebay.test".to_owned(),
             clock: clock.clone(),
             tasks: tasks.clone(),
@@ -121,7 +138,7 @@ impl TestServer {
     /// The folder that holds everything of this server.
     #[must_use]
     pub fn data(&self) -> &std::path::Path {
-        self.data.path()
+        self.data.0.path()
     }
 
     /// Sends a request as it is.

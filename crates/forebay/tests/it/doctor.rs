@@ -1,4 +1,6 @@
-use forebay_store::Store;
+use forebay_engine::{Plan, TaskPlan};
+use forebay_store::{NewRun, RunKind, Store};
+use forebay_types::{Millis, UserId};
 use serde_json::Value;
 
 use crate::program::{Program, Ran, free_ports, served};
@@ -29,6 +31,7 @@ async fn a_running_server_is_not_disturbed() {
     let (program, _server) = served().await;
     let ran = program.run(&["doctor"]).await;
     assert!(ran.stdout.contains("in use by a running server"), "{ran:?}");
+    assert!(ran.stdout.contains("dev: 0 runs agree"), "{ran:?}");
     program.run(&["token", "list"]).await.ok();
 }
 
@@ -54,6 +57,37 @@ async fn a_spoilt_database_fails_the_check_and_says_which() {
             .any(|l| l.starts_with("fail  database") && l.contains("prod")),
         "{ran:?}"
     );
+}
+
+#[tokio::test]
+async fn a_run_whose_rows_differ_from_its_history_is_named() {
+    let program = Program::new();
+    let path = program.path().join(".forebay/dev/forebay.db");
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let store = Store::open(&path).unwrap();
+    let creator = (UserId(1), "a@b.c".to_owned());
+    let new = NewRun::new(RunKind::Submit, creator, "t", serde_json::Map::new());
+    let plan = Plan::new(vec![TaskPlan::new("only")], &[Vec::new()]).unwrap();
+    let (id, _) = store.run_create(new, plan, 1, Millis(1)).await.unwrap();
+    let port = free_ports(3).to_string();
+    let doctor = ["doctor", "--port", &port];
+    let ran = program.run(&doctor).await;
+    assert!(ran.ok().contains("dev: 1 runs agree with their 3 events"));
+
+    store
+        .run_abandon(id, "gone".to_owned(), Millis(2))
+        .await
+        .unwrap();
+    let spoil = "UPDATE run SET phase = 'running', verdict = NULL";
+    rusqlite::Connection::open(&path)
+        .unwrap()
+        .execute(spoil, [])
+        .unwrap();
+    let ran = program.run(&doctor).await;
+    assert_eq!(ran.code, 1, "{ran:?}");
+    let expected =
+        format!("run {id}: its state: the rows say running, the history ended as internal_error");
+    assert!(ran.stdout.contains(&expected), "{ran:?}");
 }
 
 #[tokio::test]

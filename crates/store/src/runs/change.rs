@@ -1,9 +1,9 @@
 //! The changes of runs: each one transaction, each through the engine where a phase moves.
 
-use forebay_engine::{Effect, Event, Phase, Plan, StopReason};
+use forebay_engine::{Effect, Event, Phase, Plan, Record, StopReason, Verdict};
 use forebay_types::{Error, Millis, Result, RunId};
 use rusqlite::{OptionalExtension, Transaction, params};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::transition::{Place, advance, insert_attempt, log, set_phase};
 use super::{
@@ -37,9 +37,12 @@ impl Store {
             let id = insert_run(tx, &new, &plan, now)?;
             match admission {
                 Admission::Now => {
-                    advance(tx, id, &plan, Event::Admitted, now)?;
+                    advance(tx, id, &plan, (Event::Admitted, None), now)?;
                 }
-                Admission::Later => set_phase(tx, id, Phase::Queued, now)?,
+                Admission::Later => {
+                    set_phase(tx, id, Phase::Queued, now)?;
+                    log(tx, id, now, &Record::Queued)?;
+                }
                 Admission::Never => skip(tx, id, &new, now)?,
             }
             if new.parent_attempt.is_some() {
@@ -72,10 +75,27 @@ impl Store {
         now: Millis,
     ) -> Result<()> {
         self.write(move |tx| {
-            tx.prepare_cached("UPDATE attempt SET executed_at = ?2, cluster_id = ?3 WHERE id = ?1")
-                .and_then(|mut statement| statement.execute(params![id.0, now.0, cluster_id]))
+            let attempt = tx
+                .prepare_cached(&format!(
+                    "UPDATE attempt SET executed_at = ?2, cluster_id = ?3 WHERE id = ?1
+                     RETURNING {ATTEMPT_COLUMNS}"
+                ))
+                .and_then(|mut statement| {
+                    let bounds = params![id.0, now.0, cluster_id];
+                    statement.query_row(bounds, attempt_from_row).optional()
+                })
                 .map_err(|e| sql("record a start", e))?;
-            Ok(())
+            // None: the run was deleted meanwhile.
+            let Some(Attempt {
+                run_id,
+                task,
+                attempt,
+                ..
+            }) = attempt
+            else {
+                return Ok(());
+            };
+            log(tx, run_id, now, &Record::Executing { task, attempt })
         })
         .await
     }
@@ -128,7 +148,7 @@ impl Store {
                 verdict: end.verdict,
                 retry: end.retry,
             };
-            advance(tx, attempt.run_id, &plan, event, now)?;
+            advance(tx, attempt.run_id, &plan, (event, Some(end.code)), now)?;
             claim(tx, cap, now)
         })
         .await
@@ -145,8 +165,11 @@ impl Store {
         reason: StopReason,
         now: Millis,
     ) -> Result<Vec<Effect>> {
-        self.write(move |tx| advance(tx, id, &plan, Event::StopRequested(reason), now))
-            .await
+        self.write(move |tx| {
+            let stop = Event::StopRequested(reason);
+            advance(tx, id, &plan, (stop, None), now)
+        })
+        .await
     }
 
     /// Admits a queued run; without effect when it is not queued any more.
@@ -157,7 +180,7 @@ impl Store {
         self.write(move |tx| {
             let queued = run_get_on(tx, id)?.is_some_and(|run| run.phase == Phase::Queued);
             if queued {
-                advance(tx, id, &plan, Event::Admitted, now)
+                advance(tx, id, &plan, (Event::Admitted, None), now)
             } else {
                 Ok(Vec::new())
             }
@@ -180,12 +203,7 @@ impl Store {
                 )
                 .map_err(|e| sql("abandon a run", e))?;
             }
-            log(
-                tx,
-                id,
-                now,
-                &json!({"event": "abandoned", "message": message}),
-            )
+            log(tx, id, now, &Record::Abandoned)
         })
         .await
     }
@@ -248,35 +266,50 @@ fn claim(tx: &Transaction<'_>, cap: usize, now: Millis) -> Result<Vec<Attempt>> 
     if free == 0 {
         return Ok(Vec::new());
     }
-    tx.prepare_cached(&format!(
-        "UPDATE attempt SET phase = 'running', started_at = ?1 WHERE id IN (
+    let claimed: Vec<Attempt> = tx
+        .prepare_cached(&format!(
+            "UPDATE attempt SET phase = 'running', started_at = ?1 WHERE id IN (
            SELECT id FROM attempt
            WHERE phase IN ('pending', 'waiting_for_retry') AND (due_at IS NULL OR due_at <= ?1)
              AND NOT nested
            ORDER BY id LIMIT ?2)
          RETURNING {ATTEMPT_COLUMNS}"
-    ))
-    .and_then(|mut statement| {
-        statement
-            .query_map(params![now.0, free], attempt_from_row)?
-            .collect()
-    })
-    .map_err(|e| sql("claim attempts", e))
+        ))
+        .and_then(|mut statement| {
+            statement
+                .query_map(params![now.0, free], attempt_from_row)?
+                .collect()
+        })
+        .map_err(|e| sql("claim attempts", e))?;
+    for attempt in &claimed {
+        log_claim(tx, attempt, now)?;
+    }
+    Ok(claimed)
+}
+
+fn log_claim(tx: &Transaction<'_>, claimed: &Attempt, now: Millis) -> Result<()> {
+    let Attempt { task, attempt, .. } = *claimed;
+    log(tx, claimed.run_id, now, &Record::Claimed { task, attempt })
 }
 
 /// Gives the one attempt of a nested run the slot of its parent.
 fn claim_nested(tx: &Transaction<'_>, run: RunId, now: Millis) -> Result<Option<Attempt>> {
-    tx.prepare_cached(&format!(
-        "UPDATE attempt SET phase = 'running', started_at = ?2
+    let claimed = tx
+        .prepare_cached(&format!(
+            "UPDATE attempt SET phase = 'running', started_at = ?2
          WHERE run_id = ?1 AND nested AND phase IN ('pending', 'waiting_for_retry')
          RETURNING {ATTEMPT_COLUMNS}"
-    ))
-    .and_then(|mut statement| {
-        statement
-            .query_row(params![run.0, now.0], attempt_from_row)
-            .optional()
-    })
-    .map_err(|e| sql("claim a nested attempt", e))
+        ))
+        .and_then(|mut statement| {
+            statement
+                .query_row(params![run.0, now.0], attempt_from_row)
+                .optional()
+        })
+        .map_err(|e| sql("claim a nested attempt", e))?;
+    if let Some(attempt) = &claimed {
+        log_claim(tx, attempt, now)?;
+    }
+    Ok(claimed)
 }
 
 enum Admission {
@@ -342,6 +375,7 @@ fn insert_run(tx: &Transaction<'_>, new: &NewRun, plan: &Plan, now: Millis) -> R
         ])
     })
     .map_err(|e| sql("create a run", e))?;
+    let mut ids = Vec::with_capacity(plan.tasks.len());
     for (task, policy) in plan.tasks.iter().enumerate() {
         let place = Place {
             run: RunId(id),
@@ -349,14 +383,15 @@ fn insert_run(tx: &Transaction<'_>, new: &NewRun, plan: &Plan, now: Millis) -> R
             key: &policy.key,
             nested: new.parent_attempt.is_some(),
         };
-        insert_attempt(tx, &place, 0, (Phase::Blocked, None), now)?;
+        ids.push(insert_attempt(tx, &place, 0, (Phase::Blocked, None), now)?);
     }
-    log(
-        tx,
-        RunId(id),
-        now,
-        &json!({"event": "created", "kind": new.kind.as_str()}),
-    )?;
+    let created = Record::Created {
+        kind: new.kind.as_str().to_owned(),
+        job: new.job_id.map(|id| id.0),
+        tasks: plan.tasks.iter().map(|task| task.key.clone()).collect(),
+        ids,
+    };
+    log(tx, RunId(id), now, &created)?;
     Ok(RunId(id))
 }
 
@@ -378,5 +413,9 @@ fn skip(tx: &Transaction<'_>, id: RunId, new: &NewRun, now: Millis) -> Result<()
         params![id.0, message, now.0],
     )
     .map_err(|e| sql("skip a run", e))?;
-    log(tx, id, now, &json!({"event": "skipped"}))
+    let refused = Record::Refused {
+        verdict: Verdict::Skipped,
+        code: "MAX_CONCURRENT_RUNS_EXCEEDED".to_owned(),
+    };
+    log(tx, id, now, &refused)
 }

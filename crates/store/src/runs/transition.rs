@@ -1,10 +1,11 @@
 //! What follows from an event: rows in, [`RunState::advance`], rows out, and a line in `run_event`,
 //! in one transaction.
 
-use forebay_engine::{Effect, Event, Phase, Plan, Run as RunState, StopReason, Task, Verdict};
+use forebay_engine::{
+    Effect, Event, Phase, Plan, Record, Run as RunState, StopReason, Task, Verdict,
+};
 use forebay_types::{Millis, Result, RunId};
 use rusqlite::{Transaction, params};
-use serde_json::{Value, json};
 
 use super::{Attempt, Run, attempts_on, missing_run, run_get_on};
 use crate::connection::sql;
@@ -24,7 +25,7 @@ pub(super) fn insert_attempt(
     attempt: u32,
     (phase, due): (Phase, Option<Millis>),
     now: Millis,
-) -> Result<()> {
+) -> Result<i64> {
     let id = next_id(tx)?;
     tx.prepare_cached(
         "INSERT INTO attempt (id, run_id, task, task_key, attempt, nested, phase, created_at, due_at)
@@ -44,15 +45,16 @@ pub(super) fn insert_attempt(
         ])
     })
     .map_err(|e| sql("create an attempt", e))?;
-    Ok(())
+    Ok(id)
 }
 
-/// Takes one event through the engine and writes down all that follows from it.
+/// Takes one event through the engine and writes down all that follows from it. `code` says why
+/// an attempt ended, when the event is that end.
 pub(super) fn advance(
     tx: &Transaction<'_>,
     id: RunId,
     plan: &Plan,
-    event: Event,
+    (event, code): (Event, Option<&str>),
     now: Millis,
 ) -> Result<Vec<Effect>> {
     let row = run_get_on(tx, id)?.ok_or_else(|| missing_run(id))?;
@@ -60,11 +62,13 @@ pub(super) fn advance(
     let mut state = state_of(&row, &attempts, plan, event);
     let before = state.phase;
     let effects = state.advance(plan, event, now);
+    let mut ids = Vec::new();
     for effect in &effects {
-        apply(tx, &row, plan, *effect, now)?;
+        ids.extend(apply(tx, &row, plan, *effect, now)?);
     }
-    if state.phase != before && !state.phase.is_ended() {
-        set_phase(tx, id, state.phase, now)?;
+    let phase = (state.phase != before && !state.phase.is_ended()).then_some(state.phase);
+    if let Some(phase) = phase {
+        set_phase(tx, id, phase, now)?;
     }
     if let Some(reason) = state.stopping
         && row.stopping.is_none()
@@ -75,12 +79,18 @@ pub(super) fn advance(
         )
         .map_err(|e| sql("record a stop", e))?;
     }
-    log(
-        tx,
-        id,
-        now,
-        &json!({"event": format!("{event:?}"), "effects": effects.len()}),
-    )?;
+    // A wish that came too late leaves no trace; an attempt's end was written by the caller.
+    let happened = !effects.is_empty() || phase.is_some() || code.is_some();
+    if happened {
+        let record = Record::Advanced {
+            event,
+            effects: effects.clone(),
+            code: code.map(str::to_owned),
+            phase,
+            ids,
+        };
+        log(tx, id, now, &record)?;
+    }
     Ok(effects)
 }
 
@@ -107,10 +117,18 @@ fn state_of(row: &Run, attempts: &[Attempt], plan: &Plan, event: Event) -> RunSt
     state
 }
 
-fn apply(tx: &Transaction<'_>, run: &Run, plan: &Plan, effect: Effect, now: Millis) -> Result<()> {
+/// Gives the id of the attempt that the effect made, if it made one.
+fn apply(
+    tx: &Transaction<'_>,
+    run: &Run,
+    plan: &Plan,
+    effect: Effect,
+    now: Millis,
+) -> Result<Option<i64>> {
     let start = |task: usize, attempt: u32, phase: Phase, due: Option<Millis>| {
         if attempt == 0 {
-            return attempt_phase(tx, run.id, (task, attempt), phase, None);
+            attempt_phase(tx, run.id, (task, attempt), phase, None)?;
+            return Ok(None);
         }
         let key = &plan.tasks[task].key;
         let nested = run.parent_attempt.is_some();
@@ -126,6 +144,7 @@ fn apply(tx: &Transaction<'_>, run: &Run, plan: &Plan, effect: Effect, now: Mill
             (phase, due),
             now,
         )
+        .map(Some)
     };
     match effect {
         Effect::Start { task, attempt } => start(task, attempt, Phase::Pending, None),
@@ -133,10 +152,10 @@ fn apply(tx: &Transaction<'_>, run: &Run, plan: &Plan, effect: Effect, now: Mill
             start(task, attempt, Phase::WaitingForRetry, Some(due))
         }
         Effect::Stop { task, attempt, .. } => {
-            attempt_phase(tx, run.id, (task, attempt), Phase::Terminating, None)
+            attempt_phase(tx, run.id, (task, attempt), Phase::Terminating, None).map(|()| None)
         }
-        Effect::Close { task, verdict } => close(tx, run.id, task, verdict, now),
-        Effect::Finish(verdict) => finish(tx, run.id, plan, verdict, now),
+        Effect::Close { task, verdict } => close(tx, run.id, task, verdict, now).map(|()| None),
+        Effect::Finish(verdict) => finish(tx, run.id, plan, verdict, now).map(|()| None),
     }
 }
 
@@ -249,12 +268,13 @@ pub(super) fn set_phase(tx: &Transaction<'_>, id: RunId, phase: Phase, now: Mill
     Ok(())
 }
 
-pub(super) fn log(tx: &Transaction<'_>, id: RunId, now: Millis, event: &Value) -> Result<()> {
+/// Adds to the run's history; every change of a phase needs its record in the same transaction.
+pub(super) fn log(tx: &Transaction<'_>, id: RunId, now: Millis, record: &Record) -> Result<()> {
     tx.prepare_cached(
         "INSERT INTO run_event
          SELECT ?1, coalesce(max(seq), 0) + 1, ?2, ?3 FROM run_event WHERE run_id = ?1",
     )
-    .and_then(|mut statement| statement.execute(params![id.0, now.0, event.to_string()]))
+    .and_then(|mut statement| statement.execute(params![id.0, now.0, record.to_text()]))
     .map_err(|e| sql("log an event", e))?;
     Ok(())
 }

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use forebay::data_in_use;
 use forebay_cli::{Check, Checks};
 use forebay_config::Config;
-use forebay_store::integrity_problems;
+use forebay_store::{HistoryReport, history_check, integrity_problems};
 
 const GIB: u64 = 1 << 30;
 /// An environment takes about one GiB while it is built.
@@ -16,21 +16,27 @@ pub(super) fn check(config: &Config, checks: &mut Checks) {
     let in_use = there && data_in_use(&config.data);
     checks.0.push(folder(&config.data, there, in_use));
     checks.0.push(disk(&config.data));
+    let databases = config.workspaces.iter().map(|workspace| {
+        let path = config.data.join(&workspace.name).join("forebay.db");
+        (workspace.name.as_str(), path)
+    });
+    let databases: Vec<_> = databases.filter(|(_, path)| path.is_file()).collect();
     if in_use {
         let found = "not looked at while the server has them open";
         checks.0.push(Check::ok("databases", found));
-        checks
-            .0
-            .push(Check::ok("ports", "not looked at while the server runs"));
-        return;
-    }
-    for workspace in &config.workspaces {
-        let path = config.data.join(&workspace.name).join("forebay.db");
-        if path.is_file() {
-            checks.0.push(database(&workspace.name, &path));
+    } else {
+        for (name, path) in &databases {
+            checks.0.push(database(name, path));
         }
     }
-    checks.0.push(ports(config));
+    for (name, path) in &databases {
+        checks.0.push(history(name, path));
+    }
+    checks.0.push(if in_use {
+        Check::ok("ports", "not looked at while the server runs")
+    } else {
+        ports(config)
+    });
 }
 
 fn folder(data: &Path, there: bool, in_use: bool) -> Check {
@@ -88,6 +94,50 @@ fn database(workspace: &str, path: &Path) -> Check {
         ),
         Err(error) => Check::fail(name, format!("{workspace}: {error:?}"), advice),
     }
+}
+
+/// Whether what clients see of each run is what happened to it.
+fn history(workspace: &str, path: &Path) -> Check {
+    let name = "history";
+    let report = match history_check(path) {
+        Ok(report) => report,
+        Err(error) => {
+            let found = format!("{workspace}: {error:?}");
+            return Check::fail(name, found, "mend the database first");
+        }
+    };
+    let HistoryReport {
+        runs,
+        events,
+        old,
+        differing,
+        problems,
+        ..
+    } = report;
+    if differing == 0 {
+        let old = match old {
+            0 => String::new(),
+            old => format!(", {old} of them from before histories told everything"),
+        };
+        let found = format!("{workspace}: {runs} runs agree with their {events} events{old}");
+        return Check::ok(name, found);
+    }
+    let more = match problems.len() {
+        told if differing > told => format!("; and {} runs more", differing - told),
+        _ => String::new(),
+    };
+    Check::fail(
+        name,
+        format!(
+            "{workspace}: {differing} of {runs} runs differ from their history: {}{more}",
+            problems.join("; ")
+        ),
+        format!(
+            "nothing is changed by itself, since either side can be the wrong one: keep a copy of \
+             {}, and restore a backup from before, or delete these runs",
+            path.display()
+        ),
+    )
 }
 
 fn ports(config: &Config) -> Check {

@@ -1,0 +1,104 @@
+use forebay_engine::{Plan, TaskPlan, Verdict};
+use forebay_types::UserId;
+use serde_json::{Map, Value};
+
+use super::*;
+use crate::runs::{AttemptEnd, NewRun, RunKind};
+use crate::store::Store;
+
+fn plan() -> Plan {
+    let mut task = TaskPlan::new("only");
+    task.retries_max = Some(1);
+    Plan::new(vec![task], &[Vec::new()]).unwrap()
+}
+
+fn new_run() -> NewRun {
+    let creator = (UserId(1), "a@b.c".to_owned());
+    NewRun::new(RunKind::Submit, creator, "t", Map::new())
+}
+
+fn failed() -> AttemptEnd {
+    AttemptEnd {
+        verdict: Verdict::Failed,
+        code: "RUN_EXECUTION_ERROR",
+        message: "no".to_owned(),
+        error: None,
+        trace: None,
+        exit_value: None,
+        facts: Value::Null,
+        retry: true,
+    }
+}
+
+/// A run that failed, was tried again and failed once more.
+async fn failed_twice(store: &Store) -> RunId {
+    let (id, first) = store
+        .run_create(new_run(), plan(), 1, Millis(10))
+        .await
+        .unwrap();
+    store
+        .attempt_executing(first[0].id, None, Millis(11))
+        .await
+        .unwrap();
+    let second = store
+        .attempt_end(first[0].clone(), plan(), failed(), 1, Millis(12))
+        .await
+        .unwrap();
+    store
+        .attempt_end(second[0].clone(), plan(), failed(), 1, Millis(13))
+        .await
+        .unwrap();
+    id
+}
+
+#[tokio::test]
+async fn rows_and_histories_agree_until_somebody_changes_a_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("forebay.db");
+    let store = Store::open(&path).unwrap();
+    let id = failed_twice(&store).await;
+    let report = history_check(&path).unwrap();
+    assert_eq!(report.problems, Vec::<String>::new());
+    assert_eq!((report.runs, report.events), (1, 7));
+
+    store
+        .write(move |tx| {
+            tx.execute("UPDATE run SET verdict = 'succeeded'", [])
+                .map_err(|e| sql("spoil", e))?;
+            tx.execute("DELETE FROM attempt WHERE attempt = 1", [])
+                .map_err(|e| sql("spoil", e))
+        })
+        .await
+        .unwrap();
+    let report = history_check(&path).unwrap();
+    assert_eq!(report.differing, 1);
+    assert_eq!(
+        report.problems,
+        [
+            format!(
+                "run {id}: its state: the rows say ended as succeeded, the history ended as failed"
+            ),
+            format!(
+                "run {id}: attempt 1 of task 0: the rows say nothing, the history ended as failed"
+            ),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn runs_of_an_older_program_are_counted_and_not_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("forebay.db");
+    let store = Store::open(&path).unwrap();
+    failed_twice(&store).await;
+    store
+        .write(|tx| {
+            let old = r#"{"event":"created"}"#;
+            tx.execute("UPDATE run_event SET event = ?1 WHERE seq = 1", [old])
+                .map_err(|e| sql("age", e))
+        })
+        .await
+        .unwrap();
+    let report = history_check(&path).unwrap();
+    assert_eq!((report.old, report.differing), (1, 0));
+}
