@@ -5,7 +5,8 @@ use forebay_client::{Client, Profile, ProfileChoice};
 use forebay_config::{Config, ConfigError};
 
 use crate::commands::{
-    cancel, completions, demo, doctor, endpoints, logs, reference, run, runs, token, workspace,
+    backup, cancel, completions, demo, doctor, endpoints, logs, reference, run, runs, token,
+    workspace,
 };
 use crate::failure::Failure;
 use crate::output::{Format, Out};
@@ -45,6 +46,10 @@ pub enum Command {
     Token(token::TokenCommand),
     /// Check a data folder and this machine, and say what to do about what is wrong
     Doctor(doctor::DoctorArgs),
+    /// Write everything in a data folder to one file, also while a server works in it
+    Backup(backup::BackupArgs),
+    /// Make a new data folder of what `backup` wrote
+    Restore(backup::RestoreArgs),
     /// List every API call this server knows, and how far it goes
     Endpoints(endpoints::EndpointsArgs),
     /// Print shell completions

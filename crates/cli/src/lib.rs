@@ -11,6 +11,7 @@ mod output;
 mod pages;
 
 pub use args::{Cli, Command, ServerArgs};
+pub use commands::backup::{BackupArgs, CopyProgress, RestoreArgs};
 pub use commands::demo::{self, DemoArgs};
 pub use commands::doctor::{Check, Checks, DoctorArgs};
 pub use commands::run_client;

@@ -153,6 +153,22 @@ pub(crate) fn duration(ms: i64) -> String {
     }
 }
 
+/// `999 B`, `1.5 KiB`, `20.0 MiB`, `3.2 GiB`.
+#[must_use]
+pub(crate) fn bytes(count: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if count < 1024 {
+        return format!("{count} B");
+    }
+    let mut size = count as f64 / 1024.0;
+    let mut unit = 0;
+    while size >= 1024.0 && unit + 1 < UNITS.len() {
+        size /= 1024.0;
+        unit += 1;
+    }
+    format!("{size:.1} {}", UNITS[unit])
+}
+
 /// `2026-11-20 21:08:34` in the time zone of this machine.
 #[must_use]
 pub(crate) fn time(ms: i64) -> String {
@@ -167,6 +183,13 @@ pub(crate) fn time(ms: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_are_short_and_keep_their_unit() {
+        let shown = [0, 1023, 1024, 1536, 20 << 20, 5 << 40].map(bytes);
+        let expected = ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "20.0 MiB", "5.0 TiB"];
+        assert_eq!(shown, expected);
+    }
 
     #[test]
     fn durations_are_short_and_keep_their_unit() {

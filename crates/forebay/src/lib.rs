@@ -1,5 +1,6 @@
 //! The server put together: configuration in, listening workspaces out. Layer 4, above everything.
 
+pub mod backup;
 mod data;
 mod profiles;
 mod server;

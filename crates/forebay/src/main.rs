@@ -5,7 +5,7 @@ mod commands;
 use std::process::ExitCode;
 
 use clap::Parser;
-use commands::{demo, doctor, up};
+use commands::{backup, demo, doctor, up};
 use forebay_cli::{Cli, Command, Exit, Failure, Format, Out, Outcome, run_client};
 use forebay_config::env_var;
 use forebay_runtime::init_telemetry;
@@ -38,6 +38,8 @@ fn run(command: &Command) -> Outcome {
             Command::Up(args) => up::run(args).await,
             Command::Demo(args) => demo::run(args).await,
             Command::Doctor(args) => doctor::run(args).await,
+            Command::Backup(args) => backup::make(args),
+            Command::Restore(args) => backup::restore(args),
             other => match run_client(other).await {
                 Some(outcome) => outcome,
                 None => Err(Failure::new(Exit::Failed, "this command is not wired")),

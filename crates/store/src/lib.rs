@@ -11,6 +11,7 @@ mod migrations;
 mod store;
 
 mod clusters;
+mod copy;
 mod git_credentials;
 mod history;
 mod jobs;
@@ -23,6 +24,7 @@ mod tokens;
 mod users;
 
 pub use clusters::{Cluster, ClusterEvent};
+pub use copy::{SCHEMA_VERSION, copy_database, forget_deleted, schema_version};
 pub use git_credentials::GitCredentialRow;
 pub use history::{HistoryReport, history_check};
 pub use integrity::integrity_problems;

@@ -13,6 +13,9 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("repos", include_str!("../migrations/repos.sql")),
 ];
 
+/// How many steps lead to the newest form.
+pub(crate) const MIGRATIONS_COUNT: usize = MIGRATIONS.len();
+
 /// Brings the database to the newest form, each step in a transaction of its own.
 pub(crate) fn migrate(conn: &mut Connection) -> Result<(), Error> {
     let current: usize = conn

@@ -1,5 +1,6 @@
 //! One file per command: its arguments, whose doc comments are its help, and what it does.
 
+pub(crate) mod backup;
 pub(crate) mod cancel;
 pub(crate) mod completions;
 pub mod demo;
@@ -19,7 +20,11 @@ use crate::failure::{Exit, Outcome};
 /// server's own parts.
 pub async fn run_client(command: &Command) -> Option<Outcome> {
     Some(match command {
-        Command::Up(_) | Command::Demo(_) | Command::Doctor(_) => return None,
+        Command::Up(_)
+        | Command::Demo(_)
+        | Command::Doctor(_)
+        | Command::Backup(_)
+        | Command::Restore(_) => return None,
         Command::Run(args) => run::run(args).await,
         Command::Runs(args) => runs::run(args).await,
         Command::Logs(args) => logs::run(args).await,

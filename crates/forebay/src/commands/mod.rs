@@ -1,5 +1,6 @@
 //! The commands that need the server's own parts; all others speak REST and live in `forebay-cli`.
 
+pub(crate) mod backup;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod up;

@@ -6,6 +6,7 @@
 )]
 
 mod architecture;
+mod backup;
 mod cli;
 mod doctor;
 mod documents;
