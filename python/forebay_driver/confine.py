@@ -105,6 +105,12 @@ def enter_run(run):
             _mount("/dev/null", path, None, _MS_BIND)
     _mount(f"{run['scratch']}/{run['name']}", run["local_dir"], None, _MS_BIND)
     _check(_libc.umount2(os.fsencode(run["scratch"]), _MNT_DETACH), "hide other runs' files")
+    for path in run["private_mounts"]:
+        if run["private"]:
+            # Over the folders of all runs, so that only what is in this one is left to see.
+            _mount(f"{path}/{run['private']}", path, None, _MS_BIND)
+        else:
+            _check(_libc.umount2(os.fsencode(path), _MNT_DETACH), f"hide {path}")
     for path in ("/tmp", "/var/tmp", "/run", "/dev/shm"):
         _fresh(path, run)
     _fresh(run["home"], run, "0700")

@@ -4,6 +4,9 @@ use forebay_types::{Error, Result, WorkspacePath};
 
 use crate::Ctx;
 
+/// Where runs see the checkout of their Git source. In the tree itself nothing is there, for nobody.
+pub(crate) const CHECKOUTS: &str = "/Repos/.internal";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     Read,
@@ -15,6 +18,10 @@ pub enum Access {
 /// listings only what they may read is shown.
 #[must_use]
 pub fn may(ctx: &Ctx, path: &WorkspacePath, access: Access) -> bool {
+    let below = path.as_str().strip_prefix(CHECKOUTS);
+    if below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+        return false;
+    }
     if ctx.is_admin() {
         return true;
     }
@@ -96,6 +103,8 @@ mod tests {
                 assert!(may(&user("root", true), &path, access));
             }
         }
+        let checkouts = WorkspacePath::parse("/Repos/.internal/abc").unwrap();
+        assert!(!may(&user("root", true), &checkouts, Access::Read));
     }
 
     #[test]

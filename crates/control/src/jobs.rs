@@ -2,6 +2,7 @@
 
 mod check;
 mod document;
+mod git_source;
 mod own;
 mod spec;
 
@@ -11,6 +12,7 @@ use forebay_types::{Error, JobId, ObjectKind, ObjectRef, PermissionLevel, Result
 use serde_json::{Map, Value};
 
 pub use document::{FLAT_TASK_KEY, JobDocument, is_flat, to_flat};
+pub use git_source::GitSourceSpec;
 pub use own::{After, AfterJob, Brake, Debounce, Missed, OWN_FIELD, OnEvent, Own};
 pub use spec::{LibrarySpec, NotebookTask, ScriptTask, Spec, TaskSpec, WheelTask};
 

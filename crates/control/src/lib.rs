@@ -7,6 +7,7 @@ mod context;
 mod rate;
 mod services;
 mod sessions;
+mod turns;
 mod vault;
 
 pub mod access;

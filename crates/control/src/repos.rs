@@ -1,7 +1,6 @@
-use std::collections::HashMap;
 use std::future::Future;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use forebay_blob::StagedTree;
 use forebay_git::{Checkout, Git, GitError, Remote};
@@ -13,6 +12,7 @@ use tokio::sync::oneshot;
 use crate::Ctx;
 use crate::access::{self, Access};
 use crate::git_credentials::{ChosenBy, Found, GitCredentials, provider_name, provider_of};
+use crate::turns::Turns;
 use crate::workspace::{GitFolder, GitFolders, Workspace};
 
 pub use forebay_git::Revision;
@@ -33,19 +33,8 @@ pub(crate) struct Inner {
     pub(crate) folders: GitFolders,
     pub(crate) credentials: GitCredentials,
     pub(crate) workspace: Workspace,
-    pub(crate) turns: Turns,
-}
-
-/// One change of a Git folder at a time; others wait.
-#[derive(Debug, Default)]
-pub(crate) struct Turns(Mutex<HashMap<RepoId, Arc<tokio::sync::Mutex<()>>>>);
-
-impl Turns {
-    fn of(&self, id: RepoId) -> Arc<tokio::sync::Mutex<()>> {
-        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
-        Arc::clone(turns.entry(id).or_default())
-    }
+    /// One change of a Git folder at a time.
+    pub(crate) turns: Turns<RepoId>,
 }
 
 /// A clone to make.

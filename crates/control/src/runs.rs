@@ -2,6 +2,7 @@
 //! by the dispatcher in [`dispatch`] and by one task per attempt in [`attempt`].
 
 mod attempt;
+mod checkout;
 mod dispatch;
 mod host;
 mod live;
@@ -21,6 +22,7 @@ use tokio::sync::oneshot;
 
 pub use output::{CellState, EventPage, Ran, RunOutput, StoredEvent, fact};
 
+pub(crate) use self::checkout::Checkouts;
 pub(crate) use self::live::LiveAttempts;
 pub(crate) use self::workload::mounts;
 
@@ -53,6 +55,7 @@ pub(crate) struct Inner {
     pub(crate) jobs: Jobs,
     pub(crate) secrets: Secrets,
     pub(crate) tokens: Tokens,
+    pub(crate) checkouts: Checkouts,
     pub(crate) workspace_id: i64,
     pub(crate) live: LiveAttempts,
     pub(crate) wake: tokio::sync::Notify,
@@ -298,6 +301,7 @@ impl Runs {
         for attempt in self.0.store.run_delete(view.run.id).await? {
             output::remove(&self.0.dirs, attempt);
         }
+        self.0.checkouts.settle(view.run.id).await;
         Ok(())
     }
 

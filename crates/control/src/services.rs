@@ -20,6 +20,7 @@ use crate::repos::{self, Repos};
 use crate::runs::{self, Runs};
 use crate::secrets::Secrets;
 use crate::tokens::Tokens;
+use crate::turns::Turns;
 use crate::users::Users;
 use crate::vault::Vault;
 use crate::workspace::{GitFolders, Workspace};
@@ -36,6 +37,8 @@ pub struct WorkspaceDirs {
     pub volumes: PathBuf,
     /// One folder per attempt: its output events and private files.
     pub runs: PathBuf,
+    /// The checkouts of runs whose source is Git, one folder per run.
+    pub checkouts: PathBuf,
     /// Half-made files before their rename; on the same file system as the rest, emptied at start.
     pub staging: PathBuf,
 }
@@ -49,6 +52,7 @@ impl WorkspaceDirs {
             dbfs: at("dbfs"),
             volumes: at("volumes"),
             runs: at("runs"),
+            checkouts: at("checkouts"),
             staging: at("staging"),
         };
         let cannot =
@@ -65,7 +69,7 @@ impl WorkspaceDirs {
         }
         let tree = ["Users", "Shared", "Repos"].map(|name| dirs.workspace.join(name));
         let dbfs = ["FileStore", "mnt", "tmp"].map(|name| dirs.dbfs.join(name));
-        let plain = [&dirs.volumes, &dirs.runs, &dirs.staging];
+        let plain = [&dirs.volumes, &dirs.runs, &dirs.checkouts, &dirs.staging];
         for path in plain.into_iter().chain(&tree).chain(&dbfs) {
             std::fs::create_dir_all(path).map_err(|e| cannot(path, e))?;
         }
@@ -179,6 +183,9 @@ impl Services {
         let files = Files::open(&dirs, workspace.clone(), setup.clock.clone())?;
         sweep_uploads(&setup, dbfs.clone(), files.clone());
         let jobs = Jobs::new(store.clone(), setup.clock.clone(), permissions.clone());
+        let checkouts =
+            runs::Checkouts::new(store.clone(), repos.clone(), workspace.clone(), &dirs);
+        checkouts.sweep().await?;
         let runs = Runs::new(runs::Inner {
             store: store.clone(),
             clock: setup.clock.clone(),
@@ -191,6 +198,7 @@ impl Services {
             jobs: jobs.clone(),
             secrets: secrets.clone(),
             tokens: tokens.clone(),
+            checkouts,
             workspace_id: identity.workspace_id,
             live: runs::LiveAttempts::default(),
             wake: tokio::sync::Notify::new(),
@@ -255,7 +263,7 @@ async fn open_workspace(
         folders,
         credentials: credentials.clone(),
         workspace: workspace.clone(),
-        turns: repos::Turns::default(),
+        turns: Turns::default(),
     });
     repos.repair().await?;
     Ok((workspace, credentials, repos))

@@ -16,6 +16,7 @@ use crate::{Ctx, WorkspaceDirs};
 
 mod archive;
 mod git_folders;
+mod source_tree;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -23,6 +24,7 @@ mod tree;
 
 pub use git_folders::GitFolder;
 pub(crate) use git_folders::{GitFolders, remove_git_dir};
+pub(crate) use source_tree::SourceTree;
 pub use transfer::{Content, ExportFormat, Exported, FILE_BYTES_MAX, Import, ImportFormat};
 pub use tree::{Form, Located};
 

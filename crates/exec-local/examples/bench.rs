@@ -71,6 +71,7 @@ fn workload(folder: &std::path::Path, sources: &[String], preload: bool, walls: 
         context: forebay_exec::Context::default(),
         limits: Limits::default(),
         preload,
+        private: None,
         spool_dir: folder.join("spool"),
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use forebay_exec::{
-    Canceler, Execution, Executor, Host, Isolation, IsolationLevel, Limits, Place, Prepared,
+    Canceler, Execution, Executor, Host, Isolation, IsolationLevel, LOCAL_DIR, Place, Prepared,
     Program, RuntimeInfo, StartError, Workload,
 };
 use futures_util::stream::FuturesUnordered;
@@ -31,7 +31,7 @@ use crate::frame::{self, Decoder};
 use crate::output::Output;
 use crate::owner::Leftovers;
 use crate::run::{Ends, LocalRun, State};
-use crate::sandbox::{self, HOME, LOCAL_DIR, SCRATCH};
+use crate::sandbox::{self, HOME, SCRATCH};
 use crate::seccomp;
 use crate::tools;
 use crate::zygote::{Parent, ParentSpec, nonblocking, seqpacket_pair, watch};
@@ -299,7 +299,7 @@ impl LocalExecutor {
             scratch.as_path()
         };
         let job = self.job(workload, environment, uv, local_dir);
-        let request = self.request(name, &workload.limits, parent);
+        let request = self.request(name, workload, parent);
         let (mut ends, theirs) = connect()?;
         ends.outbox = frame::encode(&job);
         let fork = || {
@@ -325,7 +325,13 @@ impl LocalExecutor {
     }
 
     /// What the init process needs to know.
-    fn request(&self, name: &str, limits: &Limits, parent: &Parent) -> Value {
+    fn request(&self, name: &str, workload: &Workload, parent: &Parent) -> Value {
+        let limits = &workload.limits;
+        let mounts = workload.place.mounts.0.iter();
+        let private: Vec<&str> = mounts
+            .filter(|mount| mount.private)
+            .map(|mount| mount.at.as_str())
+            .collect();
         let mut rlimits = json!({"CORE": 0});
         if self.cgroups == Cgroups::None
             && let Some(bytes) = limits.memory_bytes
@@ -339,6 +345,8 @@ impl LocalExecutor {
             "keep": parent.shown,
             "scratch": SCRATCH,
             "local_dir": LOCAL_DIR,
+            "private_mounts": private,
+            "private": workload.private,
             "home": HOME,
             "tmp_bytes": tmp_bytes,
             "rlimits": rlimits,
@@ -546,6 +554,11 @@ fn check(workload: &Workload) -> Result<(), StartError> {
             "working_dir {:?} is not absolute",
             workload.working_dir
         ));
+    }
+    if let Some(name) = &workload.private
+        && (name.is_empty() || name.starts_with('.') || name.contains('/'))
+    {
+        return invalid(format!("the run's own folder {name:?} is no name"));
     }
     if let Program::Script { file, .. } = &workload.program
         && file.is_empty()

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use forebay_exec::{IsolationLevel, Mount, Mounts, StartError};
+use forebay_exec::{IsolationLevel, LOCAL_DIR, Mount, Mounts, StartError};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::{Mode, fstat, mkdirat};
@@ -16,8 +16,6 @@ use crate::launch::{Access, Launch, Step, Walls, c_path, c_text, launch};
 
 /// Where other runs' files are while a parent sets up a new run; hidden before the program starts.
 pub(crate) const SCRATCH: &str = "/.scratch";
-/// The run's own folder on disk.
-pub(crate) const LOCAL_DIR: &str = "/local_disk0";
 pub(crate) const HOME: &str = "/root";
 
 const SYSTEM_FOLDERS: &[&str] = &["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/opt"];

@@ -363,6 +363,7 @@ mod tests {
             context: crate::Context::default(),
             limits: Limits::default(),
             preload: true,
+            private: None,
             spool_dir: std::path::PathBuf::new(),
         };
         let fixture = Fixture {

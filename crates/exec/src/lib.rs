@@ -18,4 +18,4 @@ pub use executor::{
 };
 pub use forebay_notebook::{CellKind, ExecCell};
 pub use redact::{REDACTED, Redactor, SECRET_LENGTH_MIN, StreamRedactor};
-pub use workload::{Context, Library, Limits, Mount, Mounts, Place, Program, Workload};
+pub use workload::{Context, LOCAL_DIR, Library, Limits, Mount, Mounts, Place, Program, Workload};

@@ -14,6 +14,9 @@ pub struct Workload {
     pub run_id: RunId,
     pub attempt: AttemptNumber,
     pub place: Place,
+    /// The name of this run's folder in the private mounts of `place`; without one they are empty.
+    #[serde(default)]
+    pub private: Option<String>,
     pub program: Program,
     pub libraries: Vec<Library>,
     /// Added to the process environment; it wins over the executor's own variables.
@@ -32,6 +35,9 @@ pub struct Workload {
     /// diagnosis in it, and never removes it.
     pub spool_dir: PathBuf,
 }
+
+/// The run's own folder on the host's disk, as the program sees it; gone when the run has ended.
+pub const LOCAL_DIR: &str = "/local_disk0";
 
 /// Where a run lives. Runs of one place may share warm processes, so a place must never span two
 /// tenants.
@@ -61,6 +67,11 @@ pub struct Mount {
     /// of the way there is in no earlier mount is empty and read-only.
     pub at: String,
     pub writable: bool,
+    /// Holds one folder for each of some runs. A run sees at `at` what is in its own, see
+    /// [`Workload::private`], and never the others; so runs with a folder of their own can still
+    /// share a place.
+    #[serde(default)]
+    pub private: bool,
 }
 
 impl Mount {
@@ -70,15 +81,22 @@ impl Mount {
             at: at.into(),
             writable: true,
             inner: String::new(),
+            private: false,
         }
     }
 
     pub fn read_only(host: impl Into<PathBuf>, at: impl Into<String>) -> Self {
         Self {
-            host: host.into(),
-            at: at.into(),
             writable: false,
-            inner: String::new(),
+            ..Self::writable(host, at)
+        }
+    }
+
+    /// Read-only folders of single runs.
+    pub fn private(host: impl Into<PathBuf>, at: impl Into<String>) -> Self {
+        Self {
+            private: true,
+            ..Self::read_only(host, at)
         }
     }
 

@@ -18,6 +18,7 @@ mod jobs;
 mod objects;
 mod permissions;
 mod repos;
+mod run_checkouts;
 mod runs;
 mod secrets;
 mod tokens;

@@ -11,6 +11,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("objects", include_str!("../migrations/objects.sql")),
     ("compute", include_str!("../migrations/compute.sql")),
     ("repos", include_str!("../migrations/repos.sql")),
+    (
+        "run_checkout",
+        include_str!("../migrations/run_checkout.sql"),
+    ),
 ];
 
 /// How many steps lead to the newest form.

@@ -54,6 +54,8 @@ pub struct Run {
     pub parameters: Map<String, Value>,
     pub trigger: String,
     pub parent_attempt: Option<RunId>,
+    /// The commit its Git source was found at, once it was.
+    pub used_commit: Option<String>,
     pub timeout_ms: i64,
     pub phase: Phase,
     pub stopping: Option<StopReason>,
@@ -219,7 +221,8 @@ impl RunFilter {
 const RUN_COLUMNS: &str =
     "run.id, run.job_id, run.kind, run.name, run.creator_id, run.creator_name,
     run.settings, run.parameters, run.trigger, run.parent_attempt, run.timeout_ms, run.phase,
-    run.verdict, run.stopping, run.message, run.created_at, run.started_at, run.ended_at";
+    run.verdict, run.stopping, run.message, run.created_at, run.started_at, run.ended_at,
+    (SELECT used_commit FROM run_checkout WHERE run_id = run.id) AS used_commit";
 
 fn phase(phase: &str, verdict: Option<&str>) -> Phase {
     Phase::parse(phase, verdict).unwrap_or(Phase::Ended(Verdict::InternalError))
@@ -246,6 +249,7 @@ fn run_from_row(row: &Row<'_>) -> rusqlite::Result<Run> {
         parameters: document(row.get_ref("parameters")?.as_str()?),
         trigger: row.get("trigger")?,
         parent_attempt: row.get::<_, Option<i64>>("parent_attempt")?.map(RunId),
+        used_commit: row.get("used_commit")?,
         timeout_ms: row.get("timeout_ms")?,
         phase: phase(row.get_ref("phase")?.as_str()?, verdict.as_deref()),
         stopping: row

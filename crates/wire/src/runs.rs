@@ -11,7 +11,7 @@ const TEST: &str = "acceptance/test_runs.py";
 
 pub const ENDPOINTS: &[Endpoint] = &[
     works(Post, ALL, "/jobs/runs/submit", TEST).partial(
-        "git_source and the task types that jobs/create refuses answer 501; run_as, environments \
+        "what jobs/create refuses answers 501 here too; run_as, environments \
          and access_control_list have no effect (a run acts for who submitted it)",
     ),
     works(Get, ALL, "/jobs/runs/get", TEST),

@@ -39,9 +39,41 @@ pub(super) fn check(spec: &Spec) -> Result<()> {
         }
     }
     spec.own.check()?;
+    if let Some(source) = &spec.git_source {
+        source.check()?;
+    }
     spec.tasks
         .iter()
         .try_for_each(|task| check_task(spec, task))
+}
+
+/// What a task says about where its code lies.
+fn check_code(spec: &Spec, task: &TaskSpec) -> Result<()> {
+    let key = &task.task_key;
+    if let Some((_, Some(source))) = task.code()
+        && !["GIT", "WORKSPACE"]
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(source))
+    {
+        return Err(Error::invalid(format!(
+            "Field 'source' of task '{key}' is '{source}'; use WORKSPACE or GIT."
+        )));
+    }
+    let Some(path) = task.path_in_git(spec) else {
+        return Ok(());
+    };
+    if spec.git_source.is_none() {
+        return Err(Error::invalid(format!(
+            "Task '{key}' has source GIT, and there is no 'git_source'."
+        )));
+    }
+    if path.starts_with('/') || path.split('/').any(|part| part == "..") || path.is_empty() {
+        return Err(Error::invalid(format!(
+            "The path of task '{key}' is '{path}'; with source GIT it is relative to the root of \
+             the repository, without '..', such as 'notebooks/etl'."
+        )));
+    }
+    Ok(())
 }
 
 /// The largest number of a setting: what 32 bits hold, as clients' own types do.
@@ -57,19 +89,7 @@ fn within(field: &str, value: i64, min: i64) -> Result<()> {
 
 fn check_task(spec: &Spec, task: &TaskSpec) -> Result<()> {
     let key = &task.task_key;
-    let source = task
-        .notebook_task
-        .as_ref()
-        .and_then(|task| task.source.as_deref());
-    let source = source.or(task
-        .spark_python_task
-        .as_ref()
-        .and_then(|task| task.source.as_deref()));
-    if source.is_some_and(|source| source.eq_ignore_ascii_case("GIT")) {
-        return Err(Error::not_implemented(format!(
-            "Source GIT of task '{key}'"
-        )));
-    }
+    check_code(spec, task)?;
     if task
         .depends_on
         .iter()

@@ -48,7 +48,7 @@ const FLAT_TASK_FIELDS: [&str; 7] = [
 ];
 
 /// Fields that would change what happens, and that this server does not act on yet.
-const NOT_YET: [&str; 4] = ["schedule", "trigger", "continuous", "git_source"];
+const NOT_YET: [&str; 3] = ["schedule", "trigger", "continuous"];
 
 /// A document that was checked: it has at least one task, all of a kind that runs here.
 #[derive(Debug, Clone)]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
+use super::git_source::GitSourceSpec;
 use super::own::Own;
 
 /// The fields with an effect.
@@ -22,6 +23,7 @@ pub struct Spec {
     pub queue: Option<Queue>,
     #[serde(default)]
     pub timeout_seconds: i64,
+    pub git_source: Option<GitSourceSpec>,
     #[serde(default, rename = "forebay", deserialize_with = "null_is_default")]
     pub own: Own,
 }
@@ -116,4 +118,28 @@ pub struct LibrarySpec {
 pub struct Pypi {
     pub package: String,
     pub repo: Option<String>,
+}
+
+impl TaskSpec {
+    /// The path of the code in the run's Git source, for a task that takes it from there: a notebook
+    /// by default, a script by default when its path is relative.
+    #[must_use]
+    pub fn path_in_git(&self, spec: &Spec) -> Option<&str> {
+        let (path, source) = self.code()?;
+        let is_script = self.spark_python_task.is_some();
+        let from_git = match source {
+            Some(source) => source.eq_ignore_ascii_case("GIT"),
+            None if is_script && (path.starts_with('/') || path.contains(':')) => false,
+            None => spec.git_source.is_some(),
+        };
+        from_git.then_some(path)
+    }
+
+    /// The path of a notebook or script, and where its task says that it lies.
+    pub(super) fn code(&self) -> Option<(&str, Option<&str>)> {
+        let notebook = self.notebook_task.as_ref();
+        let notebook = notebook.map(|task| (task.notebook_path.as_str(), task.source.as_deref()));
+        let script = self.spark_python_task.as_ref();
+        notebook.or(script.map(|task| (task.python_file.as_str(), task.source.as_deref())))
+    }
 }

@@ -15,10 +15,12 @@ use sha2::{Digest, Sha256};
 use tracing::{error, info};
 
 use super::Inner;
+use super::checkout::Checkout;
 use super::dispatch;
 use super::host::AttemptHost;
 use super::live::Owned;
 use super::output::{Snapshot, Writer};
+use super::source::Code;
 use super::workload::{self, Prepared};
 use crate::Ctx;
 use crate::clusters::ResolvedCluster;
@@ -66,6 +68,7 @@ pub(crate) async fn run(
     let verdict = end.verdict;
     let recorded = record(&inner, &attempt, &document, end).await;
     drop(owned);
+    inner.checkouts.settle(run.id).await;
     inner.live.ended(run.id);
     inner.wake.notify_one();
     info!(run.id = %run.id, attempt.id = %attempt.id, verdict = verdict.as_str(), "attempt {} ended", attempt.id);
@@ -140,18 +143,33 @@ impl Work<'_> {
             .ok_or_else(|| Error::internal("the run has no such task", attempt.task_key.clone()))?;
         let ctx = inner.ctx_of(run).await?;
         let compute = self.compute(&ctx, task).await?;
+        let stop = self.stop_signal(stops, task);
+        tokio::pin!(stop);
+        // A clone can take minutes, and must be as easy to stop as a program.
+        let checkout = tokio::select! {
+            checkout = self.checkout(&ctx) => checkout,
+            stop = &mut stop => return Ok(stopped_before_start(stop, task)),
+        };
+        let checkout = match checkout {
+            Ok(checkout) => checkout,
+            Err(e) => return Ok(not_checked_out(&e)),
+        };
+        let code = Code {
+            workspace: inner.workspace.clone(),
+            ctx,
+            checkout,
+        };
         let Prepared {
             mut workload,
             snapshot,
-        } = workload::prepare(inner, &ctx, run, attempt, spec, task, &compute).await?;
-        let token = inner.tokens.issue_for_run(&ctx.user);
+        } = workload::prepare(inner, &code, run, attempt, spec, task, &compute).await?;
+        let token = inner.tokens.issue_for_run(&code.ctx.user);
         workload.context.api_token = Some(token.value.clone());
-        let digest = digest(task, snapshot.as_ref());
+        let commit = code.checkout.as_ref().map(|own| own.commit.as_str());
+        let digest = digest(task, commit, snapshot.as_ref());
         let mut writer = Writer::create(&inner.dirs, attempt.id, snapshot.as_ref(), events)?;
-        let host = AttemptHost::new(inner, ctx, run, attempt, &compute, canceler);
-        let stop = self.stop_signal(stops, task);
-        tokio::pin!(stop);
-        // Making an environment ready can take minutes, and must be as easy to stop as a program.
+        let host = AttemptHost::new(inner, code, run, attempt, &compute, canceler);
+        // The same holds for making an environment ready.
         let started = tokio::select! {
             started = inner.executor.start(workload, Arc::new(host)) => started,
             stop = &mut stop => return Ok(stopped_before_start(stop, task)),
@@ -168,6 +186,26 @@ impl Work<'_> {
         }
         let facts = facts(&ended, &digest);
         Ok(ended_as(ended.outcome, facts, task))
+    }
+
+    /// The checkout this run sees: of its own Git source, or of the run whose notebook started it.
+    async fn checkout(&self, ctx: &Ctx) -> Result<Option<Checkout>> {
+        let store = &self.inner.store;
+        let (mut run, mut document) = (self.run.clone(), self.document.clone());
+        while let Some(parent) = run.parent_attempt {
+            let Some((above, _)) = store.attempt_get(parent).await? else {
+                return Ok(None);
+            };
+            document = JobDocument::of_normal(above.settings.clone())?;
+            run = above;
+        }
+        match &document.spec.git_source {
+            Some(source) => {
+                let checkout = self.inner.checkouts.of(ctx, run.id, source).await?;
+                Ok(Some(checkout))
+            }
+            None => Ok(None),
+        }
     }
 
     async fn compute(&self, ctx: &Ctx, task: &TaskSpec) -> Result<ResolvedCluster> {
@@ -244,10 +282,11 @@ enum Stop {
     Server,
 }
 
-/// What ran, in one hash: the task as it was written and the source it named.
-fn digest(task: &TaskSpec, snapshot: Option<&Snapshot>) -> String {
+/// What ran, in one hash: the task as it was written, the commit, and the source it named.
+fn digest(task: &TaskSpec, commit: Option<&str>, snapshot: Option<&Snapshot>) -> String {
     let mut hash = Sha256::new();
     hash.update(format!("{task:?}"));
+    hash.update(commit.unwrap_or_default());
     if let Some(snapshot) = snapshot {
         hash.update(snapshot.path.as_bytes());
         hash.update([0]);
@@ -372,6 +411,12 @@ fn not_started(error: &StartError) -> AttemptEnd {
         cause = next.source();
     }
     platform_failure(code, message)
+}
+
+/// The run's Git source could not be had.
+fn not_checked_out(error: &Error) -> AttemptEnd {
+    let message = format!("Failed to check out the Git source: {error}");
+    platform_failure("REPOSITORY_CHECKOUT_FAILED", message)
 }
 
 fn failed_to_start(error: &Error) -> AttemptEnd {

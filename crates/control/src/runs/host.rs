@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use super::Inner;
 use super::attempt;
-use super::source;
+use super::source::{self, Code};
 use crate::Ctx;
 use crate::clusters::ResolvedCluster;
 use crate::jobs::JobDocument;
@@ -28,6 +28,7 @@ const TASK_VALUE_BYTES_MAX: usize = 48 << 10;
 pub(crate) struct AttemptHost {
     inner: Arc<Inner>,
     ctx: Ctx,
+    code: Code,
     run: Run,
     attempt: RunId,
     task_key: String,
@@ -38,7 +39,7 @@ pub(crate) struct AttemptHost {
 impl AttemptHost {
     pub(crate) fn new(
         inner: &Arc<Inner>,
-        ctx: Ctx,
+        code: Code,
         run: &Run,
         attempt: &Attempt,
         compute: &ResolvedCluster,
@@ -46,7 +47,8 @@ impl AttemptHost {
     ) -> Self {
         Self {
             inner: Arc::clone(inner),
-            ctx,
+            ctx: code.ctx.clone(),
+            code,
             run: run.clone(),
             attempt: attempt.id,
             task_key: attempt.task_key.clone(),
@@ -163,7 +165,7 @@ impl AttemptHost {
 
     async fn notebook_source(&self, target: NotebookTarget) -> Result<Value, HostError> {
         let path = self.resolve(&target)?;
-        let loaded = source::load(&self.inner.workspace, &self.ctx, &path).await;
+        let loaded = source::load(&self.code, &path).await;
         let (_, notebook) = loaded.map_err(raise)?;
         let cells = notebook.exec_cells().map_err(|e| raise(e.into()))?;
         Ok(json!({"path": path.as_str(), "cells": cells}))

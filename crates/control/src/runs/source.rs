@@ -1,23 +1,40 @@
-//! Finding what a task names: a notebook of the workspace tree, by its path without extension.
+//! Finding what a task names: a notebook of the workspace tree or of the run's checkout, by its path
+//! without extension.
 
+use forebay_blob::Blob;
 use forebay_notebook::{Format, Language, NOTEBOOK_BYTES_MAX, Notebook, SNIFF_BYTES};
 use forebay_runtime::blocking;
 use forebay_types::{Error, ErrorCode, Result, WorkspacePath};
 
+use super::checkout::Checkout;
 use super::output::Snapshot;
 use crate::Ctx;
-use crate::workspace::{Form, Workspace};
+use crate::workspace::{Form, Located, Workspace};
 
-/// Reads the notebook at `path`, in whatever form its file has, as a user who may read it.
+/// Where a run finds notebooks: in the workspace tree as a user who may read there, and in the
+/// checkout of its own Git source.
+#[derive(Clone)]
+pub(crate) struct Code {
+    pub(crate) workspace: Workspace,
+    pub(crate) ctx: Ctx,
+    pub(crate) checkout: Option<Checkout>,
+}
+
+impl Code {
+    async fn read(&self, path: &WorkspacePath) -> Result<(Located, Blob)> {
+        match &self.checkout {
+            Some(checkout) if Checkout::holds(path)? => checkout.read(path).await,
+            _ => self.workspace.read(&self.ctx, path).await,
+        }
+    }
+}
+
+/// Reads the notebook at `path`, in whatever form its file has.
 ///
 /// # Errors
 /// `RESOURCE_DOES_NOT_EXIST` that says what was looked for; `PERMISSION_DENIED`; a file too large
 /// to be a notebook.
-pub(crate) async fn load(
-    workspace: &Workspace,
-    ctx: &Ctx,
-    path: &WorkspacePath,
-) -> Result<(Snapshot, Notebook)> {
+pub(crate) async fn load(code: &Code, path: &WorkspacePath) -> Result<(Snapshot, Notebook)> {
     let mut names = vec![path.clone()];
     // Where a folder has the notebook's name, the file's whole name still tells them apart.
     let extensions = Language::ALL.map(Language::extension);
@@ -27,7 +44,7 @@ pub(crate) async fn load(
         names.push(WorkspacePath::parse(&name)?);
     }
     for name in names {
-        let (located, blob) = match workspace.read(ctx, &name).await {
+        let (located, blob) = match code.read(&name).await {
             Ok(found) => found,
             Err(e) if e.code == ErrorCode::PermissionDenied => return Err(e),
             Err(_) => continue,
@@ -66,7 +83,7 @@ pub(crate) async fn load(
         .await;
     }
     Err(Error::missing(format!(
-        "Notebook {path} does not exist: the workspace has no notebook of that name."
+        "Notebook {path} does not exist: there is no notebook of that name."
     )))
 }
 

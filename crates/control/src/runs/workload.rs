@@ -5,15 +5,16 @@ use std::path::PathBuf;
 
 use forebay_config::WorkspaceConfig;
 use forebay_engine::{References, resolve};
-use forebay_exec::{Context, Library, Limits, Mount, Mounts, Place, Program, Workload};
+use forebay_exec::{Context, LOCAL_DIR, Library, Limits, Mount, Mounts, Place, Program, Workload};
 use forebay_store::{Attempt, Run};
 use forebay_types::{AttemptNumber, Error, Result, WorkspacePath};
 use serde_json::{Map, Value};
 
 use super::Inner;
 use super::output::Snapshot;
-use super::source;
+use super::source::{self, Code};
 use crate::Ctx;
+use crate::access::CHECKOUTS;
 use crate::clusters::ResolvedCluster;
 use crate::jobs::{LibrarySpec, Spec, TaskSpec};
 use crate::services::WorkspaceDirs;
@@ -81,13 +82,14 @@ fn text(value: Value) -> String {
 /// a reference without a value.
 pub(crate) async fn prepare(
     inner: &Inner,
-    ctx: &Ctx,
+    code: &Code,
     run: &Run,
     attempt: &Attempt,
     spec: &Spec,
     task: &TaskSpec,
     compute: &ResolvedCluster,
 ) -> Result<Prepared> {
+    let ctx = &code.ctx;
     let references = references(inner, run, attempt, spec);
     let fill = |text: &str| resolve(text, &references).map_err(|e| Error::invalid(e.to_string()));
     let fill_all = |list: &[String]| {
@@ -103,11 +105,15 @@ pub(crate) async fn prepare(
     let job_parameters = job_parameters(run, spec);
     let mut snapshot = None;
     let (program, home) = if let Some(notebook) = &task.notebook_task {
-        let path = WorkspacePath::parse(&fill(&notebook.notebook_path)?)?;
+        let path = fill(&notebook.notebook_path)?;
+        let path = match in_checkout(code, spec, task, &path)? {
+            Some(path) => path,
+            None => WorkspacePath::parse(&path)?,
+        };
         let mut parameters = fill_map(&notebook.base_parameters)?;
         parameters.extend(texts(run.parameters.get("notebook_params")));
         parameters.extend(job_parameters);
-        let (found, document) = source::load(&inner.workspace, ctx, &path).await?;
+        let (found, document) = source::load(code, &path).await?;
         let cells = document.exec_cells()?;
         snapshot = Some(found);
         let folder = path
@@ -124,7 +130,11 @@ pub(crate) async fn prepare(
             format!("/Workspace{}", folder.trim_end_matches('/')),
         )
     } else if let Some(script) = &task.spark_python_task {
-        let file = in_sandbox(&fill(&script.python_file)?)?;
+        let file = fill(&script.python_file)?;
+        let file = match in_checkout(code, spec, task, &file)? {
+            Some(path) => format!("/Workspace{path}"),
+            None => in_sandbox(&file)?,
+        };
         let args = match run
             .parameters
             .get("python_params")
@@ -155,7 +165,8 @@ pub(crate) async fn prepare(
             args,
             named,
         };
-        (program, "/Workspace".to_owned())
+        // The one folder that every user has, and may write to.
+        (program, LOCAL_DIR.to_owned())
     } else {
         return Err(Error::not_implemented(format!(
             "The type of task '{}'",
@@ -172,6 +183,7 @@ pub(crate) async fn prepare(
         run_id: attempt.id,
         attempt: AttemptNumber(attempt.attempt),
         place: place(inner, ctx, &compute.runtime).await?,
+        private: code.checkout.as_ref().map(|own| own.run.to_string()),
         program,
         libraries,
         env: compute.env.clone(),
@@ -244,6 +256,8 @@ pub(crate) fn mounts(
             })
             .collect(),
     };
+    let checkouts = format!("/Workspace{CHECKOUTS}");
+    mounts.push(Mount::private(&dirs.checkouts, checkouts));
     mounts.push(Mount::writable(&dirs.dbfs, "/dbfs"));
     mounts.push(Mount::writable(&dirs.volumes, "/Volumes"));
     for mount in &config.mounts {
@@ -256,6 +270,19 @@ pub(crate) fn mounts(
         });
     }
     Mounts(mounts)
+}
+
+/// Where the run sees `path` of its Git source, when the task takes its code from there.
+fn in_checkout(
+    code: &Code,
+    spec: &Spec,
+    task: &TaskSpec,
+    path: &str,
+) -> Result<Option<WorkspacePath>> {
+    match (&code.checkout, task.path_in_git(spec)) {
+        (Some(checkout), Some(_)) => checkout.path(path).map(Some),
+        _ => Ok(None),
+    }
 }
 
 /// `dbfs:/x` is `/dbfs/x`; a workspace path is below `/Workspace`; `/Volumes` and `/dbfs` stand.

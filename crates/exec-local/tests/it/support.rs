@@ -82,6 +82,7 @@ impl Bench {
                 ..Limits::default()
             },
             preload: false,
+            private: None,
             spool_dir: folder.path().join("spool"),
         };
         Self {

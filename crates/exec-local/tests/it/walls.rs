@@ -65,6 +65,36 @@ fn folders_of_a_tree_without_the_tree() {
 }
 
 #[test]
+fn of_a_private_mount_a_run_sees_its_own_folder_only() {
+    RUNTIME.block_on(async {
+        let mut bench = plain_user();
+        let own = bench.folder.path().join("own");
+        for name in ["1", "2"] {
+            std::fs::create_dir_all(own.join(name)).unwrap();
+            std::fs::write(own.join(name).join("code"), name).unwrap();
+        }
+        let mounts = &mut bench.workload.place.mounts.0;
+        mounts.push(Mount::private(&own, "/Workspace/Repos/.own"));
+        bench.workload.preload = true;
+        let place = &bench.workload.place;
+        executor().await.prepare(place).await.unwrap();
+        let look = "import os, glob; [open(p).read() for p in glob.glob('/Workspace/Repos/.own/**', recursive=True) if os.path.isfile(p)]";
+        let write = "try: open('/Workspace/Repos/.own/new', 'w')\nexcept OSError as e: print(e.strerror)";
+        for (name, seen) in [(Some("1"), "['1']"), (None, "[]"), (Some("2"), "['2']")] {
+            bench.workload.private = name.map(str::to_owned);
+            let report = bench.cells(&[look, write]).await;
+            assert_eq!(report.succeeded().shown(), [seen]);
+            assert_eq!(report.stdout(), "Read-only file system\n");
+            assert!(report.ended.warm, "a folder of its own costs no parent");
+        }
+        bench.workload.private = Some("../own".to_owned());
+        let executor = executor().await;
+        let started = executor.start(bench.workload.clone(), bench.host.clone());
+        assert!(matches!(started.await, Err(StartError::Invalid(_))));
+    });
+}
+
+#[test]
 fn a_folder_made_anew_is_seen_by_the_next_run() {
     RUNTIME.block_on(async {
         let mut bench = plain_user();

@@ -166,6 +166,9 @@ pub(crate) fn run_json(app: &App, view: &RunView, version: ApiVersion, with_task
     if let Some(clusters) = run.settings.get("job_clusters") {
         fields.insert("job_clusters".to_owned(), clusters.clone());
     }
+    if let Some(source) = git_source(run) {
+        fields.insert("git_source".to_owned(), source);
+    }
     if with_tasks && task.is_none() && !(flat && version < ApiVersion::V2_1) {
         let tasks: Vec<Value> = view
             .newest()
@@ -174,6 +177,15 @@ pub(crate) fn run_json(app: &App, view: &RunView, version: ApiVersion, with_task
         fields.insert("tasks".to_owned(), Value::Array(tasks));
     }
     shown
+}
+
+/// Where the code comes from, with the commit once it is known.
+fn git_source(run: &Run) -> Option<Value> {
+    let mut source = run.settings.get("git_source")?.as_object()?.clone();
+    if let Some(commit) = &run.used_commit {
+        source.insert("git_snapshot".to_owned(), json!({"used_commit": commit}));
+    }
+    Some(Value::Object(source))
 }
 
 /// What clients of the many-task form read about a run of one task names the task.
@@ -244,6 +256,9 @@ fn task_json(app: &App, run: &Run, attempt: &Attempt) -> Value {
         "state": state,
         "status": status,
     });
+    if let Some(source) = git_source(run) {
+        task.insert("git_source".to_owned(), source);
+    }
     task.entry("run_if").or_insert(json!("ALL_SUCCESS"));
     if let Value::Object(own) = own {
         task.extend(own);

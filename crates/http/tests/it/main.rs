@@ -9,6 +9,7 @@ mod clusters;
 mod dbfs;
 mod endpoints;
 mod files;
+mod git_source;
 mod permissions;
 mod repos;
 mod runs;

@@ -11,13 +11,13 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// A local repository with one commit, and a server that may read it.
-struct World {
-    server: TestServer,
-    roots: TempDir,
+pub(crate) struct World {
+    pub(crate) server: TestServer,
+    pub(crate) roots: TempDir,
 }
 
 impl World {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let roots = tempfile::tempdir().unwrap();
         let origin = roots.path().join("origin");
         fs::create_dir(&origin).unwrap();
@@ -26,7 +26,11 @@ impl World {
         git(&origin, &["add", "."]);
         git(&origin, &["commit", "-q", "-m", "first"]);
         let root = roots.path().to_owned();
-        let server = TestServer::start_with(|setup| setup.server.repo_roots = vec![root]).await;
+        let server = TestServer::start_with(|setup| {
+            setup.server.repo_roots = vec![root];
+            setup.runtimes = None;
+        })
+        .await;
         server
             .post("/api/2.0/workspace/mkdirs", json!({"path": "/Repos/team"}))
             .await
@@ -34,10 +38,11 @@ impl World {
         Self { server, roots }
     }
 
-    async fn restart(self) -> Self {
+    pub(crate) async fn restart(self) -> Self {
         let root = self.roots.path().to_owned();
         let change = |setup: &mut forebay_control::WorkspaceSetup| {
             setup.server.repo_roots = vec![root];
+            setup.runtimes = None;
         };
         Self {
             server: self.server.restart(change).await,
@@ -60,7 +65,7 @@ impl World {
     }
 
     /// The names in a folder of the workspace's own.
-    fn names(&self, folder: &str) -> Vec<String> {
+    pub(crate) fn names(&self, folder: &str) -> Vec<String> {
         let entries = fs::read_dir(self.root().join(folder)).unwrap();
         let mut names: Vec<_> = entries
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -83,7 +88,7 @@ impl World {
     }
 }
 
-fn git(folder: &Path, args: &[&str]) {
+pub(crate) fn git(folder: &Path, args: &[&str]) {
     let done = Command::new("git")
         .args(args)
         .current_dir(folder)

@@ -17,7 +17,7 @@ pub(super) fn all(seen: &Seen, children: &[Run], now: Millis) -> Markup {
     let given = given(seen);
     html! {
         @if let Some(attempt) = &seen.attempt {
-            dl class="facts" { (cost(attempt, now)) }
+            dl class="facts" { (cost(attempt, now)) (git_source(&seen.view.run)) }
         }
         @if let Some(value) = seen.attempt.as_ref().and_then(|one| one.exit_value.as_ref()) {
             h2 { "Returned" }
@@ -81,6 +81,21 @@ fn cost(attempt: &Attempt, now: Millis) -> Markup {
         (hash("What ran", text("source_digest")))
         (pair("Cluster", attempt.cluster_id.clone()))
         @if attempt.attempt > 0 { (pair("Try", Some((attempt.attempt + 1).to_string()))) }
+    }
+}
+
+/// The repository the code comes from, and the commit it was found at.
+fn git_source(run: &Run) -> Markup {
+    let source = run.settings.get("git_source");
+    let text = |name: &str| {
+        let value = source.and_then(|source| source.get(name)?.as_str());
+        value.map(str::to_owned)
+    };
+    html! {
+        (pair("Repository", text("git_url")))
+        (pair("Branch", text("git_branch")))
+        (pair("Tag", text("git_tag")))
+        (hash("Commit", run.used_commit.as_deref()))
     }
 }
 
