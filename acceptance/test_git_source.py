@@ -24,8 +24,7 @@ def source(origin):
                 "# MAGIC %run ./setup",
                 "from lib.scores import double",
                 "child = dbutils.notebook.run('./child', 60, {'who': 'main'})",
-                "import os\nhere = os.getcwd()\n"
-                "try:\n    open('new', 'w')\n    writable = True\nexcept OSError:\n    writable = False",
+                "import os\nhere = os.getcwd()\ntry:\n    open('new', 'w')\n    writable = True\nexcept OSError:\n    writable = False",
                 "dbutils.notebook.exit(f'{double(factor)}|{child}|{writable}|{here}')",
             ),
             "scripts/say.py": "import sys\nfrom lib.scores import double\nprint(double(int(sys.argv[1])))\n",
@@ -93,7 +92,7 @@ def test_a_private_repository_wants_the_credential_of_the_runs_user(server, api,
     origin = Origin(git_root / "private", "job-source")
     origin.commit({"n.py": cells("dbutils.notebook.exit('private')")})
     url = f"{http_git.url}/private/job-source.git"
-    name, token = plain_user
+    _, token = plain_user
     w = server.sdk(token=token)
     own = jobs.GitSource(git_url=url, git_provider=jobs.GitProvider.GIT_LAB, git_branch="main")
     tasks = [jobs.SubmitTask(task_key="main", notebook_task=jobs.NotebookTask(notebook_path="n"))]
