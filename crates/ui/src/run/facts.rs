@@ -6,18 +6,20 @@ use forebay_types::Millis;
 use maud::{Markup, html};
 use serde_json::{Map, Value};
 
-use super::Seen;
-use crate::runs::{run_link, what};
-use crate::show::{badge, size, span};
+use super::bars::ready_at;
+use super::{Asked, Seen, tasks};
+use crate::show::{size, span};
 
 const VALUE_CHARS: usize = 2000;
 const HASH_CHARS: usize = 12;
 
-pub(super) fn all(seen: &Seen, children: &[Run], now: Millis) -> Markup {
+pub(super) fn all(seen: &Seen, asked: &Asked, now: Millis) -> Markup {
     let given = given(seen);
     html! {
         @if let Some(attempt) = &seen.attempt {
-            dl class="facts" { (cost(attempt, now)) (git_source(&seen.view.run)) }
+            @let ready = ready_at(attempt, seen.plan.as_ref(), &seen.view.attempts);
+            (tasks::tries(seen, asked, now))
+            dl class="facts" { (cost(attempt, ready, now)) (git_source(&seen.view.run)) }
         }
         @if let Some(value) = seen.attempt.as_ref().and_then(|one| one.exit_value.as_ref()) {
             h2 { "Returned" }
@@ -29,24 +31,10 @@ pub(super) fn all(seen: &Seen, children: &[Run], now: Millis) -> Markup {
                 @for (name, value) in &given { dt { (name) } dd { (cut(value)) } }
             }
         }
-        @if !children.is_empty() {
-            h2 { "Notebooks it ran" }
-            ul class="plain" {
-                @for child in children {
-                    li {
-                        (badge(child.phase)) " "
-                        a href=(run_link(child)) { (what(child)) } " "
-                        span class="soft" {
-                            (span(Some(child.created_at), child.ended_at, now).unwrap_or_default())
-                        }
-                    }
-                }
-            }
-        }
     }
 }
 
-fn cost(attempt: &Attempt, now: Millis) -> Markup {
+fn cost(attempt: &Attempt, ready: Millis, now: Millis) -> Markup {
     let usage = fact(attempt, "usage");
     let number = |name: &str| {
         usage
@@ -60,7 +48,7 @@ fn cost(attempt: &Attempt, now: Millis) -> Markup {
     };
     let cpu = number("cpu_ms").map(|ms| format!("{}.{:02} s", ms / 1000, ms % 1000 / 10));
     let memory = number("memory_peak_bytes").map(size);
-    let waited = span(Some(attempt.created_at), attempt.started_at, now);
+    let waited = span(Some(ready), attempt.started_at, now);
     let setup = span(attempt.started_at, attempt.executed_at, now)
         .filter(|_| attempt.executed_at.is_some());
     let ran = attempt

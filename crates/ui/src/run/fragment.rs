@@ -2,10 +2,19 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use maud::{Markup, PreEscaped, html};
 
+/// The element that a piece is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tag {
+    Div,
+    Table,
+    Row,
+}
+
 /// A piece of a page that can be sent again alone when it has changed.
 #[derive(Debug, Clone)]
 pub(super) struct Fragment {
     pub(super) id: String,
+    tag: Tag,
     class: &'static str,
     own: String,
     pub(super) parts: Vec<Self>,
@@ -15,10 +24,16 @@ impl Fragment {
     pub(super) fn new(id: impl Into<String>, class: &'static str, own: Markup) -> Self {
         Self {
             id: id.into(),
+            tag: Tag::Div,
             class,
             own: own.into_string(),
             parts: Vec::new(),
         }
+    }
+
+    pub(super) fn with_tag(mut self, tag: Tag) -> Self {
+        self.tag = tag;
+        self
     }
 
     /// A piece made of pieces, after what it says itself.
@@ -39,11 +54,18 @@ impl Fragment {
     }
 
     pub(super) fn render(&self) -> Markup {
+        let (id, class, hash) = (&self.id, self.class, format!("{:x}", self.hash()));
+        match self.tag {
+            Tag::Div => html! { div id=(id) class=(class) data-hash=(hash) { (self.inner()) } },
+            Tag::Table => html! { table id=(id) class=(class) data-hash=(hash) { (self.inner()) } },
+            Tag::Row => html! { tr id=(id) class=(class) data-hash=(hash) { (self.inner()) } },
+        }
+    }
+
+    fn inner(&self) -> Markup {
         html! {
-            div id=(self.id) class=(self.class) data-hash=(format!("{:x}", self.hash())) {
-                (PreEscaped(&self.own))
-                @for part in &self.parts { (part.render()) }
-            }
+            (PreEscaped(&self.own))
+            @for part in &self.parts { (part.render()) }
         }
     }
 }

@@ -1,109 +1,22 @@
-//! The tasks of a run as a picture, and as a table that says the same in words.
+//! The order of a run's tasks as a picture.
 
-use forebay_control::jobs::JobDocument;
 use forebay_engine::Plan;
 use forebay_store::Attempt;
-use forebay_types::Millis;
 use maud::{Markup, html};
-use serde_json::Value;
 
 use super::Seen;
-use crate::runs::{run_link, task_what};
-use crate::show::{badge, phase_words, span};
+use crate::runs::run_link;
+use crate::show::phase_words;
 
+/// Up to here the picture is open at first.
+const OPEN_TASKS_MAX: usize = 12;
 /// Beyond this the picture says less than the table.
-const PICTURE_TASKS_MAX: usize = 60;
+const TASKS_MAX: usize = 60;
 const WIDTH: usize = 176;
 const HEIGHT: usize = 46;
 const GAP_X: usize = 44;
 const GAP_Y: usize = 14;
 const EDGE: usize = 4;
-
-/// Nothing for a run of one task.
-pub(super) fn tasks(seen: &Seen, now: Millis) -> Markup {
-    let newest: Vec<&Attempt> = seen.view.newest().collect();
-    let plan = JobDocument::of_normal(seen.view.run.settings.clone()).map(|document| document.plan);
-    let Ok(plan) = plan else {
-        return html! {};
-    };
-    if plan.tasks.len() < 2 {
-        return retries(seen, now);
-    }
-    html! {
-        h2 { "Tasks" }
-        @if plan.tasks.len() <= PICTURE_TASKS_MAX { (picture(seen, &plan, &newest)) }
-        (table(seen, &plan, &newest, now))
-        (retries(seen, now))
-    }
-}
-
-/// The earlier tries of the task in view.
-fn retries(seen: &Seen, now: Millis) -> Markup {
-    let Some(shown) = &seen.attempt else {
-        return html! {};
-    };
-    let of_task = seen.view.attempts.iter();
-    let tries: Vec<_> = of_task.filter(|one| one.task == shown.task).collect();
-    html! {
-        @if tries.len() > 1 {
-            p class="tries" {
-                "Tries of this task: "
-                @for one in tries {
-                    a href=(link(seen, one)) aria-current=[(one.id == shown.id).then_some("true")] {
-                        (one.attempt + 1) ". " (badge(one.phase))
-                        @if let Some(took) = span(one.started_at, one.ended_at, now) { " " (took) }
-                    } " "
-                }
-            }
-        }
-    }
-}
-
-fn link(seen: &Seen, attempt: &Attempt) -> String {
-    format!("{}?task={}", run_link(&seen.view.run), attempt.id)
-}
-
-fn table(seen: &Seen, plan: &Plan, newest: &[&Attempt], now: Millis) -> Markup {
-    let definitions = seen
-        .view
-        .run
-        .settings
-        .get("tasks")
-        .and_then(Value::as_array);
-    html! {
-        table class="cards" {
-            thead { tr {
-                th scope="col" class="is" { "State" } th scope="col" { "Task" }
-                th scope="col" { "Took" } th scope="col" { "After" }
-            } }
-            tbody {
-                @for attempt in newest {
-                    @let task = plan.tasks.get(attempt.task);
-                    @let is_shown = seen.attempt.as_ref().is_some_and(|one| one.id == attempt.id);
-                    tr class=[is_shown.then_some("chosen")] {
-                        td class="is" { (badge(attempt.phase)) }
-                        td data-label="Task" class="wide" {
-                            a class="name" href=(link(seen, attempt))
-                                aria-current=[is_shown.then_some("true")] { (attempt.task_key) }
-                            @if let Some(task) = definitions.and_then(|all| all.get(attempt.task)) {
-                                div class="soft" { (task_what(task)) }
-                            }
-                        }
-                        td data-label="Took" class="tight" {
-                            (span(attempt.started_at, attempt.ended_at, now).unwrap_or_else(|| "–".to_owned()))
-                        }
-                        td data-label="After" {
-                            @for (index, before) in task.iter().flat_map(|task| &task.depends_on).enumerate() {
-                                @if index > 0 { ", " }
-                                (plan.tasks.get(*before).map_or("", |task| &task.key))
-                            }
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
 
 /// Column by the longest way to a task, row by its place in that column.
 fn places(plan: &Plan) -> Vec<(usize, usize)> {
@@ -130,7 +43,12 @@ fn places(plan: &Plan) -> Vec<(usize, usize)> {
         .collect()
 }
 
-fn picture(seen: &Seen, plan: &Plan, newest: &[&Attempt]) -> Markup {
+/// Nothing where no task waits for another: then there is no order.
+pub(super) fn picture(seen: &Seen, plan: &Plan, newest: &[&Attempt]) -> Markup {
+    let ordered = plan.tasks.iter().any(|task| !task.depends_on.is_empty());
+    if !ordered || plan.tasks.len() > TASKS_MAX {
+        return html! {};
+    }
     let places = places(plan);
     let columns = places
         .iter()
@@ -147,16 +65,19 @@ fn picture(seen: &Seen, plan: &Plan, newest: &[&Attempt]) -> Markup {
             EDGE + row * (HEIGHT + GAP_Y),
         )
     };
-    // The table below says the same to those who do not see it.
+    // The table of tasks says the same to those who do not see it.
     html! {
-        div class="graph" aria-hidden="true" {
-            svg width=(width) height=(height) viewBox={ "0 0 " (width) " " (height) } {
-                @for (index, task) in plan.tasks.iter().enumerate() {
-                    @for before in &task.depends_on { (edge(at(*before), at(index))) }
-                }
-                @for attempt in newest {
-                    @if attempt.task < places.len() {
-                        (node(seen, attempt, at(attempt.task)))
+        details class="order" open[plan.tasks.len() <= OPEN_TASKS_MAX] {
+            summary { "Order of the tasks" }
+            div class="graph" aria-hidden="true" {
+                svg width=(width) height=(height) viewBox={ "0 0 " (width) " " (height) } {
+                    @for (index, task) in plan.tasks.iter().enumerate() {
+                        @for before in &task.depends_on { (edge(at(*before), at(index))) }
+                    }
+                    @for attempt in newest {
+                        @if attempt.task < places.len() {
+                            (node(seen, attempt, at(attempt.task)))
+                        }
                     }
                 }
             }
@@ -183,8 +104,9 @@ fn node(seen: &Seen, attempt: &Attempt, (x, y): (usize, usize)) -> Markup {
         .as_ref()
         .is_some_and(|one| one.id == attempt.id);
     let class = if chosen { "chosen" } else { "" };
+    let link = format!("{}?task={}#output", run_link(&seen.view.run), attempt.id);
     html! {
-        a href=(link(seen, attempt)) tabindex="-1" class={ "node " (tone) " " (class) } {
+        a href=(link) tabindex="-1" class={ "node " (tone) " " (class) } {
             title { (attempt.task_key) ": " (word) }
             rect x=(x) y=(y) width=(WIDTH) height=(HEIGHT) rx="6" {}
             text x=(x + 10) y=(y + 19) class="key" { (short(&attempt.task_key, 22)) }

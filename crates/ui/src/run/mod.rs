@@ -1,11 +1,14 @@
 //! The page of one run: how it stands, what went wrong first, then its tasks, their output as it
 //! comes, and what it cost.
 
+mod axis;
+mod bars;
 mod facts;
 mod fragment;
 mod graph;
 mod output;
 mod parts;
+mod tasks;
 mod watch;
 
 use axum::Form;
@@ -13,8 +16,9 @@ use axum::extract::{Path, Query, State};
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Redirect, Response};
 use forebay_control::Ctx;
+use forebay_control::jobs::JobDocument;
 use forebay_control::runs::RunView;
-use forebay_engine::{Phase, Verdict};
+use forebay_engine::{Phase, Plan, Verdict};
 use forebay_store::Attempt;
 use forebay_types::{Error, RunId};
 use maud::{Markup, html};
@@ -28,26 +32,59 @@ use crate::site::Pages;
 
 pub(crate) use watch::live;
 
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
 pub(crate) struct Asked {
     /// The attempt whose output to show; else the most telling one.
     task: Option<i64>,
+    /// Only the tasks in this state; empty for all.
+    show: String,
+    /// How many tasks to leave out at the beginning.
+    from: usize,
+}
+
+impl Asked {
+    /// As it stands in an address, with its question mark.
+    fn query(&self) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        if let Some(task) = self.task {
+            query.append_pair("task", &task.to_string());
+        }
+        if !self.show.is_empty() {
+            query.append_pair("show", &self.show);
+        }
+        if self.from > 0 {
+            query.append_pair("from", &self.from.to_string());
+        }
+        match query.finish() {
+            query if query.is_empty() => query,
+            query => format!("?{query}"),
+        }
+    }
 }
 
 /// A run and the attempt in view.
 #[derive(Debug, Clone)]
 struct Seen {
     view: RunView,
+    /// Its tasks and their order; nothing for settings that cannot be read any more.
+    plan: Option<Plan>,
     attempt: Option<Attempt>,
 }
 
 impl Seen {
-    async fn load(pages: &Pages, ctx: &Ctx, id: RunId, task: Option<RunId>) -> PageResult<Self> {
+    async fn load(pages: &Pages, ctx: &Ctx, id: RunId, asked: &Asked) -> PageResult<Self> {
         let view = pages.services().runs.get(ctx, id).await?;
-        let wanted = task.or(view.task);
+        let wanted = asked.task.map(RunId).or(view.task);
         let chosen = wanted.and_then(|id| view.attempts.iter().find(|attempt| attempt.id == id));
         let attempt = chosen.or_else(|| telling(&view)).cloned();
-        Ok(Self { view, attempt })
+        let document = JobDocument::of_normal(view.run.settings.clone());
+        let plan = document.ok().map(|document| document.plan);
+        Ok(Self {
+            view,
+            plan,
+            attempt,
+        })
     }
 }
 
@@ -92,14 +129,16 @@ pub(crate) async fn show(
     Path(run): Path<String>,
     Query(asked): Query<Asked>,
 ) -> PageResult<Markup> {
-    let task = asked.task.map(RunId);
-    let seen = Seen::load(&pages, &session.ctx, run_id(&run)?, task).await?;
+    let seen = Seen::load(&pages, &session.ctx, run_id(&run)?, &asked).await?;
     let run = &seen.view.run;
-    let live = (!run.phase.is_ended()).then(|| match &seen.attempt {
-        Some(attempt) => format!("/runs/{}/live?task={}", run.id, attempt.id),
-        None => format!("/runs/{}/live", run.id),
+    let live = (!run.phase.is_ended()).then(|| {
+        let asked = Asked {
+            task: seen.attempt.as_ref().map(|attempt| attempt.id.0),
+            ..asked.clone()
+        };
+        format!("/runs/{}/live{}", run.id, asked.query())
     });
-    let fragments = parts::all(&pages, &session, &seen).await?;
+    let fragments = parts::all(&pages, &session, &seen, &asked).await?;
     let body = html! {
         article class="run" data-live=[live] {
             @for fragment in &fragments { (fragment.render()) }

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::fragment::Fragment;
 use super::output::{self, Output};
-use super::{Seen, facts, graph, is_bad};
+use super::{Asked, Seen, facts, is_bad, tasks};
 use crate::failure::PageResult;
 use crate::runs::{run_link, what};
 use crate::session::Session;
@@ -20,6 +20,7 @@ pub(super) async fn all(
     pages: &Pages,
     session: &Session,
     seen: &Seen,
+    asked: &Asked,
 ) -> PageResult<Vec<Fragment>> {
     let now = pages.now();
     let output = match &seen.attempt {
@@ -32,8 +33,8 @@ pub(super) async fn all(
     let mut fragments = vec![
         Fragment::new("run-head", "run-head", head(session, seen, parent, now)),
         Fragment::new("run-error", "run-error", errors(seen, &output)),
-        Fragment::new("run-tasks", "run-tasks", graph::tasks(seen, now)),
-        Fragment::new("run-facts", "run-facts", facts::all(seen, &children, now)),
+        tasks::fragment(seen, asked, &children, now),
+        Fragment::new("run-facts", "run-facts", facts::all(seen, asked, now)),
     ];
     fragments.push(output::fragment(seen, output));
     Ok(fragments)

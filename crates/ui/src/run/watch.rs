@@ -40,7 +40,7 @@ pub(crate) async fn live(
         pages,
         session,
         run: run_id(&run)?,
-        task: asked.task.map(RunId),
+        asked,
         sent: HashMap::new(),
         read: 0,
         ready: VecDeque::new(),
@@ -60,7 +60,7 @@ struct Watch {
     pages: Pages,
     session: Session,
     run: RunId,
-    task: Option<RunId>,
+    asked: Asked,
     /// What the reader has, by piece.
     sent: HashMap<String, u64>,
     /// Output events of the attempt that were there at the last look.
@@ -89,7 +89,9 @@ impl Watch {
         }
         let began = clock.now();
         let seen = self.load().await?;
-        let fragments = parts::all(&self.pages, &self.session, &seen).await.ok()?;
+        let fragments = parts::all(&self.pages, &self.session, &seen, &self.asked)
+            .await
+            .ok()?;
         for fragment in &fragments {
             self.send_changes(fragment);
         }
@@ -105,7 +107,9 @@ impl Watch {
 
     async fn load(&self) -> Option<Seen> {
         let ctx = &self.session.ctx;
-        Seen::load(&self.pages, ctx, self.run, self.task).await.ok()
+        Seen::load(&self.pages, ctx, self.run, &self.asked)
+            .await
+            .ok()
     }
 
     async fn wait(&mut self) -> Option<()> {

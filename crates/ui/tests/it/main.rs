@@ -10,3 +10,4 @@ mod browser;
 mod content;
 mod live;
 mod signing_in;
+mod timeline;
