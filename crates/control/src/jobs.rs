@@ -14,7 +14,10 @@ use serde_json::{Map, Value};
 pub use document::{FLAT_TASK_KEY, JobDocument, is_flat, to_flat};
 pub use git_source::GitSourceSpec;
 pub use own::{After, AfterJob, Brake, Debounce, Missed, OWN_FIELD, OnEvent, Own};
-pub use spec::{LibrarySpec, NotebookTask, ScriptTask, Spec, TaskSpec, WheelTask};
+pub use spec::{
+    ConditionTask, ForEachTask, LibrarySpec, NotebookTask, RunJobTask, ScriptTask, Spec, TaskSpec,
+    WheelTask,
+};
 
 use crate::Ctx;
 use crate::permissions::Permissions;

@@ -3,10 +3,13 @@
 
 mod attempt;
 mod checkout;
+mod condition;
+mod container;
 mod dispatch;
 mod host;
 mod live;
 mod output;
+mod scope;
 mod source;
 mod workload;
 
@@ -23,6 +26,7 @@ use tokio::sync::oneshot;
 pub use output::{CellState, EventPage, Ran, RunOutput, StoredEvent, fact};
 
 pub(crate) use self::checkout::Checkouts;
+pub(crate) use self::container::Containers;
 pub(crate) use self::live::LiveAttempts;
 pub(crate) use self::workload::mounts;
 
@@ -58,6 +62,7 @@ pub(crate) struct Inner {
     pub(crate) checkouts: Checkouts,
     pub(crate) workspace_id: i64,
     pub(crate) live: LiveAttempts,
+    pub(crate) containers: Containers,
     pub(crate) wake: tokio::sync::Notify,
     /// Held for reading between a claim and the start of what was claimed, so that whoever holds
     /// it for writing sees every live row either owned or orphaned.
@@ -93,14 +98,16 @@ pub struct RunView {
 impl RunView {
     /// The newest attempt of each task, in the order of the tasks.
     pub fn newest(&self) -> impl Iterator<Item = &Attempt> {
-        self.attempts
-            .iter()
-            .enumerate()
-            .filter_map(|(index, attempt)| {
-                let next = self.attempts.get(index + 1);
-                next.is_none_or(|next| next.task != attempt.task)
-                    .then_some(attempt)
-            })
+        Self::newest_of(&self.attempts)
+    }
+
+    /// The newest of each task, of attempts in the order of tasks and tries.
+    fn newest_of(attempts: &[Attempt]) -> impl Iterator<Item = &Attempt> {
+        attempts.iter().enumerate().filter_map(|(index, attempt)| {
+            let next = attempts.get(index + 1);
+            next.is_none_or(|next| next.task != attempt.task)
+                .then_some(attempt)
+        })
     }
 
     /// The one attempt that stands for this view: the task asked for, or the only task.
@@ -118,6 +125,7 @@ impl Runs {
     pub(crate) fn new(inner: Inner) -> Self {
         let runs = Self(Arc::new(inner));
         dispatch::start(&runs.0);
+        container::start(&runs.0);
         runs
     }
 
@@ -377,9 +385,18 @@ impl Inner {
         // Also when the row says that somebody asked before: that word may have come too early for
         // the attempt to hear it.
         self.live.cancel_run(run.id, attempt::cancel_reason(reason));
+        self.containers.touch_all();
+        self.moved(run);
+        Ok(())
+    }
+
+    /// Wakes everybody to whom it may matter that a run moved.
+    pub(crate) fn moved(&self, run: &Run) {
         self.live.ended(run.id);
         self.wake.notify_one();
-        Ok(())
+        if let Some(parent) = run.parent_attempt {
+            self.containers.touch(parent);
+        }
     }
 }
 

@@ -201,6 +201,7 @@ impl Services {
             checkouts,
             workspace_id: identity.workspace_id,
             live: runs::LiveAttempts::default(),
+            containers: runs::Containers::default(),
             wake: tokio::sync::Notify::new(),
             claiming: tokio::sync::RwLock::default(),
         });

@@ -199,7 +199,7 @@ impl RunFacts {
                 phase,
                 ids,
             } => {
-                self.event(*event, code.as_deref(), at)?;
+                self.event(event, code.as_deref(), at)?;
                 let mut ids = ids.iter().copied();
                 for effect in effects {
                     self.effect(*effect, &mut ids, at)?;
@@ -227,17 +227,21 @@ impl RunFacts {
             .ok_or_else(|| format!("attempt {attempt} of task {task} was never made"))
     }
 
-    fn event(&mut self, event: Event, code: Option<&str>, at: Millis) -> Result<(), String> {
+    fn event(&mut self, event: &Event, code: Option<&str>, at: Millis) -> Result<(), String> {
         match event {
-            Event::Admitted => {}
+            Event::Admitted | Event::TaskStopRequested { .. } => {}
             Event::AttemptEnded {
                 task,
                 attempt,
                 verdict,
                 ..
-            } => self.attempt(task, attempt)?.end(verdict, code, at),
+            } => self.attempt(*task, *attempt)?.end(*verdict, code, at),
             Event::StopRequested(reason) => {
-                self.stopping.get_or_insert(reason);
+                self.stopping.get_or_insert(*reason);
+            }
+            Event::Repair { .. } => {
+                self.stopping = None;
+                self.ended_at = None;
             }
         }
         Ok(())
@@ -256,6 +260,9 @@ impl RunFacts {
             Effect::StartAt { task, attempt, due } => {
                 let waiting = (Phase::WaitingForRetry, Some(due));
                 self.start((task, attempt), waiting, ids)?;
+            }
+            Effect::Reopen { task, attempt } => {
+                self.start((task, attempt), (Phase::Blocked, None), ids)?;
             }
             Effect::Stop { task, attempt, .. } => {
                 self.attempt(task, attempt)?.phase = Phase::Terminating;

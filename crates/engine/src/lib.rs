@@ -3,6 +3,9 @@
 //! Layer 0: no I/O, no clock, no randomness. State, an event and the time come in as arguments;
 //! the new state and a list of effects come out, and somebody else performs them.
 
+mod civil;
+mod condition;
+mod container;
 mod history;
 mod plan;
 mod references;
@@ -10,9 +13,13 @@ mod run;
 mod run_if;
 mod verdict;
 
+pub use condition::{Comparison, NotANumber, compare};
+pub use container::{CONCURRENCY_MAX, Children, ITERATIONS_MAX, Step, next_step};
 pub use history::{AttemptFacts, Record, RecordError, RunFacts, rebuild};
-pub use plan::{Plan, PlanError, TASKS_MAX, TaskPlan};
-pub use references::{ReferenceError, References, resolve};
-pub use run::{Effect, Event, Phase, Run, StopReason, Task};
+pub use plan::{Dependency, Plan, PlanError, TASKS_MAX, TaskPlan};
+pub use references::{
+    ReferenceError, References, TIME_ARGUMENTS, TaskReferences, may_refer, resolve, resolve_all,
+};
+pub use run::{Effect, Event, NothingToRepair, Phase, RepairRequest, Run, StopReason, Task};
 pub use run_if::{Readiness, RunIf, readiness};
 pub use verdict::{Verdict, run_verdict};

@@ -10,15 +10,28 @@ pub const TASKS_MAX: usize = 1000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     pub tasks: Vec<TaskPlan>,
+    /// By task: those that wait for it.
+    dependents: Vec<Vec<usize>>,
+}
+
+/// One edge of the DAG.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dependency {
+    pub task: usize,
+    /// The edge counts only when the condition at its start came out like this.
+    pub outcome: Option<bool>,
 }
 
 /// One node, with all that the engine needs to know of it. What it executes is not its concern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskPlan {
     pub key: String,
-    pub depends_on: Vec<usize>,
+    pub depends_on: Vec<Dependency>,
     pub run_if: RunIf,
     pub disabled: bool,
+    /// Whether an attempt needs one of the slots that the caps count. What only waits or compares
+    /// (a condition, a for-each, a run of another job) needs none.
+    pub takes_slot: bool,
     /// Attempts after the first; `None` for no end of them.
     pub retries_max: Option<u32>,
     pub retry_interval_ms: i64,
@@ -34,6 +47,7 @@ impl TaskPlan {
             depends_on: Vec::new(),
             run_if: RunIf::AllSuccess,
             disabled: false,
+            takes_slot: true,
             retries_max: Some(0),
             retry_interval_ms: 0,
             retry_on_timeout: false,
@@ -82,11 +96,15 @@ impl fmt::Display for PlanError {
 impl std::error::Error for PlanError {}
 
 impl Plan {
-    /// Checks keys and dependencies (given by key, per task in the order of `tasks`).
+    /// Checks keys and dependencies (by key with the outcome they need, per task in the order of
+    /// `tasks`).
     ///
     /// # Errors
     /// The first thing that is wrong.
-    pub fn new(mut tasks: Vec<TaskPlan>, depends_on: &[Vec<String>]) -> Result<Self, PlanError> {
+    pub fn new(
+        mut tasks: Vec<TaskPlan>,
+        depends_on: &[Vec<(String, Option<bool>)>],
+    ) -> Result<Self, PlanError> {
         if tasks.is_empty() {
             return Err(PlanError::Empty);
         }
@@ -102,52 +120,94 @@ impl Plan {
                 return Err(PlanError::DuplicateKey(task.key.clone()));
             }
         }
-        for (task, keys) in tasks.iter_mut().zip(depends_on) {
-            for key in keys {
-                let Some(&index) = by_key.get(key) else {
+        let mut dependents = vec![Vec::new(); tasks.len()];
+        for (index, (task, edges)) in tasks.iter_mut().zip(depends_on).enumerate() {
+            for (key, outcome) in edges {
+                let Some(&before) = by_key.get(key) else {
                     return Err(PlanError::UnknownDependency {
                         task: task.key.clone(),
                         depends_on: key.clone(),
                     });
                 };
-                if *key == task.key {
+                if before == index {
                     return Err(PlanError::DependsOnItself(key.clone()));
                 }
-                if !task.depends_on.contains(&index) {
-                    task.depends_on.push(index);
+                let edge = Dependency {
+                    task: before,
+                    outcome: *outcome,
+                };
+                if !task.depends_on.contains(&edge) {
+                    task.depends_on.push(edge);
+                    dependents[before].push(index);
                 }
             }
         }
-        let plan = Self { tasks };
+        let plan = Self { tasks, dependents };
         match plan.cycle() {
             Some(keys) => Err(PlanError::Cycle(keys)),
             None => Ok(plan),
         }
     }
 
-    /// Takes away, again and again, the tasks that nothing unfinished is before; what cannot be
-    /// taken away lies on a cycle or behind one.
+    /// The tasks that wait for `task`; one that needs several outcomes of it stands there as often.
+    #[must_use]
+    pub fn dependents(&self, task: usize) -> &[usize] {
+        self.dependents.get(task).map_or(&[], Vec::as_slice)
+    }
+
+    /// `start` and all tasks behind it, by index.
+    #[must_use]
+    pub fn with_dependents(&self, start: &[usize]) -> Vec<bool> {
+        let mut reached = vec![false; self.tasks.len()];
+        let mut next = start.to_vec();
+        while let Some(task) = next.pop() {
+            if !std::mem::replace(&mut reached[task], true) {
+                next.extend(self.dependents(task));
+            }
+        }
+        reached
+    }
+
+    /// All tasks before `task`, not itself, by index.
+    #[must_use]
+    pub fn upstream(&self, task: usize) -> Vec<bool> {
+        let mut reached = vec![false; self.tasks.len()];
+        let edges = |task: usize| self.tasks[task].depends_on.iter().map(|edge| edge.task);
+        let mut next: Vec<usize> = edges(task).collect();
+        while let Some(before) = next.pop() {
+            if !std::mem::replace(&mut reached[before], true) {
+                next.extend(edges(before));
+            }
+        }
+        reached
+    }
+
+    /// Takes away the tasks that nothing unfinished is before; what is left lies on a cycle or
+    /// behind one.
     fn cycle(&self) -> Option<Vec<String>> {
-        let mut done = vec![false; self.tasks.len()];
-        loop {
-            let before = done.iter().filter(|done| **done).count();
-            for (index, task) in self.tasks.iter().enumerate() {
-                done[index] = done[index] || task.depends_on.iter().all(|on| done[*on]);
-            }
-            let after = done.iter().filter(|done| **done).count();
-            if after == self.tasks.len() {
-                return None;
-            }
-            if after == before {
-                break;
+        let mut waits_for: Vec<usize> = self
+            .tasks
+            .iter()
+            .map(|task| task.depends_on.len())
+            .collect();
+        let mut free: Vec<usize> = (0..self.tasks.len())
+            .filter(|task| waits_for[*task] == 0)
+            .collect();
+        while let Some(task) = free.pop() {
+            for &dependent in self.dependents(task) {
+                waits_for[dependent] -= 1;
+                if waits_for[dependent] == 0 {
+                    free.push(dependent);
+                }
             }
         }
         // From any task that is left, stepping to a dependency that is left must come round.
-        let mut at = done.iter().position(|done| !done)?;
+        let mut at = waits_for.iter().position(|count| *count > 0)?;
         let mut path = Vec::new();
         while !path.contains(&at) {
             path.push(at);
-            at = *self.tasks[at].depends_on.iter().find(|on| !done[**on])?;
+            let mut edges = self.tasks[at].depends_on.iter();
+            at = edges.find(|edge| waits_for[edge.task] > 0)?.task;
         }
         let start = path.iter().position(|index| *index == at)?;
         let mut keys: Vec<String> = path[start..]
@@ -172,9 +232,9 @@ mod tests {
 
     fn plan(edges: &[(&str, &[&str])]) -> Result<Plan, PlanError> {
         let tasks = edges.iter().map(|(key, _)| TaskPlan::new(*key)).collect();
-        let depends_on: Vec<Vec<String>> = edges
+        let depends_on: Vec<Vec<(String, Option<bool>)>> = edges
             .iter()
-            .map(|(_, on)| on.iter().map(ToString::to_string).collect())
+            .map(|(_, on)| on.iter().map(|key| ((*key).to_owned(), None)).collect())
             .collect();
         Plan::new(tasks, &depends_on)
     }
@@ -205,10 +265,20 @@ mod tests {
     fn a_thousand_tasks_in_a_row_are_a_plan() {
         let keys: Vec<String> = (0..TASKS_MAX).map(|n| format!("t{n}")).collect();
         let tasks = keys.iter().rev().map(TaskPlan::new).collect();
-        let depends_on: Vec<Vec<String>> = (0..TASKS_MAX)
+        let depends_on: Vec<Vec<(String, Option<bool>)>> = (0..TASKS_MAX)
             .rev()
-            .map(|n| keys[..n].last().cloned().into_iter().collect())
+            .map(|n| {
+                keys[..n]
+                    .last()
+                    .cloned()
+                    .map(|key| (key, None))
+                    .into_iter()
+                    .collect()
+            })
             .collect();
-        assert!(Plan::new(tasks, &depends_on).is_ok());
+        let plan = Plan::new(tasks, &depends_on).unwrap();
+        let all = |reached: Vec<bool>| reached.into_iter().filter(|task| *task).count();
+        assert_eq!(all(plan.upstream(0)), TASKS_MAX - 1);
+        assert_eq!(all(plan.with_dependents(&[TASKS_MAX - 1])), TASKS_MAX);
     }
 }

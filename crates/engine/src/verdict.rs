@@ -84,12 +84,8 @@ impl FromStr for Verdict {
 #[must_use]
 pub fn run_verdict(plan: &Plan, tasks: &[Verdict]) -> Verdict {
     let leaves: Vec<Verdict> = (0..plan.tasks.len())
-        .filter(|index| {
-            plan.tasks
-                .iter()
-                .all(|task| !task.depends_on.contains(index))
-        })
-        .filter_map(|index| tasks.get(index).copied())
+        .filter(|task| plan.dependents(*task).is_empty())
+        .filter_map(|task| tasks.get(task).copied())
         .collect();
     let any =
         |wanted: &dyn Fn(Verdict) -> bool, among: &[Verdict]| among.iter().any(|v| wanted(*v));

@@ -32,7 +32,7 @@ pub use integrity::integrity_problems;
 pub use jobs::{Job, JobFilter};
 pub use objects::ObjectRow;
 pub use repos::{NewRepo, RepoRow};
-pub use runs::{Attempt, AttemptEnd, NewRun, Run, RunFilter, RunKind};
+pub use runs::{Attempt, AttemptEnd, ChildRun, NewRun, Run, RunFilter, RunKind};
 pub use secrets::{SealedSecret, SecretAcl, SecretEntry, SecretScope};
 pub use store::Store;
 pub use tokens::{NewToken, TokenRow};

@@ -15,6 +15,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "run_checkout",
         include_str!("../migrations/run_checkout.sql"),
     ),
+    ("containers", include_str!("../migrations/containers.sql")),
 ];
 
 /// How many steps lead to the newest form.

@@ -2,6 +2,7 @@
 //! follows from a change in [`transition`].
 
 mod change;
+mod container;
 mod transition;
 
 use forebay_engine::{Phase, StopReason, Verdict};
@@ -14,6 +15,8 @@ use crate::connection::sql;
 use crate::jobs::document;
 use crate::store::Store;
 
+pub use self::container::ChildRun;
+
 /// What started a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunKind {
@@ -21,6 +24,8 @@ pub enum RunKind {
     Submit,
     /// `dbutils.notebook.run`.
     Workflow,
+    /// One element of a for-each task.
+    Iteration,
 }
 
 impl RunKind {
@@ -30,13 +35,20 @@ impl RunKind {
             Self::Job => "JOB_RUN",
             Self::Submit => "SUBMIT_RUN",
             Self::Workflow => "WORKFLOW_RUN",
+            Self::Iteration => "ITERATION",
         }
+    }
+
+    /// Whether its attempt shares the slot of the one that started it.
+    pub(crate) fn is_nested(self) -> bool {
+        self == Self::Workflow
     }
 
     fn parse(text: &str) -> Self {
         match text {
             "JOB_RUN" => Self::Job,
             "WORKFLOW_RUN" => Self::Workflow,
+            "ITERATION" => Self::Iteration,
             _ => Self::Submit,
         }
     }
@@ -73,6 +85,8 @@ pub struct Attempt {
     pub task: usize,
     pub task_key: String,
     pub attempt: u32,
+    /// Whether it needs a slot; otherwise nobody works on it, and its children decide its end.
+    pub takes_slot: bool,
     pub phase: Phase,
     pub code: Option<String>,
     pub message: String,
@@ -102,6 +116,8 @@ pub struct NewRun {
     pub trigger: &'static str,
     pub idempotency_token: Option<String>,
     pub parent_attempt: Option<RunId>,
+    /// Which of the parent's planned children it is, when the parent waits without a slot.
+    pub child_number: Option<usize>,
     /// Runs of the job that may be active at once; only counted when there is a job.
     pub concurrency_max: i64,
     /// Whether a run over that waits; otherwise it is skipped.
@@ -130,6 +146,7 @@ impl NewRun {
             trigger: "ONE_TIME",
             idempotency_token: None,
             parent_attempt: None,
+            child_number: None,
             concurrency_max: 0,
             queue: false,
             timeout_ms: 0,
@@ -180,7 +197,7 @@ impl RunFilter {
         };
         match self.kind {
             Some(kind) => add("run.kind = ?", vec![kind.as_str().to_owned().into()]),
-            None => add("run.kind <> 'WORKFLOW_RUN'", Vec::new()),
+            None => add("run.kind NOT IN ('WORKFLOW_RUN', 'ITERATION')", Vec::new()),
         }
         if let Some(job) = self.job_id {
             add("run.job_id = ?", vec![job.0.into()]);
@@ -264,7 +281,7 @@ fn run_from_row(row: &Row<'_>) -> rusqlite::Result<Run> {
 }
 
 pub(super) const ATTEMPT_COLUMNS: &str =
-    "id, run_id, task, task_key, attempt, phase, verdict, code, message,
+    "id, run_id, task, task_key, attempt, takes_slot, phase, verdict, code, message,
     error, trace, exit_value, cluster_id, created_at, started_at, executed_at, ended_at, facts";
 
 pub(super) fn attempt_from_row(row: &Row<'_>) -> rusqlite::Result<Attempt> {
@@ -276,6 +293,7 @@ pub(super) fn attempt_from_row(row: &Row<'_>) -> rusqlite::Result<Attempt> {
         task: row.get::<_, u32>("task")? as usize,
         task_key: row.get("task_key")?,
         attempt: row.get("attempt")?,
+        takes_slot: row.get("takes_slot")?,
         phase: phase(row.get_ref("phase")?.as_str()?, verdict.as_deref()),
         code: row.get("code")?,
         message: row.get("message")?,
@@ -369,8 +387,7 @@ impl Store {
         .await
     }
 
-    /// The runs that attempts of `run` started by `dbutils.notebook.run`, oldest first, at most
-    /// 100 of them.
+    /// The runs that attempts of `run` started, oldest first, at most 100 of them.
     ///
     /// # Errors
     /// When the database refuses.
@@ -412,15 +429,16 @@ impl Store {
         .await
     }
 
-    /// Attempts that hold a slot: after a restart, those whose processes died with the server.
+    /// Attempts that somebody must be working on: after a restart, those whose processes died with
+    /// the server.
     ///
     /// # Errors
     /// When the database refuses.
     pub async fn attempt_list_live(&self) -> Result<Vec<Attempt>> {
         self.read(|conn| {
             conn.prepare_cached(&format!(
-                "SELECT {ATTEMPT_COLUMNS} FROM attempt WHERE phase IN ('running', 'terminating')
-                 ORDER BY id"
+                "SELECT {ATTEMPT_COLUMNS} FROM attempt
+                 WHERE phase IN ('running', 'terminating') AND takes_slot ORDER BY id"
             ))
             .and_then(|mut statement| statement.query_map([], attempt_from_row)?.collect())
             .map_err(|e| sql("list live attempts", e))
@@ -525,7 +543,7 @@ impl Store {
             let one = |condition: &str| {
                 conn.prepare_cached(&format!(
                     "SELECT count(*) FROM run LEFT JOIN job ON job.id = run.job_id
-                     WHERE run.kind <> 'WORKFLOW_RUN'
+                     WHERE run.kind NOT IN ('WORKFLOW_RUN', 'ITERATION')
                        AND (?2 IS NULL OR run.creator_id = ?2 OR job.creator_id = ?2)
                        AND {condition}"
                 ))

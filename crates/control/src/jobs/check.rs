@@ -2,10 +2,10 @@
 
 use std::str::FromStr;
 
-use forebay_engine::{Plan, RunIf, TaskPlan};
+use forebay_engine::{CONCURRENCY_MAX, Comparison, Plan, RunIf, TaskPlan};
 use forebay_types::{Error, Result};
 
-use super::spec::{Spec, TaskSpec};
+use super::spec::{Dependency, Spec, TaskSpec};
 
 const NAME_BYTES_MAX: usize = 4096;
 
@@ -90,15 +90,6 @@ fn within(field: &str, value: i64, min: i64) -> Result<()> {
 fn check_task(spec: &Spec, task: &TaskSpec) -> Result<()> {
     let key = &task.task_key;
     check_code(spec, task)?;
-    if task
-        .depends_on
-        .iter()
-        .any(|dependency| dependency.outcome.is_some())
-    {
-        return Err(Error::not_implemented(format!(
-            "depends_on.outcome of task '{key}'"
-        )));
-    }
     if let Some(cluster) = &task.job_cluster_key
         && !spec
             .job_clusters
@@ -130,7 +121,53 @@ fn check_task(spec: &Spec, task: &TaskSpec) -> Result<()> {
     ] {
         within(&format!("{field}' of task '{key}"), value, min)?;
     }
-    Ok(())
+    check_control_flow(spec, task)
+}
+
+/// Conditions and for-eaches, by field and task.
+fn check_control_flow(spec: &Spec, task: &TaskSpec) -> Result<()> {
+    let key = &task.task_key;
+    if let Some(condition) = &task.condition_task
+        && Comparison::from_str(&condition.op).is_err()
+    {
+        let known: Vec<&str> = Comparison::ALL.iter().map(|(_, name)| *name).collect();
+        return Err(Error::invalid(format!(
+            "Task '{key}': condition_task.op '{}' is not one of {}.",
+            condition.op,
+            known.join(", ")
+        )));
+    }
+    for dependency in task.depends_on.iter().filter(|on| on.outcome.is_some()) {
+        let before = &dependency.task_key;
+        let mut tasks = spec.tasks.iter();
+        let known = tasks.find(|task| task.task_key == *before);
+        if known.is_some_and(|task| task.condition_task.is_none()) {
+            return Err(Error::invalid(format!(
+                "Task '{key}' needs an outcome of task '{before}', which is no condition_task."
+            )));
+        }
+    }
+    let Some(each) = &task.for_each_task else {
+        return Ok(());
+    };
+    let max = i64::try_from(CONCURRENCY_MAX).unwrap_or(i64::MAX);
+    if !(1..=max).contains(&each.concurrency) {
+        return Err(Error::invalid(format!(
+            "Task '{key}': for_each_task.concurrency is {}; 1 to {max}.",
+            each.concurrency
+        )));
+    }
+    if each.task.for_each_task.is_some() {
+        return Err(Error::invalid(format!(
+            "Task '{key}': the task of a for_each_task cannot be a for_each_task."
+        )));
+    }
+    if !each.task.depends_on.is_empty() {
+        return Err(Error::invalid(format!(
+            "Task '{key}': the task of a for_each_task cannot have depends_on."
+        )));
+    }
+    check_task(spec, &each.task)
 }
 
 /// # Errors
@@ -152,21 +189,32 @@ pub(super) fn compile(spec: &Spec) -> Result<Plan> {
         tasks.push(TaskPlan {
             run_if,
             disabled: task.disabled,
+            takes_slot: task.takes_slot(),
             retries_max: u32::try_from(task.max_retries).ok(),
             retry_interval_ms: task.min_retry_interval_millis,
             retry_on_timeout: task.retry_on_timeout,
             ..TaskPlan::new(task.task_key.clone())
         });
     }
-    let depends_on: Vec<Vec<String>> = spec
-        .tasks
-        .iter()
-        .map(|task| {
-            task.depends_on
-                .iter()
-                .map(|on| on.task_key.clone())
-                .collect()
-        })
-        .collect();
+    let depends_on = spec.tasks.iter().map(|task| {
+        let edges = task.depends_on.iter();
+        edges
+            .map(|on| Ok((on.task_key.clone(), outcome(task, on)?)))
+            .collect()
+    });
+    let depends_on: Vec<_> = depends_on.collect::<Result<_>>()?;
     Plan::new(tasks, &depends_on).map_err(|e| Error::invalid(e.to_string()))
+}
+
+fn outcome(task: &TaskSpec, on: &Dependency) -> Result<Option<bool>> {
+    let Some(text) = on.outcome.as_deref() else {
+        return Ok(None);
+    };
+    let parsed = text.to_ascii_lowercase().parse().ok();
+    parsed.map(Some).ok_or_else(|| {
+        Error::invalid(format!(
+            "Task '{}': depends_on.outcome '{text}' of task '{}' is neither 'true' nor 'false'.",
+            task.task_key, on.task_key
+        ))
+    })
 }

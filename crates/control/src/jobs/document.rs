@@ -25,7 +25,7 @@ const TASK_TYPES: [(&str, bool); 18] = [
     ("dbt_task", false),
     ("pipeline_task", false),
     ("run_job_task", false),
-    ("condition_task", false),
+    ("condition_task", true),
     ("for_each_task", false),
     ("dashboard_task", false),
     ("alert_task", false),
@@ -180,8 +180,13 @@ fn normalise_task(task: &mut Map<String, Value>, flat: bool) -> Result<()> {
         [(_, true)] => {}
         [] => {
             return Err(Error::invalid(format!(
-                "No task type is given{place}: one of notebook_task, spark_python_task, \
-                 python_wheel_task is needed."
+                "No task type is given{place}: one of {} is needed.",
+                TASK_TYPES
+                    .iter()
+                    .filter(|(_, runs)| *runs)
+                    .map(|(name, _)| *name)
+                    .collect::<Vec<_>>()
+                    .join(", ")
             )));
         }
         _ => {
@@ -199,6 +204,16 @@ fn normalise_task(task: &mut Map<String, Value>, flat: bool) -> Result<()> {
         .flatten()
     {
         check_library(library, &place)?;
+    }
+    if let Some(Value::Object(each)) = task.get_mut("for_each_task") {
+        match each.get_mut("task") {
+            Some(Value::Object(nested)) => normalise_task(nested, false)?,
+            _ => {
+                return Err(Error::invalid(format!(
+                    "Field 'for_each_task.task'{place} must be an object."
+                )));
+            }
+        }
     }
     // Some clients send the parameters as a list of pairs.
     if let Some(Value::Object(notebook)) = task.get_mut("notebook_task")

@@ -60,6 +60,9 @@ pub struct TaskSpec {
     pub notebook_task: Option<NotebookTask>,
     pub spark_python_task: Option<ScriptTask>,
     pub python_wheel_task: Option<WheelTask>,
+    pub condition_task: Option<ConditionTask>,
+    pub for_each_task: Option<ForEachTask>,
+    pub run_job_task: Option<RunJobTask>,
     pub existing_cluster_id: Option<String>,
     pub new_cluster: Option<Map<String, Value>>,
     pub job_cluster_key: Option<String>,
@@ -73,6 +76,44 @@ pub struct TaskSpec {
     pub min_retry_interval_millis: i64,
     #[serde(default)]
     pub retry_on_timeout: bool,
+}
+
+impl TaskSpec {
+    /// Whether an attempt of it executes something; what only compares or waits for runs of their
+    /// own needs no slot.
+    #[must_use]
+    pub fn takes_slot(&self) -> bool {
+        self.condition_task.is_none() && self.for_each_task.is_none() && self.run_job_task.is_none()
+    }
+
+    /// The path of the code in the run's Git source, for a task that takes it from there: a notebook
+    /// by default, a script by default when its path is relative.
+    #[must_use]
+    pub fn path_in_git(&self, spec: &Spec) -> Option<&str> {
+        let (path, source) = self.code()?;
+        let is_script = self.spark_python_task.is_some();
+        let from_git = match source {
+            Some(source) => source.eq_ignore_ascii_case("GIT"),
+            None if is_script && (path.starts_with('/') || path.contains(':')) => false,
+            None => spec.git_source.is_some(),
+        };
+        from_git.then_some(path)
+    }
+
+    /// The path of a notebook or script, and where its task says that it lies.
+    pub(super) fn code(&self) -> Option<(&str, Option<&str>)> {
+        let notebook = self.notebook_task.as_ref();
+        let notebook = notebook.map(|task| (task.notebook_path.as_str(), task.source.as_deref()));
+        let script = self.spark_python_task.as_ref();
+        notebook.or(script.map(|task| (task.python_file.as_str(), task.source.as_deref())))
+    }
+
+    #[must_use]
+    pub fn notebook_path(&self) -> Option<&str> {
+        self.notebook_task
+            .as_ref()
+            .map(|notebook| notebook.notebook_path.as_str())
+    }
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -120,26 +161,36 @@ pub struct Pypi {
     pub repo: Option<String>,
 }
 
-impl TaskSpec {
-    /// The path of the code in the run's Git source, for a task that takes it from there: a notebook
-    /// by default, a script by default when its path is relative.
-    #[must_use]
-    pub fn path_in_git(&self, spec: &Spec) -> Option<&str> {
-        let (path, source) = self.code()?;
-        let is_script = self.spark_python_task.is_some();
-        let from_git = match source {
-            Some(source) => source.eq_ignore_ascii_case("GIT"),
-            None if is_script && (path.starts_with('/') || path.contains(':')) => false,
-            None => spec.git_source.is_some(),
-        };
-        from_git.then_some(path)
-    }
+/// Compares two texts or numbers; its dependants ask for the outcome they need.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ConditionTask {
+    pub op: String,
+    pub left: String,
+    pub right: String,
+}
 
-    /// The path of a notebook or script, and where its task says that it lies.
-    pub(super) fn code(&self) -> Option<(&str, Option<&str>)> {
-        let notebook = self.notebook_task.as_ref();
-        let notebook = notebook.map(|task| (task.notebook_path.as_str(), task.source.as_deref()));
-        let script = self.spark_python_task.as_ref();
-        notebook.or(script.map(|task| (task.python_file.as_str(), task.source.as_deref())))
-    }
+/// Runs `task` once for each element of `inputs`, a JSON array or a reference to one.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ForEachTask {
+    pub inputs: String,
+    #[serde(default = "one")]
+    pub concurrency: i64,
+    pub task: Box<TaskSpec>,
+}
+
+fn one() -> i64 {
+    1
+}
+
+/// Starts another job and ends as its run does.
+#[derive(Debug, Clone, Deserialize)]
+pub struct RunJobTask {
+    pub job_id: i64,
+    #[serde(default)]
+    pub job_parameters: Map<String, Value>,
+    #[serde(default)]
+    pub notebook_params: Map<String, Value>,
+    pub python_params: Option<Vec<Value>>,
+    #[serde(default)]
+    pub python_named_params: Map<String, Value>,
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use forebay_engine::{StopReason, Verdict};
 use forebay_exec::{CancelReason, Canceler, Ended, Execution, Outcome, StartError};
 use forebay_runtime::TaskKind;
-use forebay_store::{Attempt, AttemptEnd, Run};
+use forebay_store::{Attempt, AttemptEnd, Run, RunKind};
 use forebay_types::{Error, ErrorCode, Result};
 use futures_util::future::select_all;
 use serde_json::{Value, json};
@@ -20,6 +20,7 @@ use super::dispatch;
 use super::host::AttemptHost;
 use super::live::Owned;
 use super::output::{Snapshot, Writer};
+use super::scope;
 use super::source::Code;
 use super::workload::{self, Prepared};
 use crate::Ctx;
@@ -69,8 +70,7 @@ pub(crate) async fn run(
     let recorded = record(&inner, &attempt, &document, end).await;
     drop(owned);
     inner.checkouts.settle(run.id).await;
-    inner.live.ended(run.id);
-    inner.wake.notify_one();
+    inner.moved(&run);
     info!(run.id = %run.id, attempt.id = %attempt.id, verdict = verdict.as_str(), "attempt {} ended", attempt.id);
     recorded
 }
@@ -136,11 +136,8 @@ impl Work<'_> {
             attempt,
             document,
         } = *self;
-        let spec = &document.spec;
-        let task = spec
-            .tasks
-            .get(attempt.task)
-            .ok_or_else(|| Error::internal("the run has no such task", attempt.task_key.clone()))?;
+        let scoped = scope::scoped(inner, run, attempt, document).await?;
+        let task = &scoped.task;
         let ctx = inner.ctx_of(run).await?;
         let compute = self.compute(&ctx, task).await?;
         let stop = self.stop_signal(stops, task);
@@ -162,7 +159,16 @@ impl Work<'_> {
         let Prepared {
             mut workload,
             snapshot,
-        } = workload::prepare(inner, &code, run, attempt, spec, task, &compute).await?;
+        } = workload::prepare(
+            inner,
+            &code,
+            run,
+            attempt,
+            &document.spec,
+            &scoped,
+            &compute,
+        )
+        .await?;
         let token = inner.tokens.issue_for_run(&code.ctx.user);
         workload.context.api_token = Some(token.value.clone());
         let commit = code.checkout.as_ref().map(|own| own.commit.as_str());
@@ -192,7 +198,9 @@ impl Work<'_> {
     async fn checkout(&self, ctx: &Ctx) -> Result<Option<Checkout>> {
         let store = &self.inner.store;
         let (mut run, mut document) = (self.run.clone(), self.document.clone());
-        while let Some(parent) = run.parent_attempt {
+        // A run of another job has a source of its own; anything else that runs below a run shares
+        // the code of that.
+        while let Some(parent) = run.parent_attempt.filter(|_| run.kind != RunKind::Job) {
             let Some((above, _)) = store.attempt_get(parent).await? else {
                 return Ok(None);
             };
@@ -419,7 +427,15 @@ fn not_checked_out(error: &Error) -> AttemptEnd {
     platform_failure("REPOSITORY_CHECKOUT_FAILED", message)
 }
 
-fn failed_to_start(error: &Error) -> AttemptEnd {
+/// Whether an error says something of this server rather than of what it was asked to run.
+pub(crate) fn is_ours(error: &Error) -> bool {
+    matches!(
+        error.code,
+        ErrorCode::Internal | ErrorCode::TemporarilyUnavailable | ErrorCode::InvalidState
+    )
+}
+
+pub(crate) fn failed_to_start(error: &Error) -> AttemptEnd {
     let code = match error.code {
         ErrorCode::ResourceDoesNotExist => "RESOURCE_NOT_FOUND",
         ErrorCode::PermissionDenied => "UNAUTHORIZED_ERROR",
@@ -472,7 +488,7 @@ async fn end_orphan(inner: &Arc<Inner>, attempt: Attempt) -> Result<()> {
     let (run, _) = inner.store.run_get(attempt.run_id).await?;
     let now = inner.clock.now();
     info!(run.id = %run.id, attempt.id = %attempt.id, "attempt {} was interrupted", attempt.id);
-    match JobDocument::of_normal(run.settings) {
+    match JobDocument::of_normal(run.settings.clone()) {
         Ok(document) => {
             let end = platform_failure("INTERNAL_ERROR", INTERRUPTED.to_owned());
             // No slot is given away here: the round that follows does that.
@@ -481,11 +497,17 @@ async fn end_orphan(inner: &Arc<Inner>, attempt: Attempt) -> Result<()> {
                 .attempt_end(attempt, document.plan, end, 0, now)
                 .await?;
         }
-        Err(e) => {
-            let message = format!("{INTERRUPTED} Its definition cannot be read any more: {e}");
-            inner.store.run_abandon(run.id, message, now).await?;
-        }
+        Err(e) => return abandon(inner, &run, &e).await,
     }
-    inner.live.ended(run.id);
+    inner.moved(&run);
+    Ok(())
+}
+
+/// Ends a run whose definition cannot be read any more.
+pub(crate) async fn abandon(inner: &Arc<Inner>, run: &Run, error: &Error) -> Result<()> {
+    let message = format!("The run's definition cannot be read any more: {error}");
+    let now = inner.clock.now();
+    inner.store.run_abandon(run.id, message, now).await?;
+    inner.moved(run);
     Ok(())
 }

@@ -77,9 +77,14 @@ async fn round(inner: &Arc<Inner>) -> Result<Option<forebay_types::Millis>> {
     Ok(next)
 }
 
-/// Starts attempts that have their slots, each in a task of its own.
+/// Starts attempts that have their slots, each in a task of its own; those that need none are
+/// looked at by their reconciler.
 pub(crate) fn begin(inner: &Arc<Inner>, claimed: Vec<Attempt>) {
     for attempt in claimed {
+        if !attempt.takes_slot {
+            inner.containers.touch(attempt.id);
+            continue;
+        }
         let name = format!("attempt {}", attempt.id);
         let owned = inner.live.own(attempt.id);
         let work = attempt::run(Arc::clone(inner), attempt, owned, Vec::new());

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use forebay_config::WorkspaceConfig;
-use forebay_engine::{References, resolve};
 use forebay_exec::{Context, LOCAL_DIR, Library, Limits, Mount, Mounts, Place, Program, Workload};
 use forebay_store::{Attempt, Run};
 use forebay_types::{AttemptNumber, Error, Result, WorkspacePath};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::Inner;
 use super::output::Snapshot;
+use super::scope::{Scoped, text, texts};
 use super::source::{self, Code};
 use crate::Ctx;
 use crate::access::CHECKOUTS;
@@ -25,56 +25,6 @@ pub(crate) struct Prepared {
     pub(crate) snapshot: Option<Snapshot>,
 }
 
-/// The values a task may refer to.
-fn references(inner: &Inner, run: &Run, attempt: &Attempt, spec: &Spec) -> References {
-    let mut values = BTreeMap::new();
-    let mut put = |name: &str, value: String| drop(values.insert(name.to_owned(), value));
-    let job_id = run.job_id.map(|id| id.to_string()).unwrap_or_default();
-    put("job.id", job_id.clone());
-    put("job_id", job_id);
-    put("job.name", run.name.clone());
-    put("job.run_id", run.id.to_string());
-    put("run_id", attempt.id.to_string());
-    put("parent_run_id", run.id.to_string());
-    put("task_key", attempt.task_key.clone());
-    put("task.name", attempt.task_key.clone());
-    put("task.run_id", attempt.id.to_string());
-    put("task.execution_count", (attempt.attempt + 1).to_string());
-    put("task_retry_count", attempt.attempt.to_string());
-    put("workspace.id", inner.workspace_id.to_string());
-    put("workspace.url", inner.setup.public_url.clone());
-    for (name, value) in job_parameters(run, spec) {
-        put(&format!("job.parameters.{name}"), value);
-    }
-    References(values)
-}
-
-/// The job's parameters: its defaults with what the caller of run-now gave over them.
-fn job_parameters(run: &Run, spec: &Spec) -> BTreeMap<String, String> {
-    let defaults = spec
-        .parameters
-        .iter()
-        .map(|p| (p.name.clone(), p.default.clone()));
-    let mut parameters: BTreeMap<String, String> = defaults.collect();
-    parameters.extend(texts(run.parameters.get("job_parameters")));
-    parameters
-}
-
-fn texts(value: Option<&Value>) -> impl Iterator<Item = (String, String)> {
-    let map: Map<String, Value> = value
-        .and_then(Value::as_object)
-        .cloned()
-        .unwrap_or_default();
-    map.into_iter().map(|(key, value)| (key, text(value)))
-}
-
-fn text(value: Value) -> String {
-    match value {
-        Value::String(text) => text,
-        other => other.to_string(),
-    }
-}
-
 /// Builds the workload of a task.
 ///
 /// # Errors
@@ -86,33 +36,30 @@ pub(crate) async fn prepare(
     run: &Run,
     attempt: &Attempt,
     spec: &Spec,
-    task: &TaskSpec,
+    scoped: &Scoped,
     compute: &ResolvedCluster,
 ) -> Result<Prepared> {
     let ctx = &code.ctx;
-    let references = references(inner, run, attempt, spec);
-    let fill = |text: &str| resolve(text, &references).map_err(|e| Error::invalid(e.to_string()));
-    let fill_all = |list: &[String]| {
-        list.iter()
-            .map(|text| fill(text))
-            .collect::<Result<Vec<_>>>()
+    let Scoped {
+        task,
+        job_parameters,
+        overriding,
+    } = scoped;
+    let python_params = overriding.get("python_params").and_then(Value::as_array);
+    let args = |own: &[String]| match python_params {
+        Some(given) => given.iter().cloned().map(text).collect(),
+        None => own.to_vec(),
     };
-    let fill_map = |map: &BTreeMap<String, String>| {
-        map.iter()
-            .map(|(key, value)| Ok((key.clone(), fill(value)?)))
-            .collect::<Result<BTreeMap<_, _>>>()
-    };
-    let job_parameters = job_parameters(run, spec);
     let mut snapshot = None;
     let (program, home) = if let Some(notebook) = &task.notebook_task {
-        let path = fill(&notebook.notebook_path)?;
-        let path = match in_checkout(code, spec, task, &path)? {
+        let path = &notebook.notebook_path;
+        let path = match in_checkout(code, spec, task, path)? {
             Some(path) => path,
-            None => WorkspacePath::parse(&path)?,
+            None => WorkspacePath::parse(path)?,
         };
-        let mut parameters = fill_map(&notebook.base_parameters)?;
-        parameters.extend(texts(run.parameters.get("notebook_params")));
-        parameters.extend(job_parameters);
+        let mut parameters = notebook.base_parameters.clone();
+        parameters.extend(texts(overriding.get("notebook_params")));
+        parameters.extend(job_parameters.clone());
         let (found, document) = source::load(code, &path).await?;
         let cells = document.exec_cells()?;
         snapshot = Some(found);
@@ -130,35 +77,25 @@ pub(crate) async fn prepare(
             format!("/Workspace{}", folder.trim_end_matches('/')),
         )
     } else if let Some(script) = &task.spark_python_task {
-        let file = fill(&script.python_file)?;
-        let file = match in_checkout(code, spec, task, &file)? {
+        let file = &script.python_file;
+        let file = match in_checkout(code, spec, task, file)? {
             Some(path) => format!("/Workspace{path}"),
-            None => in_sandbox(&file)?,
+            None => in_sandbox(file)?,
         };
-        let args = match run
-            .parameters
-            .get("python_params")
-            .and_then(Value::as_array)
-        {
-            Some(given) => given.iter().cloned().map(text).collect(),
-            None => fill_all(&script.parameters)?,
-        };
+        let args = args(&script.parameters);
         let folder = file
             .rsplit_once('/')
             .map_or("/", |(folder, _)| folder)
             .to_owned();
         (Program::Script { file, args }, folder)
     } else if let Some(wheel) = &task.python_wheel_task {
-        let mut named = fill_map(&wheel.named_parameters)?;
-        named.extend(texts(run.parameters.get("python_named_params")));
-        let args = match run
-            .parameters
-            .get("python_params")
-            .and_then(Value::as_array)
-        {
-            Some(given) => given.iter().cloned().map(text).collect(),
-            None => fill_all(&wheel.parameters)?,
-        };
+        let mut named = wheel.named_parameters.clone();
+        named.extend(texts(overriding.get("python_named_params")));
+        let args = args(&wheel.parameters);
+        // A wheel that was not written for named arguments would trip over the job's.
+        if !named.is_empty() {
+            named.extend(job_parameters.clone());
+        }
         let program = Program::Wheel {
             package: wheel.package_name.clone(),
             entry_point: wheel.entry_point.clone(),

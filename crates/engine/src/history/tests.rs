@@ -6,7 +6,7 @@ fn plan() -> Plan {
     let mut first = TaskPlan::new("a");
     first.retries_max = Some(1);
     first.retry_interval_ms = 1_000;
-    let keys = [Vec::new(), vec!["a".to_owned()]];
+    let keys = [Vec::new(), vec![("a".to_owned(), None)]];
     Plan::new(vec![first, TaskPlan::new("b")], &keys).unwrap()
 }
 
@@ -22,12 +22,12 @@ fn created() -> Record {
 /// The record that the store would write of this event.
 fn advanced(run: &mut Run, event: Event, now: i64, ids: &[i64]) -> (Millis, Record) {
     let before = run.phase;
-    let effects = run.advance(&plan(), event, Millis(now));
+    let effects = run.advance(&plan(), &event, Millis(now));
     let moved = run.phase != before && !run.phase.is_ended();
     let record = Record::Advanced {
-        event,
         effects,
         code: matches!(event, Event::AttemptEnded { .. }).then(|| "CODE".to_owned()),
+        event,
         phase: moved.then_some(run.phase),
         ids: ids.to_vec(),
     };
@@ -39,6 +39,7 @@ fn ended(task: usize, attempt: u32, verdict: Verdict) -> Event {
         task,
         attempt,
         verdict,
+        outcome: None,
         retry: true,
     }
 }
@@ -76,6 +77,16 @@ fn a_history_gives_the_state_it_led_to() {
     assert_eq!(over.started_at, Some(Millis(2)));
     assert_eq!(over.attempts[&(0, 0)].code.as_deref(), Some("CODE"));
     assert_eq!(over.attempts[&(1, 0)].ended_at, Some(Millis(1_007)));
+
+    let repair = Event::Repair { tasks: vec![1] };
+    history.push(advanced(&mut run, repair, 1_008, &[10]));
+    let again = rebuild(&history).unwrap();
+    assert_eq!(
+        (again.phase, again.stopping, again.ended_at),
+        (Phase::Running, None, None)
+    );
+    assert_eq!(again.attempts[&(1, 1)].phase, Phase::Pending);
+    assert_eq!(again.attempts[&(1, 0)].phase, over.attempts[&(1, 0)].phase);
 }
 
 #[test]

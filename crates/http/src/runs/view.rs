@@ -260,6 +260,10 @@ fn task_json(app: &App, run: &Run, attempt: &Attempt) -> Value {
         task.insert("git_source".to_owned(), source);
     }
     task.entry("run_if").or_insert(json!("ALL_SUCCESS"));
+    if let (Some(condition), Some(outcome)) = (task.get_mut("condition_task"), &attempt.exit_value)
+    {
+        condition["outcome"] = json!(outcome);
+    }
     if let Value::Object(own) = own {
         task.extend(own);
     }

@@ -6,6 +6,7 @@
 )]
 
 mod clusters;
+mod control_flow;
 mod dbfs;
 mod endpoints;
 mod files;

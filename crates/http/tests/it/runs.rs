@@ -6,7 +6,7 @@ use forebay_testkit::TestServer;
 use serde_json::{Value, json};
 
 /// A server whose clusters come from the executor that runs the tests.
-async fn start(attempts_max: usize) -> TestServer {
+pub(crate) async fn start(attempts_max: usize) -> TestServer {
     TestServer::start_with(|setup| {
         setup.server.limits.running_attempts_max = attempts_max;
         setup.runtimes = None;
@@ -14,7 +14,7 @@ async fn start(attempts_max: usize) -> TestServer {
     .await
 }
 
-async fn notebook(server: &TestServer, path: &str, cells: &[&str]) {
+pub(crate) async fn notebook(server: &TestServer, path: &str, cells: &[&str]) {
     let source = cells.join("\n\n# COMMAND ----------\n\n");
     let content = STANDARD.encode(format!("# Databricks notebook source\n{source}\n"));
     let import = json!({"path": path, "language": "PYTHON", "content": content, "overwrite": true});
@@ -24,23 +24,23 @@ async fn notebook(server: &TestServer, path: &str, cells: &[&str]) {
         .ok();
 }
 
-fn flat(path: &str) -> Value {
+pub(crate) fn flat(path: &str) -> Value {
     json!({"run_name": "t", "notebook_task": {"notebook_path": path}})
 }
 
-fn task(key: &str, path: &str, after: &[&str]) -> Value {
+pub(crate) fn task(key: &str, path: &str, after: &[&str]) -> Value {
     let after: Vec<Value> = after.iter().map(|key| json!({"task_key": key})).collect();
     json!({"task_key": key, "depends_on": after, "notebook_task": {"notebook_path": path}})
 }
 
-async fn submit(server: &TestServer, settings: Value) -> i64 {
+pub(crate) async fn submit(server: &TestServer, settings: Value) -> i64 {
     let answer = server
         .call(&server.admin, "POST", "/api/2.1/jobs/runs/submit", settings)
         .await;
     answer.ok()["run_id"].as_i64().unwrap()
 }
 
-async fn get(server: &TestServer, run: i64) -> Value {
+pub(crate) async fn get(server: &TestServer, run: i64) -> Value {
     let path = format!("/api/2.2/jobs/runs/get?run_id={run}");
     server
         .call(&server.admin, "GET", &path, Value::Null)
@@ -49,7 +49,7 @@ async fn get(server: &TestServer, run: i64) -> Value {
 }
 
 /// The run once it has ended.
-async fn ended(server: &TestServer, run: i64) -> Value {
+pub(crate) async fn ended(server: &TestServer, run: i64) -> Value {
     let path = format!("/api/forebay/v1/runs/{run}?wait_ms=30000");
     let answer = server
         .call(&server.admin, "GET", &path, Value::Null)
@@ -59,12 +59,12 @@ async fn ended(server: &TestServer, run: i64) -> Value {
     answer
 }
 
-fn state(run: &Value) -> (String, String) {
+pub(crate) fn state(run: &Value) -> (String, String) {
     let text = |name: &str| run["state"][name].as_str().unwrap_or_default().to_owned();
     (text("life_cycle_state"), text("result_state"))
 }
 
-fn states(life_cycle: &str, result: &str) -> (String, String) {
+pub(crate) fn states(life_cycle: &str, result: &str) -> (String, String) {
     (life_cycle.to_owned(), result.to_owned())
 }
 
@@ -294,14 +294,14 @@ async fn the_same_idempotency_token_gives_the_same_run() {
     assert_eq!(submit(&server, settings).await, first);
 }
 
-async fn job(server: &TestServer, settings: Value) -> i64 {
+pub(crate) async fn job(server: &TestServer, settings: Value) -> i64 {
     let answer = server
         .call(&server.admin, "POST", "/api/2.1/jobs/create", settings)
         .await;
     answer.ok()["job_id"].as_i64().unwrap()
 }
 
-async fn run_now(server: &TestServer, request: Value) -> i64 {
+pub(crate) async fn run_now(server: &TestServer, request: Value) -> i64 {
     let answer = server
         .call(&server.admin, "POST", "/api/2.1/jobs/run-now", request)
         .await;

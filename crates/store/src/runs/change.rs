@@ -5,7 +5,10 @@ use forebay_types::{Error, Millis, Result, RunId};
 use rusqlite::{OptionalExtension, Transaction, params};
 use serde_json::Value;
 
-use super::transition::{Place, advance, insert_attempt, log, set_phase};
+use super::container::Child;
+use super::transition::{
+    Place, advance, advance_from, insert_attempt, log, outcome, set_phase, state_of,
+};
 use super::{
     ATTEMPT_COLUMNS, Attempt, AttemptEnd, NewRun, attempt_from_row, attempts_on, missing_run,
     run_get_on,
@@ -16,10 +19,11 @@ use crate::store::{Store, next_id};
 impl Store {
     /// Records a run and, where its job allows, admits it. The same idempotency token gives the
     /// run of the first call. What finds a free slot under `cap` is claimed in the same commit;
-    /// the caller starts it. A nested run takes no slot: only its own attempt is claimed.
+    /// the caller starts it. A nested run takes no slot: only its own attempt is claimed. The same
+    /// child of a container is started once, and only while the container runs.
     ///
     /// # Errors
-    /// When the database refuses.
+    /// When the database refuses; `INVALID_STATE` for a child that comes too late.
     pub async fn run_create(
         &self,
         new: NewRun,
@@ -33,11 +37,16 @@ impl Store {
             {
                 return Ok((id, Vec::new()));
             }
+            if let Some(child) = Child::of(&new)
+                && let Some(id) = child.started(tx)?
+            {
+                return Ok((id, Vec::new()));
+            }
             let admission = admission(tx, &new)?;
             let id = insert_run(tx, &new, &plan, now)?;
             match admission {
                 Admission::Now => {
-                    advance(tx, id, &plan, (Event::Admitted, None), now)?;
+                    advance(tx, id, &plan, (&Event::Admitted, None), now)?;
                 }
                 Admission::Later => {
                     set_phase(tx, id, Phase::Queued, now)?;
@@ -45,7 +54,7 @@ impl Store {
                 }
                 Admission::Never => skip(tx, id, &new, now)?,
             }
-            if new.parent_attempt.is_some() {
+            if new.kind.is_nested() {
                 let own = claim_nested(tx, id, now)?;
                 return Ok((id, own.into_iter().collect()));
             }
@@ -114,6 +123,12 @@ impl Store {
         now: Millis,
     ) -> Result<Vec<Attempt>> {
         self.write(move |tx| {
+            let (run, attempts) = match run_get_on(tx, attempt.run_id)? {
+                Some(run) => (run, attempts_on(tx, attempt.run_id)?),
+                None => return Err(missing_run(attempt.run_id)),
+            };
+            // Read before the row is written: the engine sees the attempt as it was.
+            let mut state = state_of(&run, &attempts, &plan);
             let recorded = tx
                 .prepare_cached(
                     "UPDATE attempt SET phase = 'ended', verdict = ?2, code = ?3, message = ?4,
@@ -137,18 +152,15 @@ impl Store {
             if recorded == 0 {
                 return Ok(Vec::new());
             }
-            let Attempt {
-                task,
-                attempt: number,
-                ..
-            } = attempt;
             let event = Event::AttemptEnded {
-                task,
-                attempt: number,
+                task: attempt.task,
+                attempt: attempt.attempt,
                 verdict: end.verdict,
+                outcome: outcome(end.exit_value.as_deref()),
                 retry: end.retry,
             };
-            advance(tx, attempt.run_id, &plan, (event, Some(end.code)), now)?;
+            let ended = (&event, Some(end.code));
+            advance_from(tx, &run, &mut state, &plan, ended, now)?;
             claim(tx, cap, now)
         })
         .await
@@ -167,7 +179,7 @@ impl Store {
     ) -> Result<Vec<Effect>> {
         self.write(move |tx| {
             let stop = Event::StopRequested(reason);
-            advance(tx, id, &plan, (stop, None), now)
+            advance(tx, id, &plan, (&stop, None), now)
         })
         .await
     }
@@ -180,7 +192,7 @@ impl Store {
         self.write(move |tx| {
             let queued = run_get_on(tx, id)?.is_some_and(|run| run.phase == Phase::Queued);
             if queued {
-                advance(tx, id, &plan, (Event::Admitted, None), now)
+                advance(tx, id, &plan, (&Event::Admitted, None), now)
             } else {
                 Ok(Vec::new())
             }
@@ -253,25 +265,24 @@ impl Store {
     }
 }
 
-/// Gives slots to the oldest waiting attempts, never more than `cap` in all.
+/// Gives slots to the oldest waiting attempts, never more than `cap` in all. What needs no slot
+/// comes first, whatever the cap.
 fn claim(tx: &Transaction<'_>, cap: usize, now: Millis) -> Result<Vec<Attempt>> {
+    let mut claimed = claim_without_slot(tx, now)?;
     let live: usize = tx
         .prepare_cached(
             "SELECT count(*) FROM attempt
-             WHERE phase IN ('running', 'terminating') AND NOT nested",
+             WHERE phase IN ('running', 'terminating') AND NOT nested AND takes_slot",
         )
         .and_then(|mut statement| statement.query_row([], |row| row.get::<_, u32>(0)))
         .map_err(|e| sql("count slots", e))? as usize;
     let free = cap.saturating_sub(live);
-    if free == 0 {
-        return Ok(Vec::new());
-    }
-    let claimed: Vec<Attempt> = tx
+    let with_slot: Vec<Attempt> = tx
         .prepare_cached(&format!(
             "UPDATE attempt SET phase = 'running', started_at = ?1 WHERE id IN (
            SELECT id FROM attempt
            WHERE phase IN ('pending', 'waiting_for_retry') AND (due_at IS NULL OR due_at <= ?1)
-             AND NOT nested
+             AND NOT nested AND takes_slot
            ORDER BY id LIMIT ?2)
          RETURNING {ATTEMPT_COLUMNS}"
         ))
@@ -281,10 +292,27 @@ fn claim(tx: &Transaction<'_>, cap: usize, now: Millis) -> Result<Vec<Attempt>> 
                 .collect()
         })
         .map_err(|e| sql("claim attempts", e))?;
+    claimed.extend(with_slot);
     for attempt in &claimed {
         log_claim(tx, attempt, now)?;
     }
     Ok(claimed)
+}
+
+/// Starts what only waits or compares: conditions, for-each and run-job tasks.
+fn claim_without_slot(tx: &Transaction<'_>, now: Millis) -> Result<Vec<Attempt>> {
+    tx.prepare_cached(&format!(
+        "UPDATE attempt SET phase = 'running', started_at = ?1
+         WHERE phase IN ('pending', 'waiting_for_retry') AND NOT takes_slot
+           AND (due_at IS NULL OR due_at <= ?1)
+         RETURNING {ATTEMPT_COLUMNS}"
+    ))
+    .and_then(|mut statement| {
+        statement
+            .query_map(params![now.0], attempt_from_row)?
+            .collect()
+    })
+    .map_err(|e| sql("claim attempts without slots", e))
 }
 
 fn log_claim(tx: &Transaction<'_>, claimed: &Attempt, now: Millis) -> Result<()> {
@@ -381,9 +409,13 @@ fn insert_run(tx: &Transaction<'_>, new: &NewRun, plan: &Plan, now: Millis) -> R
             run: RunId(id),
             task,
             key: &policy.key,
-            nested: new.parent_attempt.is_some(),
+            nested: new.kind.is_nested(),
+            takes_slot: policy.takes_slot,
         };
         ids.push(insert_attempt(tx, &place, 0, (Phase::Blocked, None), now)?);
+    }
+    if let Some(child) = Child::of(new) {
+        child.start(tx, RunId(id))?;
     }
     let created = Record::Created {
         kind: new.kind.as_str().to_owned(),

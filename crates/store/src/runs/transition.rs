@@ -17,6 +17,7 @@ pub(super) struct Place<'a> {
     pub(super) task: usize,
     pub(super) key: &'a str,
     pub(super) nested: bool,
+    pub(super) takes_slot: bool,
 }
 
 pub(super) fn insert_attempt(
@@ -28,8 +29,9 @@ pub(super) fn insert_attempt(
 ) -> Result<i64> {
     let id = next_id(tx)?;
     tx.prepare_cached(
-        "INSERT INTO attempt (id, run_id, task, task_key, attempt, nested, phase, created_at, due_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        "INSERT INTO attempt (id, run_id, task, task_key, attempt, nested, takes_slot, phase,
+           created_at, due_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )
     .and_then(|mut statement| {
         statement.execute(params![
@@ -39,6 +41,7 @@ pub(super) fn insert_attempt(
             place.key,
             attempt,
             place.nested,
+            place.takes_slot,
             phase.as_str(),
             now.0,
             due.map(|at| at.0),
@@ -54,17 +57,29 @@ pub(super) fn advance(
     tx: &Transaction<'_>,
     id: RunId,
     plan: &Plan,
-    (event, code): (Event, Option<&str>),
+    (event, code): (&Event, Option<&str>),
     now: Millis,
 ) -> Result<Vec<Effect>> {
     let row = run_get_on(tx, id)?.ok_or_else(|| missing_run(id))?;
-    let attempts = attempts_on(tx, id)?;
-    let mut state = state_of(&row, &attempts, plan, event);
+    let mut state = state_of(&row, &attempts_on(tx, id)?, plan);
+    advance_from(tx, &row, &mut state, plan, (event, code), now)
+}
+
+/// [`advance`] for a state that the caller has read already.
+pub(super) fn advance_from(
+    tx: &Transaction<'_>,
+    row: &Run,
+    state: &mut RunState,
+    plan: &Plan,
+    (event, code): (&Event, Option<&str>),
+    now: Millis,
+) -> Result<Vec<Effect>> {
+    let id = row.id;
     let before = state.phase;
     let effects = state.advance(plan, event, now);
     let mut ids = Vec::new();
     for effect in &effects {
-        ids.extend(apply(tx, &row, plan, *effect, now)?);
+        ids.extend(apply(tx, row, plan, *effect, now)?);
     }
     let phase = (state.phase != before && !state.phase.is_ended()).then_some(state.phase);
     if let Some(phase) = phase {
@@ -83,7 +98,7 @@ pub(super) fn advance(
     let happened = !effects.is_empty() || phase.is_some() || code.is_some();
     if happened {
         let record = Record::Advanced {
-            event,
+            event: event.clone(),
             effects: effects.clone(),
             code: code.map(str::to_owned),
             phase,
@@ -94,9 +109,8 @@ pub(super) fn advance(
     Ok(effects)
 }
 
-/// The engine's state from the rows. The row of an attempt that ends is written before the engine
-/// is asked, so that attempt is shown to it as still running.
-fn state_of(row: &Run, attempts: &[Attempt], plan: &Plan, event: Event) -> RunState {
+/// The engine's state from the rows.
+pub(super) fn state_of(row: &Run, attempts: &[Attempt], plan: &Plan) -> RunState {
     let mut state = RunState::new(plan);
     state.phase = row.phase;
     state.stopping = row.stopping;
@@ -105,16 +119,17 @@ fn state_of(row: &Run, attempts: &[Attempt], plan: &Plan, event: Event) -> RunSt
             *task = Task {
                 phase: attempt.phase,
                 attempt: attempt.attempt,
+                first: 0,
+                outcome: outcome(attempt.exit_value.as_deref()),
             };
         }
     }
-    if let Event::AttemptEnded { task, attempt, .. } = event
-        && let Some(current) = state.tasks.get_mut(task)
-        && current.attempt == attempt
-    {
-        current.phase = Phase::Running;
-    }
     state
+}
+
+/// How a condition came out is the exit value of its attempt; nobody asks for that of other tasks.
+pub(super) fn outcome(exit_value: Option<&str>) -> Option<bool> {
+    exit_value?.parse().ok()
 }
 
 /// Gives the id of the attempt that the effect made, if it made one.
@@ -125,62 +140,48 @@ fn apply(
     effect: Effect,
     now: Millis,
 ) -> Result<Option<i64>> {
-    let start = |task: usize, attempt: u32, phase: Phase, due: Option<Millis>| {
-        if attempt == 0 {
-            attempt_phase(tx, run.id, (task, attempt), phase, None)?;
-            return Ok(None);
-        }
-        let key = &plan.tasks[task].key;
-        let nested = run.parent_attempt.is_some();
-        insert_attempt(
-            tx,
-            &Place {
-                run: run.id,
-                task,
-                key,
-                nested,
-            },
-            attempt,
-            (phase, due),
-            now,
-        )
-        .map(Some)
+    let insert = |task: usize, attempt: u32, phase: Phase, due: Option<Millis>| {
+        let place = Place {
+            run: run.id,
+            task,
+            key: &plan.tasks[task].key,
+            nested: run.kind.is_nested(),
+            takes_slot: plan.tasks[task].takes_slot,
+        };
+        insert_attempt(tx, &place, attempt, (phase, due), now).map(Some)
     };
     match effect {
-        Effect::Start { task, attempt } => start(task, attempt, Phase::Pending, None),
-        Effect::StartAt { task, attempt, due } => {
-            start(task, attempt, Phase::WaitingForRetry, Some(due))
+        Effect::Start { task, attempt } => {
+            // A first attempt, and that of a repair, has waited in a row of its own.
+            if attempt_phase(tx, run.id, (task, attempt), Phase::Pending)? > 0 {
+                return Ok(None);
+            }
+            insert(task, attempt, Phase::Pending, None)
         }
+        Effect::StartAt { task, attempt, due } => {
+            insert(task, attempt, Phase::WaitingForRetry, Some(due))
+        }
+        Effect::Reopen { task, attempt } => insert(task, attempt, Phase::Blocked, None),
         Effect::Stop { task, attempt, .. } => {
-            attempt_phase(tx, run.id, (task, attempt), Phase::Terminating, None).map(|()| None)
+            attempt_phase(tx, run.id, (task, attempt), Phase::Terminating).map(|_| None)
         }
         Effect::Close { task, verdict } => close(tx, run.id, task, verdict, now).map(|()| None),
         Effect::Finish(verdict) => finish(tx, run.id, plan, verdict, now).map(|()| None),
     }
 }
 
+/// Returns how many rows there were to move.
 fn attempt_phase(
     tx: &Transaction<'_>,
     run: RunId,
     (task, attempt): (usize, u32),
     phase: Phase,
-    at: Option<Millis>,
-) -> Result<()> {
+) -> Result<usize> {
     tx.prepare_cached(
-        "UPDATE attempt SET phase = ?4, started_at = coalesce(?5, started_at)
-         WHERE run_id = ?1 AND task = ?2 AND attempt = ?3",
+        "UPDATE attempt SET phase = ?4 WHERE run_id = ?1 AND task = ?2 AND attempt = ?3",
     )
-    .and_then(|mut statement| {
-        statement.execute(params![
-            run.0,
-            task,
-            attempt,
-            phase.as_str(),
-            at.map(|at| at.0)
-        ])
-    })
-    .map_err(|e| sql("move an attempt", e))?;
-    Ok(())
+    .and_then(|mut statement| statement.execute(params![run.0, task, attempt, phase.as_str()]))
+    .map_err(|e| sql("move an attempt", e))
 }
 
 /// Closes a task that will not run (again); an attempt that ended by itself keeps its own words.

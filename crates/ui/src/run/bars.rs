@@ -17,7 +17,7 @@ pub(super) fn ready_at(attempt: &Attempt, plan: Option<&Plan>, attempts: &[Attem
     let limit = attempt.started_at.unwrap_or(Millis(i64::MAX));
     attempts
         .iter()
-        .filter(|one| before.contains(&one.task))
+        .filter(|one| before.iter().any(|edge| edge.task == one.task))
         .filter_map(|one| one.ended_at.filter(|at| *at <= limit))
         .fold(attempt.created_at, Millis::max)
 }

@@ -25,7 +25,11 @@ fn places(plan: &Plan) -> Vec<(usize, usize)> {
     for _ in 0..plan.tasks.len() {
         let before = columns.clone();
         for (index, task) in plan.tasks.iter().enumerate() {
-            let after = task.depends_on.iter().map(|one| columns[*one] + 1).max();
+            let after = task
+                .depends_on
+                .iter()
+                .map(|one| columns[one.task] + 1)
+                .max();
             columns[index] = after.unwrap_or(0);
         }
         if columns == before {
@@ -72,7 +76,7 @@ pub(super) fn picture(seen: &Seen, plan: &Plan, newest: &[&Attempt]) -> Markup {
             div class="graph" aria-hidden="true" {
                 svg width=(width) height=(height) viewBox={ "0 0 " (width) " " (height) } {
                     @for (index, task) in plan.tasks.iter().enumerate() {
-                        @for before in &task.depends_on { (edge(at(*before), at(index))) }
+                        @for before in &task.depends_on { (edge(at(before.task), at(index))) }
                     }
                     @for attempt in newest {
                         @if attempt.task < places.len() {
@@ -127,19 +131,11 @@ mod tests {
 
     #[test]
     fn a_task_stands_right_of_all_before_it() {
-        let task = |key: &str, depends_on: &[usize]| TaskPlan {
-            depends_on: depends_on.to_vec(),
-            ..TaskPlan::new(key)
-        };
         // The last one is listed before those it waits for.
-        let plan = Plan {
-            tasks: vec![
-                task("d", &[1, 2]),
-                task("b", &[3]),
-                task("c", &[1]),
-                task("a", &[]),
-            ],
-        };
+        let tasks = ["d", "b", "c", "a"].map(TaskPlan::new).to_vec();
+        let on = |keys: &[&str]| keys.iter().map(|key| ((*key).to_owned(), None)).collect();
+        let edges: [Vec<_>; 4] = [on(&["b", "c"]), on(&["a"]), on(&["b"]), on(&[])];
+        let plan = Plan::new(tasks, &edges).unwrap();
         assert_eq!(places(&plan), [(3, 0), (1, 0), (2, 0), (0, 0)]);
     }
 }

@@ -215,7 +215,7 @@ impl<'a> Lines<'a> {
             .map_or(&[][..], |task| &task.depends_on);
         let keys: Vec<&str> = before
             .iter()
-            .filter_map(|index| tasks.get(*index).map(|task| task.key.as_str()))
+            .filter_map(|edge| tasks.get(edge.task).map(|task| task.key.as_str()))
             .collect();
         html! {
             @match keys.as_slice() {
