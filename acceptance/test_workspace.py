@@ -4,6 +4,7 @@ import base64
 import concurrent.futures
 import io
 import json
+from urllib.parse import quote
 
 import pytest
 from databricks.sdk.errors import BadRequest, NotFound, ResourceAlreadyExists, ResourceDoesNotExist
@@ -253,6 +254,47 @@ def test_legacy_import_dir_strips_extensions_and_leaves_hidden_files(legacy, api
         f"{home}/tree/sub/three": "SQL",
         f"{home}/tree/sub/four": "SCALA",
     }
+
+
+def test_legacy_import_dir_takes_pages_and_archives(legacy, w, home, tmp_path):
+    w.workspace.import_(f"{home}/n", content=b64(TWO_CELLS), format=ImportFormat.SOURCE, language=Language.PYTHON)
+    w.workspace.mkdirs(f"{home}/folder")
+    w.workspace.import_(f"{home}/folder/m", content=b64(TWO_CELLS), format=ImportFormat.SOURCE, language=Language.PYTHON)
+    for path, name, format in (("n", "page.html", "HTML"), ("n", "one.dbc", "DBC"), ("folder", "all.dbc", "DBC")):
+        legacy("workspace", "export", f"{home}/{path}", tmp_path / name, "-f", format)
+    legacy("workspace", "import_dir", tmp_path, f"{home}/back")
+    objects = {entry.path: entry.object_type for entry in w.workspace.list(f"{home}/back", recursive=True)}
+    assert {path for path, kind in objects.items() if kind == ObjectType.NOTEBOOK} == {
+        f"{home}/back/page",
+        f"{home}/back/one",
+        f"{home}/back/all/m",
+    }
+    for path in ("page", "one", "all/m"):
+        source = base64.b64decode(w.workspace.export(f"{home}/back/{path}", format=ExportFormat.SOURCE).content).decode()
+        assert source.rstrip() == TWO_CELLS.rstrip()
+
+
+def test_a_page_that_databricks_exported_is_a_notebook(w, home):
+    model = {
+        "version": "NotebookV1",
+        "origId": 4071,
+        "name": "sales",
+        "language": "scala",
+        "commands": [
+            {"version": "CommandV1", "origId": 2, "position": 2.0, "command": "%md\nDone", "commandVersion": 0, "state": "finished"},
+            {"version": "CommandV1", "origId": 1, "position": 1.0, "command": "val x = 1", "commandTitle": "Read", "showCommandTitle": True},
+        ],
+        "dashboards": [],
+        "globalVars": {},
+    }
+    encoded = base64.b64encode(quote(json.dumps(model)).encode()).decode()
+    page = f"<!DOCTYPE html><html><head><script>window.settings = {{}};</script></head><body><script>var __DATABRICKS_NOTEBOOK_MODEL = '{encoded}';</script></body></html>"
+    w.workspace.import_(f"{home}/sales", content=b64(page), format=ImportFormat.HTML)
+    status = w.workspace.get_status(f"{home}/sales")
+    assert (status.object_type, status.language) == (ObjectType.NOTEBOOK, Language.SCALA)
+    source = base64.b64decode(w.workspace.export(f"{home}/sales", format=ExportFormat.SOURCE).content).decode()
+    assert source.startswith("// Databricks notebook source\n// DBTITLE 1,Read\nval x = 1\n")
+    assert "// MAGIC %md\n// MAGIC Done" in source
 
 
 def test_legacy_export_dir_gives_the_sources_back(legacy, home, tmp_path):

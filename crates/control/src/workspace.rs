@@ -15,6 +15,7 @@ use crate::access::{self, Access};
 use crate::{Ctx, WorkspaceDirs};
 
 mod archive;
+mod dbc;
 mod git_folders;
 mod source_tree;
 #[cfg(test)]

@@ -272,6 +272,8 @@ fn import_format(format: Option<&str>, language: Option<&str>) -> Result<ImportF
     Ok(match format.unwrap_or("SOURCE") {
         "SOURCE" => ImportFormat::Source(language),
         "JUPYTER" => ImportFormat::Jupyter,
+        "HTML" => ImportFormat::Html,
+        "DBC" => ImportFormat::Dbc,
         "AUTO" | "RAW" => ImportFormat::Auto,
         other => return Err(no_format("workspace/import", other)),
     })
@@ -282,6 +284,7 @@ fn export_format(format: Option<&str>) -> Result<ExportFormat> {
         "SOURCE" => ExportFormat::Source,
         "JUPYTER" => ExportFormat::Jupyter,
         "HTML" => ExportFormat::Html,
+        "DBC" => ExportFormat::Dbc,
         "AUTO" | "RAW" => ExportFormat::Auto,
         other => return Err(no_format("workspace/export", other)),
     })
@@ -289,9 +292,7 @@ fn export_format(format: Option<&str>) -> Result<ExportFormat> {
 
 fn no_format(call: &str, format: &str) -> Error {
     match format {
-        "DBC" | "HTML" | "R_MARKDOWN" => {
-            Error::not_implemented(format!("{call} with format {format}"))
-        }
+        "R_MARKDOWN" => Error::not_implemented(format!("{call} with format {format}")),
         _ => Error::invalid(format!(
             "Invalid value for field 'format': '{format}' is none of SOURCE, JUPYTER, HTML, AUTO, RAW, DBC, R_MARKDOWN."
         )),

@@ -24,6 +24,8 @@ pub enum NotebookError {
     OldJupyter(i64),
     #[error("notebook has no \"cells\" array; nbformat 4 requires one")]
     NoCells,
+    #[error("not a notebook that Databricks exported: {0}")]
+    Exported(String),
     #[error("notebook language {0:?} is not one of python, r, scala, sql")]
     Language(String),
     #[error(

@@ -1,4 +1,4 @@
-//! Source-format and `.ipynb` notebooks to and from cells, what a driver runs of them, and how
+//! Notebooks in source format, as `.ipynb` and from Databricks' own exports, to and from cells, what a driver runs of them, and how
 //! their outputs look as a page.
 //!
 //! Layer 0: no I/O, no clock, no randomness, no environment, no async runtime. Bytes and values
@@ -7,6 +7,7 @@
 mod command;
 mod error;
 mod exec;
+mod exported;
 mod format;
 mod jupyter;
 mod language;
@@ -18,6 +19,7 @@ mod source;
 pub use command::{CommandError, FsCommand, RunCommand, split_words};
 pub use error::NotebookError;
 pub use exec::ExecCell;
+pub use exported::Exported;
 pub use format::{
     Format, NOTEBOOK_BYTES_MAX, SNIFF_BYTES, is_notebook_source, notebook_stem, with_header,
 };

@@ -12,10 +12,11 @@ pub const ENDPOINTS: &[Endpoint] = &[
     works(Post, &["2.0"], "/workspace/mkdirs", TEST),
     works(Get, &["2.0"], "/workspace/list", TEST),
     works(Get, &["2.0"], "/workspace/get-status", TEST),
-    works(Post, &["2.0"], "/workspace/import", TEST)
-        .partial("formats DBC, HTML and R_MARKDOWN are refused"),
+    works(Post, &["2.0"], "/workspace/import", TEST).partial(
+        "format R_MARKDOWN is refused; what a DBC or HTML export showed as results is not kept",
+    ),
     works(Get, &["2.0"], "/workspace/export", TEST)
-        .partial("formats DBC and R_MARKDOWN are refused"),
+        .partial("format R_MARKDOWN is refused; a DBC archive has notebooks only, no plain files"),
     works(Post, &["2.0"], "/workspace/delete", TEST),
     works(Post, &["2.0"], "/workspace-files/import-file/{*path}", TEST),
     works(Get, &["2.0"], "/workspace-files/{*path}", TEST),

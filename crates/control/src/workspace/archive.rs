@@ -11,15 +11,17 @@ use zip::{ZipArchive, ZipWriter};
 use super::tree::{Form, Located, Tree};
 
 /// What one archive may hold, packed or unpacked.
-const ENTRIES_MAX: usize = 10_000;
-const SIZE_BYTES_MAX: u64 = 1 << 30;
-const DEPTH_MAX: usize = 64;
+pub(super) const ENTRIES_MAX: usize = 10_000;
+pub(super) const SIZE_BYTES_MAX: u64 = 1 << 30;
+pub(super) const DEPTH_MAX: usize = 64;
 
-/// Whether notebooks go out as they are kept, or all of them as source.
+/// In which form notebooks go out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Notebooks {
     AsSource,
     AsKept,
+    /// As the JSON models of a `.dbc` archive, which has no plain files.
+    AsModels,
 }
 
 struct Packer<'a> {
@@ -30,15 +32,15 @@ struct Packer<'a> {
     size_bytes: u64,
 }
 
-/// Writes everything below `folder` into `staged`, under names relative to it. Links are left out:
+/// Writes a notebook, or everything below a folder, into `staged`, under names relative to it. Links are left out:
 /// they may lead where the caller may not go.
 pub(super) fn pack(
     tree: &Tree,
-    folder: &Located,
+    packed: &Located,
     notebooks: Notebooks,
     staged: &Staged,
 ) -> Result<()> {
-    let file = staged.handle().map_err(|e| e.at(folder.path.as_str()))?;
+    let file = staged.handle().map_err(|e| e.at(packed.path.as_str()))?;
     let zip = ZipWriter::new(BufWriter::with_capacity(1 << 20, file));
     let mut packer = Packer {
         tree,
@@ -47,11 +49,14 @@ pub(super) fn pack(
         entries: 0,
         size_bytes: 0,
     };
-    packer.directory(folder, "", 0)?;
-    let failed = |e| zip_failed(folder.path.as_str(), e);
+    match packed.form {
+        Form::Directory => packer.directory(packed, "", 0)?,
+        _ => packer.object(packed, "")?,
+    }
+    let failed = |e| zip_failed(packed.path.as_str(), e);
     let mut file = packer.zip.finish().map_err(failed)?;
     file.flush()
-        .map_err(|e| BlobError::from(e).at(folder.path.as_str()))
+        .map_err(|e| BlobError::from(e).at(packed.path.as_str()))
 }
 
 impl Packer<'_> {
@@ -79,21 +84,28 @@ impl Packer<'_> {
             if self.size_bytes > SIZE_BYTES_MAX {
                 return Err(too_much(&folder.path, &format!("{SIZE_BYTES_MAX} bytes")));
             }
-            let name = child.disk.rsplit('/').next().unwrap_or_default();
-            let name = format!("{prefix}{name}");
             match child.form {
                 Form::Directory => {
+                    let name = format!("{prefix}{}", child.path.name());
                     let failed = |e| zip_failed(child.path.as_str(), e);
                     self.zip.add_directory(&name, options()).map_err(failed)?;
                     self.directory(child, &format!("{name}/"), depth + 1)?;
                 }
-                Form::Notebook(Format::Jupyter) if self.notebooks == Notebooks::AsSource => {
-                    self.converted(child, &name)?;
-                }
-                _ => self.file(child, &name)?,
+                _ => self.object(child, prefix)?,
             }
         }
         Ok(())
+    }
+
+    fn object(&mut self, child: &Located, prefix: &str) -> Result<()> {
+        let name = child.disk.rsplit('/').next().unwrap_or_default();
+        let name = format!("{prefix}{name}");
+        match (child.form, self.notebooks) {
+            (Form::Notebook(format), Notebooks::AsModels) => self.model(child, format, prefix),
+            (_, Notebooks::AsModels) => Ok(()),
+            (Form::Notebook(Format::Jupyter), Notebooks::AsSource) => self.converted(child, &name),
+            _ => self.file(child, &name),
+        }
     }
 
     fn file(&mut self, child: &Located, name: &str) -> Result<()> {
@@ -106,18 +118,31 @@ impl Packer<'_> {
     }
 
     fn converted(&mut self, child: &Located, name: &str) -> Result<()> {
-        let bytes = self
-            .tree
-            .open(child)?
-            .read(0, NOTEBOOK_BYTES_MAX + 1)
-            .map_err(|e| e.at(child.path.as_str()))?;
-        let notebook = Notebook::parse(&bytes, Format::Jupyter)?;
+        let notebook = self.parsed(child, Format::Jupyter)?;
         let stem = name.strip_suffix(".ipynb").unwrap_or(name);
         let name = format!("{stem}{}", notebook.language.extension());
+        self.bytes(child, &name, &notebook.to_source())
+    }
+
+    fn model(&mut self, child: &Located, format: Format, prefix: &str) -> Result<()> {
+        let notebook = self.parsed(child, format)?;
+        let name = child.path.name();
+        let entry = format!("{prefix}{name}.{}", notebook.language.name());
+        self.bytes(child, &entry, notebook.to_model(name).as_bytes())
+    }
+
+    fn parsed(&self, child: &Located, format: Format) -> Result<Notebook> {
+        let blob = self.tree.open(child)?;
+        let bytes = blob.read(0, NOTEBOOK_BYTES_MAX + 1);
+        let bytes = bytes.map_err(|e| e.at(child.path.as_str()))?;
+        Ok(Notebook::parse(&bytes, format)?)
+    }
+
+    fn bytes(&mut self, child: &Located, name: &str, bytes: &[u8]) -> Result<()> {
         let failed = |e| zip_failed(child.path.as_str(), e);
         self.zip.start_file(name, options()).map_err(failed)?;
         self.zip
-            .write_all(&notebook.to_source())
+            .write_all(bytes)
             .map_err(|e| BlobError::from(e).at(child.path.as_str()))
     }
 }
@@ -214,7 +239,7 @@ fn check_notebook(staged: &Staged, name: &str, entry: &str) -> Result<()> {
 }
 
 /// Adds which entry of the archive an error is about.
-trait Within {
+pub(super) trait Within {
     fn within(self, entry: &str) -> Self;
 }
 
@@ -235,14 +260,14 @@ fn no_items() -> Error {
     )
 }
 
-fn too_much(path: &WorkspacePath, limit: &str) -> Error {
+pub(super) fn too_much(path: &WorkspacePath, limit: &str) -> Error {
     Error::new(
         ErrorCode::ResourceLimitExceeded,
         format!("The archive of {path} would hold more than {limit}."),
     )
 }
 
-fn zip_failed(path: &str, error: zip::result::ZipError) -> Error {
+pub(super) fn zip_failed(path: &str, error: zip::result::ZipError) -> Error {
     match error {
         zip::result::ZipError::Io(e) => BlobError::from(e).at(path),
         e => Error::invalid(format!("The zip archive cannot be read: {e}.")),

@@ -11,6 +11,7 @@ use forebay_runtime::blocking;
 use forebay_types::{Error, ErrorCode, Result, WorkspacePath};
 
 use super::archive::{self, Notebooks};
+use super::dbc::{self, Unpacked};
 use super::tree::{Form, Located, kind_name, parent_missing, taken};
 use super::{Inner, Workspace};
 use crate::Ctx;
@@ -24,6 +25,10 @@ pub enum ImportFormat {
     /// A notebook of the given language; without one, a zip archive of a directory.
     Source(Option<Language>),
     Jupyter,
+    /// A page that holds a notebook.
+    Html,
+    /// A `.dbc` archive of a notebook, or of a directory; it never overwrites.
+    Dbc,
     /// By name and content: a notebook without its extension, or a plain file.
     Auto,
 }
@@ -40,6 +45,7 @@ pub enum ExportFormat {
     Source,
     Jupyter,
     Html,
+    Dbc,
     /// As it is kept.
     Auto,
 }
@@ -98,6 +104,11 @@ impl Workspace {
                     let content = inner.as_notebook(content, Format::Jupyter)?;
                     inner.place(content, &path, Form::Notebook(Format::Jupyter), overwrite)?
                 }
+                ImportFormat::Html => {
+                    let (content, form) = inner.from_page(content)?;
+                    inner.place(content, &path, form, overwrite)?
+                }
+                ImportFormat::Dbc => return inner.import_dbc(&path, content),
                 ImportFormat::Auto => inner.import_by_content(&path, content, overwrite)?,
             };
             placed.map_err(|existing| taken(&path, &existing))
@@ -261,6 +272,38 @@ impl Inner {
         self.tree.land(filled, path)
     }
 
+    /// The notebook that is in a page, as source.
+    fn from_page(&self, content: Staged) -> Result<(Staged, Form)> {
+        let at = |e: BlobError| e.at("of the upload");
+        let page = content.head(NOTEBOOK_BYTES_MAX + 1).map_err(at)?;
+        let notebook = forebay_notebook::Exported::from_page(&page)?.notebook;
+        self.as_source(&notebook)
+    }
+
+    fn as_source(&self, notebook: &Notebook) -> Result<(Staged, Form)> {
+        let at = |e: BlobError| e.at("of the upload");
+        let mut staged = self.staging.create().map_err(at)?;
+        staged.write(&notebook.to_source()).map_err(at)?;
+        let form = Form::Notebook(Format::Source(notebook.language));
+        Ok((staged, form))
+    }
+
+    fn import_dbc(&self, path: &WorkspacePath, content: Staged) -> Result<()> {
+        self.require_parent(path)?;
+        if let Some(existing) = self.tree.locate(path)? {
+            return Err(taken(path, &existing));
+        }
+        let blob = content.into_blob().map_err(|e| e.at("of the upload"))?;
+        match dbc::unpack(&blob, path, &self.staging)? {
+            Unpacked::Folder(filled) => self.tree.land(filled, path),
+            Unpacked::Notebook(notebook) => {
+                let (content, form) = self.as_source(&notebook)?;
+                let placed = self.place(content, path, form, false)?;
+                placed.map_err(|existing| taken(path, &existing))
+            }
+        }
+    }
+
     fn export_notebook(
         &self,
         located: &Located,
@@ -292,6 +335,7 @@ impl Inner {
                 });
             }
             (ExportFormat::Jupyter, Format::Source(_)) => (parse()?.to_jupyter(), "ipynb"),
+            (ExportFormat::Dbc, _) => return self.packed(located, Notebooks::AsModels, "dbc"),
             (ExportFormat::Html, _) => (
                 render_html(&parse()?, &[], located.path.name()).into_bytes(),
                 "html",
@@ -304,7 +348,10 @@ impl Inner {
     }
 
     fn export_file(&self, located: &Located, format: ExportFormat) -> Result<Exported> {
-        if matches!(format, ExportFormat::Jupyter | ExportFormat::Html) {
+        if matches!(
+            format,
+            ExportFormat::Jupyter | ExportFormat::Html | ExportFormat::Dbc
+        ) {
             return Err(not_a_notebook(located, format));
         }
         let name = located.path.name();
@@ -319,18 +366,22 @@ impl Inner {
     }
 
     fn export_archive(&self, located: &Located, format: ExportFormat) -> Result<Exported> {
+        match format {
+            ExportFormat::Source => self.packed(located, Notebooks::AsSource, "zip"),
+            ExportFormat::Auto => self.packed(located, Notebooks::AsKept, "zip"),
+            ExportFormat::Dbc => self.packed(located, Notebooks::AsModels, "dbc"),
+            _ => Err(not_a_notebook(located, format)),
+        }
+    }
+
+    fn packed(&self, located: &Located, notebooks: Notebooks, file_type: &str) -> Result<Exported> {
         let at = |e: BlobError| e.at(located.path.as_str());
-        let notebooks = match format {
-            ExportFormat::Source => Notebooks::AsSource,
-            ExportFormat::Auto => Notebooks::AsKept,
-            _ => return Err(not_a_notebook(located, format)),
-        };
         let staged = self.staging.create().map_err(at)?;
         archive::pack(&self.tree, located, notebooks, &staged)?;
         let content = Content::Blob(staged.into_blob().map_err(at)?);
         Ok(Exported {
             content,
-            file_type: "zip".to_owned(),
+            file_type: file_type.to_owned(),
         })
     }
 }

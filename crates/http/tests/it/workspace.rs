@@ -245,10 +245,12 @@ async fn fixed_folders_and_homes_stay() {
 #[tokio::test]
 async fn formats_that_are_not_there_are_refused_by_name() {
     let server = TestServer::start().await;
-    for format in ["DBC", "HTML", "R_MARKDOWN"] {
-        let refused = import(&server, "/Shared/n", json!({"format": format})).await;
-        assert!(refused.refused(501, "NOT_IMPLEMENTED").contains(format));
-    }
+    let refused = import(&server, "/Shared/n", json!({"format": "R_MARKDOWN"})).await;
+    assert!(
+        refused
+            .refused(501, "NOT_IMPLEMENTED")
+            .contains("R_MARKDOWN")
+    );
     import(&server, "/Shared/n", json!({"format": "PDF"}))
         .await
         .refused(400, "INVALID_PARAMETER_VALUE");
@@ -262,7 +264,7 @@ async fn formats_that_are_not_there_are_refused_by_name() {
     );
     import(&server, "/Shared/n", json!({})).await.ok();
     let export = server
-        .get("/api/2.0/workspace/export?path=/Shared/n&format=DBC")
+        .get("/api/2.0/workspace/export?path=/Shared/n&format=R_MARKDOWN")
         .await;
     export.refused(501, "NOT_IMPLEMENTED");
 }
@@ -314,6 +316,94 @@ async fn a_folder_goes_out_as_an_archive_and_comes_back() {
     let mut text = String::new();
     std::io::Read::read_to_string(&mut zip.by_name("sub/j.py").unwrap(), &mut text).unwrap();
     assert!(text.starts_with("# Databricks notebook source\n"), "{text}");
+}
+
+/// A `.dbc` archive with these entries.
+fn dbc(entries: &[(&str, &str)]) -> String {
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let options = zip::write::SimpleFileOptions::default();
+    for (name, text) in entries {
+        zip.start_file(*name, options).unwrap();
+        std::io::Write::write_all(&mut zip, text.as_bytes()).unwrap();
+    }
+    STANDARD.encode(zip.finish().unwrap().into_inner())
+}
+
+#[tokio::test]
+async fn a_page_and_a_dbc_archive_come_back_as_notebooks() {
+    let server = TestServer::start().await;
+    let mkdirs = json!({"path": "/Shared/tree/sub"});
+    server.post("/api/2.0/workspace/mkdirs", mkdirs).await.ok();
+    let source = "# Databricks notebook source\n# DBTITLE 1,First\nprint('<ü>')\n\n\
+                  # COMMAND ----------\n\n# MAGIC %md\n# MAGIC text\n";
+    for path in ["/Shared/tree/n", "/Shared/tree/sub/m"] {
+        let body = json!({"content": b64(source)});
+        import(&server, path, body).await.ok();
+    }
+    import_file(&server, &server.admin, "Shared/tree/data.csv", "a,b\n")
+        .await
+        .ok();
+    let export = async |path: &str, format: &str| {
+        let path = format!("/api/2.0/workspace/export?path={path}&format={format}");
+        server.get(&path).await.ok()["content"].clone()
+    };
+    let body = |content: &Value, format: &str| json!({"content": content, "format": format, "language": null});
+    let page = export("/Shared/tree/n", "HTML").await;
+    import(&server, "/Shared/page", body(&page, "HTML"))
+        .await
+        .ok();
+    let one = export("/Shared/tree/n", "DBC").await;
+    import(&server, "/Shared/one", body(&one, "DBC")).await.ok();
+    let all = export("/Shared/tree", "DBC").await;
+    import(&server, "/Shared/all", body(&all, "DBC")).await.ok();
+    let found = paths(&server, &server.admin, "/Shared/all").await;
+    assert_eq!(found, ["/Shared/all/n", "/Shared/all/sub"]);
+    for path in ["page", "one", "all/n", "all/sub/m"] {
+        let back = export(&format!("/Shared/{path}"), "SOURCE").await;
+        assert_eq!(back, b64(source), "{path}");
+    }
+    // A page may replace a notebook; an archive replaces nothing.
+    let mut again = body(&page, "HTML");
+    import(&server, "/Shared/page", again.clone())
+        .await
+        .refused(400, "RESOURCE_ALREADY_EXISTS");
+    again["overwrite"] = json!(true);
+    import(&server, "/Shared/page", again.clone()).await.ok();
+    again["format"] = json!("DBC");
+    again["content"] = one;
+    import(&server, "/Shared/page", again)
+        .await
+        .refused(400, "RESOURCE_ALREADY_EXISTS");
+}
+
+#[tokio::test]
+async fn what_is_no_export_writes_nothing_and_says_which_entry() {
+    let server = TestServer::start().await;
+    let good = r#"{"version":"NotebookV1","name":"n","language":"python","commands":[]}"#;
+    for (format, content, words) in [
+        ("HTML", b64("<html></html>"), "__DATABRICKS_NOTEBOOK_MODEL"),
+        ("DBC", b64("no zip"), "not a .dbc archive"),
+        ("DBC", dbc(&[]), "no notebooks"),
+        ("DBC", dbc(&[("n.python", good), ("b.txt", "x")]), "b.txt"),
+        (
+            "DBC",
+            dbc(&[("n.python", good), ("../n.python", good)]),
+            "..",
+        ),
+    ] {
+        let body = json!({"content": content, "format": format, "language": null});
+        let refused = import(&server, "/Shared/bad", body).await;
+        let message = refused.refused(400, "INVALID_PARAMETER_VALUE");
+        assert!(message.contains(words), "{message}");
+    }
+    assert!(paths(&server, &server.admin, "/Shared").await.is_empty());
+    // The same name twice: the archive is ambiguous, so nothing of it is taken.
+    let twice = dbc(&[("a/n.python", good), ("a/n.sql", good)]);
+    let body = json!({"content": twice, "format": "DBC", "language": null});
+    let refused = import(&server, "/Shared/bad", body).await;
+    assert!(!refused.status.is_success());
+    let staging = std::fs::read_dir(&server.app.services.dirs.staging).unwrap();
+    assert_eq!(staging.count(), 0);
 }
 
 #[tokio::test]

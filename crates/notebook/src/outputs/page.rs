@@ -7,7 +7,8 @@ use crate::{Cell, CellKind, Language, Notebook};
 /// The style of cells and outputs, for pages that embed [`cell_to_html`].
 pub const PAGE_STYLE: &str = include_str!("page.css");
 
-/// A static page without scripts. `outputs` are by cell index; cells beyond their end have none.
+/// A static page in which no script runs. It carries the notebook itself as well, in the form that
+/// [`crate::Exported::from_page`] reads. `outputs` are by cell index; cells beyond their end have none.
 #[must_use]
 pub fn render_html(notebook: &Notebook, outputs: &[Vec<Output>], title: &str) -> String {
     let mut page = format!(
@@ -34,7 +35,9 @@ pub fn render_html(notebook: &Notebook, outputs: &[Vec<Output>], title: &str) ->
         page.push_str(&html);
         page.push('\n');
     }
-    page.push_str("</main></body></html>\n");
+    page.push_str("</main>");
+    page.push_str(&notebook.to_page_model(title));
+    page.push_str("</body></html>\n");
     page
 }
 
