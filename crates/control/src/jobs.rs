@@ -20,7 +20,7 @@ pub use spec::{
 };
 
 use crate::Ctx;
-use crate::permissions::Permissions;
+use crate::permissions::{Permissions, first_grants};
 
 /// Job definitions of one workspace. A job belongs to its creator, who can share it.
 #[derive(Debug, Clone)]
@@ -41,12 +41,13 @@ impl Jobs {
 
     /// # Errors
     /// What is wrong with the settings, by field.
-    pub async fn create(&self, ctx: &Ctx, settings: Map<String, Value>) -> Result<JobId> {
+    pub async fn create(&self, ctx: &Ctx, mut settings: Map<String, Value>) -> Result<JobId> {
+        let grants = first_grants(&self.store, ctx, &mut settings).await?;
         let document = JobDocument::parse(settings)?;
         let creator = ctx.creator();
         let name = document.name().to_owned();
         self.store
-            .job_create(creator, name, document.settings, self.clock.now())
+            .job_create(creator, name, document.settings, grants, self.clock.now())
             .await
     }
 
@@ -67,6 +68,14 @@ impl Jobs {
         let object = ObjectRef::new(ObjectKind::Job, id);
         self.permissions.require(ctx, &object, wanted).await?;
         self.store.job_get(id).await
+    }
+
+    pub(crate) async fn level_of(
+        &self,
+        ctx: &Ctx,
+        object: &ObjectRef,
+    ) -> Result<Option<PermissionLevel>> {
+        self.permissions.level_of(ctx, object).await
     }
 
     /// The jobs the caller may see, newest first.

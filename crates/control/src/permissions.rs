@@ -5,6 +5,11 @@ use forebay_types::{
     Error, ErrorCode, Grant, ObjectKind, ObjectRef, PermissionLevel, Principal, Result,
 };
 
+use forebay_wire::lenient;
+use forebay_wire::permissions::AccessControl;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
 use crate::Ctx;
 
 /// The two groups of every workspace; membership follows from the user.
@@ -21,7 +26,27 @@ pub enum GrantChange {
     Merge,
 }
 
-/// Who may do what with jobs, clusters and workspace objects.
+/// What holds on an object: somebody's level, and the object it comes from unless that is the very
+/// one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub principal: Principal,
+    pub level: PermissionLevel,
+    pub from: Option<ObjectRef>,
+}
+
+impl From<Grant> for Entry {
+    fn from(Grant { principal, level }: Grant) -> Self {
+        Self {
+            principal,
+            level,
+            from: None,
+        }
+    }
+}
+
+/// Who may do what with jobs and clusters; for what is in the workspace tree see
+/// [`crate::workspace::Workspace::permissions`].
 ///
 /// Administrators may do everything. Others have the strongest of their own grant and that of the
 /// group `users`; the creator of an object gets the first grant in the transaction that makes it.
@@ -122,9 +147,7 @@ impl Permissions {
         self.require(ctx, object, PermissionLevel::CanManage)
             .await?;
         self.require_exists(object).await?;
-        for grant in &grants {
-            self.require_principal(&grant.principal).await?;
-        }
+        require_principals(&self.store, &grants).await?;
         let kind = object.kind;
         self.store
             .permission_update(object, move |current| changed(kind, current, how, grants))
@@ -132,41 +155,96 @@ impl Permissions {
     }
 
     async fn require_exists(&self, object: &ObjectRef) -> Result<()> {
-        match self.store.permission_object_exists(object).await? {
-            Some(true) => Ok(()),
-            Some(false) => Err(Error::missing(format!(
-                "{} {} does not exist.",
-                object.kind.singular(),
-                object.id
-            ))),
-            None => Err(Error::not_implemented(format!(
-                "permissions/{}",
-                object.kind.plural()
-            ))),
-        }
-    }
-
-    async fn require_principal(&self, principal: &Principal) -> Result<()> {
-        let known = match principal {
-            Principal::User(name) => self.store.user_get_by_name(name).await?.is_some(),
-            Principal::Group(name) => [ADMINS, USERS].contains(&name.as_str()),
-        };
-        if known {
+        if self.store.permission_object_exists(object).await? {
             return Ok(());
         }
-        let kind = match principal {
-            Principal::User(_) => "user",
-            Principal::Group(_) => "group",
-        };
-        Err(Error::new(
-            ErrorCode::ResourceDoesNotExist,
-            format!("Principal: {kind} {} does not exist.", principal.name()),
-        ))
+        Err(Error::missing(format!(
+            "{} {} does not exist.",
+            object.kind.singular(),
+            object.id
+        )))
     }
 }
 
+/// # Errors
+/// `RESOURCE_DOES_NOT_EXIST` for a user or group that is not there.
+pub(crate) async fn require_principals(store: &Store, grants: &[Grant]) -> Result<()> {
+    for Grant { principal, .. } in grants {
+        let (kind, known) = match principal {
+            Principal::User(name) => ("user", store.user_get_by_name(name).await?.is_some()),
+            Principal::Group(name) => ("group", [ADMINS, USERS].contains(&name.as_str())),
+        };
+        if !known {
+            return Err(Error::new(
+                ErrorCode::ResourceDoesNotExist,
+                format!("Principal: {kind} {} does not exist.", principal.name()),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Reads an entry of an `access_control_list`.
+///
+/// # Errors
+/// `INVALID_PARAMETER_VALUE` unless it names one principal and a level of the kind;
+/// `NOT_IMPLEMENTED` for service principals.
+pub fn grant(kind: ObjectKind, entry: AccessControl) -> Result<Grant> {
+    let principal = match (
+        entry.user_name,
+        entry.group_name,
+        entry.service_principal_name,
+    ) {
+        (Some(name), None, None) => Principal::User(name),
+        (None, Some(name), None) => Principal::Group(name),
+        (None, None, Some(_)) => return Err(Error::not_implemented("service_principal_name")),
+        _ => {
+            return Err(Error::invalid(
+                "Invalid value for field 'access_control_list': each entry names exactly one of \
+                 user_name, group_name and service_principal_name.",
+            ));
+        }
+    };
+    let level = kind.level(&entry.permission_level)?;
+    Ok(Grant { principal, level })
+}
+
+/// The grants of a new job, or of a submitted run, from the `access_control_list` that stands among
+/// its settings and is taken out of them. The creator is the owner unless another is named.
+///
+/// # Errors
+/// As for [`grant`]; for an unknown user or group; when there would not be exactly one owner.
+pub(crate) async fn first_grants(
+    store: &Store,
+    ctx: &Ctx,
+    settings: &mut Map<String, Value>,
+) -> Result<Vec<Grant>> {
+    let list = settings.shift_remove("access_control_list");
+    let fields = Map::from_iter([("access_control_list".to_owned(), list.unwrap_or_default())]);
+    let list: AccessList = lenient::from_map(fields)?;
+    let given = list.access_control_list.unwrap_or_default().into_iter();
+    let given: Vec<Grant> = given
+        .map(|entry| grant(ObjectKind::Job, entry))
+        .collect::<Result<_>>()?;
+    require_principals(store, &given).await?;
+    let creator = Grant {
+        principal: Principal::User(ctx.user.name.clone()),
+        level: PermissionLevel::IsOwner,
+    };
+    let how = match given.iter().any(|grant| grant.level == creator.level) {
+        true => GrantChange::Replace,
+        false => GrantChange::Merge,
+    };
+    changed(ObjectKind::Job, vec![creator], how, given)
+}
+
+#[derive(Debug, Deserialize)]
+struct AccessList {
+    access_control_list: Option<Vec<AccessControl>>,
+}
+
 /// The rules of a change; the last level that is given for a principal counts.
-fn changed(
+pub(crate) fn changed(
     kind: ObjectKind,
     current: Vec<Grant>,
     how: GrantChange,

@@ -10,7 +10,7 @@ use forebay_types::{Error, RepoId, Result, WorkspacePath};
 use tokio::sync::oneshot;
 
 use crate::Ctx;
-use crate::access::{self, Access};
+use crate::access::{Access, Rights};
 use crate::git_credentials::{ChosenBy, Found, GitCredentials, provider_name, provider_of};
 use crate::turns::Turns;
 use crate::workspace::{GitFolder, GitFolders, Workspace};
@@ -118,6 +118,7 @@ impl Repos {
     /// # Errors
     /// When the database refuses.
     pub async fn list(&self, ctx: &Ctx, prefix: &str, after: Option<RepoId>) -> Result<RepoPage> {
+        let rights = Rights::of(&self.0.store, ctx).await?;
         let mut after = after.unwrap_or(RepoId(0));
         let mut repos = Vec::new();
         loop {
@@ -129,7 +130,7 @@ impl Repos {
                     return Ok(RepoPage { repos, next });
                 }
                 after = row.id;
-                if access::may(ctx, &row.path, Access::Read) {
+                if rights.may(&row.path, Access::Read) {
                     repos.push(self.0.folders.describe(row).await?);
                 }
             }
@@ -340,10 +341,10 @@ impl Inner {
     }
 
     async fn delete(&self, ctx: &Ctx, id: RepoId) -> Result<()> {
-        self.row(ctx, id, Access::Write).await?;
+        self.row(ctx, id, Access::Manage).await?;
         let turn = self.turns.of(id);
         let _turn = turn.lock().await;
-        let row = self.row(ctx, id, Access::Write).await?;
+        let row = self.row(ctx, id, Access::Manage).await?;
         match self.workspace.delete(ctx, &row.path, true).await {
             // Code in runs may have deleted it before.
             Err(e) if e.code == forebay_types::ErrorCode::ResourceDoesNotExist => {
@@ -356,7 +357,8 @@ impl Inner {
     /// A Git folder that the caller may use to this extent.
     async fn row(&self, ctx: &Ctx, id: RepoId, access: Access) -> Result<RepoRow> {
         let row = self.store.repo_get(id).await?;
-        access::require(ctx, &row.path, access)?;
+        let rights = Rights::of(&self.store, ctx).await?;
+        rights.require(&row.path, access)?;
         Ok(row)
     }
 

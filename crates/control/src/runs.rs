@@ -19,7 +19,9 @@ use forebay_engine::StopReason;
 use forebay_exec::Executor;
 use forebay_runtime::{Clock, TaskKind, Tasks};
 use forebay_store::{Attempt, NewRun, Run, RunFilter, RunKind, Store};
-use forebay_types::{ClusterId, Error, JobId, PermissionLevel, Result, RunId};
+use forebay_types::{
+    ClusterId, Error, Grant, JobId, ObjectKind, ObjectRef, PermissionLevel, Result, RunId,
+};
 use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 
@@ -32,6 +34,7 @@ pub(crate) use self::workload::mounts;
 
 use crate::clusters::{ClusterChoice, Clusters, ResolvedCluster};
 use crate::jobs::{JobDocument, Spec, TaskSpec};
+use crate::permissions::first_grants;
 use crate::secrets::Secrets;
 use crate::services::{WorkspaceDirs, WorkspaceSetup};
 use crate::tokens::Tokens;
@@ -135,6 +138,8 @@ impl Runs {
     /// What is wrong with the settings, by field.
     pub async fn submit(&self, ctx: &Ctx, mut settings: Map<String, Value>) -> Result<RunId> {
         let token = take_text(&mut settings, "idempotency_token");
+        let is_shared = settings.get("access_control_list").is_some();
+        let grants = first_grants(&self.0.store, ctx, &mut settings).await?;
         let document = JobDocument::parse(settings)?;
         document.spec.own.check_one_time()?;
         let name = document.name().to_owned();
@@ -143,7 +148,17 @@ impl Runs {
             timeout_ms: document.spec.timeout_seconds.saturating_mul(1000),
             ..NewRun::new(RunKind::Submit, ctx.creator(), name, document.settings)
         };
-        self.create(new, document.plan).await
+        let id = self.create(new, document.plan).await?;
+        if is_shared {
+            let object = ObjectRef::new(ObjectKind::Job, id);
+            // A repeated call of the same token finds them; they may have been changed since.
+            let first = |current: Vec<Grant>| match current.is_empty() {
+                true => Ok(grants),
+                false => Ok(current),
+            };
+            self.0.store.permission_update(&object, first).await?;
+        }
+        Ok(id)
     }
 
     /// Starts a run of a job with its settings of this moment.
@@ -321,17 +336,24 @@ impl Runs {
         Ok(view)
     }
 
-    /// Whoever started a run may do everything with it; others need a grant on its job.
+    /// Whoever started a run may do everything with it; others need a grant on its job, or on the run
+    /// itself when it has none.
     async fn require(&self, ctx: &Ctx, run: &Run, wanted: PermissionLevel) -> Result<()> {
         if ctx.is_admin() || run.creator_id == ctx.user.id {
             return Ok(());
         }
         match run.job_id {
             Some(job) => self.0.jobs.permitted(ctx, job, wanted).await.map(drop),
-            None => Err(Error::denied(format!(
-                "{} does not have permission for run {}.",
-                ctx.user.name, run.id
-            ))),
+            None => {
+                let object = ObjectRef::new(ObjectKind::Job, run.id);
+                match self.0.jobs.level_of(ctx, &object).await? {
+                    Some(has) if ObjectKind::Job.allows(has, wanted) => Ok(()),
+                    _ => Err(Error::denied(format!(
+                        "{} does not have permission for run {}.",
+                        ctx.user.name, run.id
+                    ))),
+                }
+            }
         }
     }
 }

@@ -11,12 +11,13 @@ use forebay_runtime::blocking;
 use forebay_store::Store;
 use forebay_types::{Error, ErrorCode, Millis, ObjectId, Result, WorkspacePath};
 
-use crate::access::{self, Access};
+use crate::access::{self, Access, Rights};
 use crate::{Ctx, WorkspaceDirs};
 
 mod archive;
 mod dbc;
 mod git_folders;
+mod permissions;
 mod source_tree;
 #[cfg(test)]
 mod tests;
@@ -76,6 +77,16 @@ pub enum Listing {
     Single(Object),
 }
 
+/// A folder of the tree as the runs of one user see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RunFolder {
+    pub(crate) path: WorkspacePath,
+    pub(crate) writable: bool,
+}
+
+/// Each folder of a run is a mount of its warm parent.
+const RUN_FOLDERS_MAX: usize = 64;
+
 impl Workspace {
     pub(crate) fn open(
         dirs: &WorkspaceDirs,
@@ -97,10 +108,10 @@ impl Workspace {
     /// # Errors
     /// `RESOURCE_ALREADY_EXISTS` when something on the way is not a folder.
     pub async fn mkdirs(&self, ctx: &Ctx, path: &WorkspacePath) -> Result<()> {
-        self.admit(ctx, path, Access::Write).await?;
-        let (inner, ctx, path) = (Arc::clone(&self.inner), ctx.clone(), path.clone());
+        let rights = self.admit(ctx, path, Access::Write).await?;
+        let (inner, path) = (Arc::clone(&self.inner), path.clone());
         blocking(move || {
-            inner.may_write_into(&ctx, &path)?;
+            inner.may_write_into(&rights, &path)?;
             inner.tree.mkdirs(&path)
         })
         .await
@@ -117,18 +128,18 @@ impl Workspace {
         path: &WorkspacePath,
         modified_after: Option<Millis>,
     ) -> Result<Listing> {
-        self.admit(ctx, path, Access::Read).await?;
+        let rights = self.admit(ctx, path, Access::Read).await?;
         let (located, children) = {
-            let (inner, ctx, path) = (Arc::clone(&self.inner), ctx.clone(), path.clone());
+            let (inner, path) = (Arc::clone(&self.inner), path.clone());
             blocking(move || {
-                let located = inner.find(&ctx, &path)?;
+                let located = inner.find(&rights, &path)?;
                 if located.form != Form::Directory {
                     return Ok((located, None));
                 }
                 let mut children = inner.tree.children(&located)?;
                 children.retain(|child| {
                     let is_old = modified_after.is_some_and(|at| child.meta.modified <= at);
-                    access::may(&ctx, &child.path, Access::Read)
+                    rights.may(&child.path, Access::Read)
                         && !(is_old && matches!(child.form, Form::Notebook(_)))
                 });
                 Ok((located, Some(children)))
@@ -164,9 +175,9 @@ impl Workspace {
     /// # Errors
     /// `RESOURCE_DOES_NOT_EXIST`.
     pub async fn locate(&self, ctx: &Ctx, path: &WorkspacePath) -> Result<Located> {
-        self.admit(ctx, path, Access::Read).await?;
-        let (inner, ctx, path) = (Arc::clone(&self.inner), ctx.clone(), path.clone());
-        blocking(move || inner.find(&ctx, &path)).await
+        let rights = self.admit(ctx, path, Access::Read).await?;
+        let (inner, path) = (Arc::clone(&self.inner), path.clone());
+        blocking(move || inner.find(&rights, &path)).await
     }
 
     /// Deletes an object.
@@ -174,11 +185,11 @@ impl Workspace {
     /// # Errors
     /// `RESOURCE_DOES_NOT_EXIST`; `DIRECTORY_NOT_EMPTY` without `recursive`.
     pub async fn delete(&self, ctx: &Ctx, path: &WorkspacePath, recursive: bool) -> Result<()> {
-        self.admit(ctx, path, Access::Write).await?;
+        let rights = self.admit(ctx, path, Access::Manage).await?;
         refuse_fixed_folder(ctx, path)?;
-        let (inner, checked, target) = (Arc::clone(&self.inner), ctx.clone(), path.clone());
+        let (inner, target) = (Arc::clone(&self.inner), path.clone());
         let located = blocking(move || {
-            inner.may_write_into(&checked, &target)?;
+            inner.may_write_into(&rights, &target)?;
             let located = inner
                 .tree
                 .locate(&target)?
@@ -196,11 +207,13 @@ impl Workspace {
         Ok(())
     }
 
-    /// The folders in which everything belongs to the caller, or to all. They exist afterwards.
+    /// The folders that a run of the caller sees, the outer ones first: those in which everything
+    /// belongs to the caller or to all, which exist afterwards, and those that others shared.
     ///
     /// # Errors
     /// When one cannot be made, because a link or a file has its name for instance.
-    pub(crate) async fn own_folders(&self, ctx: &Ctx) -> Result<Vec<WorkspacePath>> {
+    pub(crate) async fn folders_of(&self, ctx: &Ctx) -> Result<Vec<RunFolder>> {
+        let rights = Rights::of(&self.store, ctx).await?;
         let mut folders = vec![WorkspacePath::parse("/Shared")?];
         if let Some(home) = access::home(ctx) {
             folders.push(WorkspacePath::parse("/Repos")?.join(home.name())?);
@@ -211,16 +224,39 @@ impl Workspace {
             for folder in &folders {
                 inner.tree.mkdirs(folder)?;
             }
-            Ok(folders)
+            let own = folders.into_iter().map(|path| RunFolder {
+                path,
+                writable: true,
+            });
+            let shared = rights.shares().iter().map(|(path, _)| RunFolder {
+                path: path.clone(),
+                writable: rights.may(path, Access::Write),
+            });
+            let mut all: Vec<RunFolder> = own.chain(shared).collect();
+            all.sort_by(|one, other| one.path.cmp(&other.path));
+            let mut shown: Vec<RunFolder> = Vec::new();
+            for folder in all {
+                let is_covered = shown.iter().any(|outer| {
+                    folder.path.is_within(&outer.path) && (outer.writable || !folder.writable)
+                });
+                // Only real folders: what is gone, or a link by now, is not shown.
+                let is_there = || inner.tree.pin(&folder.path).is_ok();
+                if !is_covered && shown.len() < RUN_FOLDERS_MAX && is_there() {
+                    shown.push(folder);
+                }
+            }
+            Ok(shown)
         })
         .await
     }
 
-    /// Checks the right to `path` by its name, and makes the caller's home on its first use.
-    async fn admit(&self, ctx: &Ctx, path: &WorkspacePath, access: Access) -> Result<()> {
-        access::require(ctx, path, access)?;
+    /// Checks the right to `path` by its name, and makes the caller's home on its first use. Gives
+    /// what else the caller may do.
+    async fn admit(&self, ctx: &Ctx, path: &WorkspacePath, access: Access) -> Result<Rights> {
+        let rights = Rights::of(&self.store, ctx).await?;
+        rights.require(path, access)?;
         let Some(home) = access::home(ctx) else {
-            return Ok(());
+            return Ok(rights);
         };
         if path.is_within(&home) || path.as_str() == "/Users" {
             let inner = Arc::clone(&self.inner);
@@ -230,7 +266,7 @@ impl Workspace {
             })
             .await?;
         }
-        Ok(())
+        Ok(rights)
     }
 
     async fn object(&self, located: Located) -> Result<Object> {
@@ -277,26 +313,28 @@ impl Workspace {
 impl Inner {
     /// The object at `path`, if the caller may read where it really is: links that runs plant in
     /// shared folders open nobody's home.
-    fn find(&self, ctx: &Ctx, path: &WorkspacePath) -> Result<Located> {
+    fn find(&self, rights: &Rights, path: &WorkspacePath) -> Result<Located> {
         let located = self.tree.locate(path)?.ok_or_else(|| missing(path))?;
-        if !ctx.is_admin() {
-            access::require(ctx, &self.tree.real_path(&located.disk)?, Access::Read)?;
+        if !rights.is_admin() {
+            let real = self.tree.real_path(&located.disk)?;
+            if real.relative() != located.disk {
+                rights.require(&real, Access::Read)?;
+            }
         }
         Ok(located)
     }
 
-    /// Whether the caller may change names in the folder above `path`, where that really is.
-    fn may_write_into(&self, ctx: &Ctx, path: &WorkspacePath) -> Result<()> {
-        if ctx.is_admin() {
+    /// Whether the caller may change what has the name `path`, where that name really is.
+    fn may_write_into(&self, rights: &Rights, path: &WorkspacePath) -> Result<()> {
+        let Some(parent) = path.parent().filter(|_| !rights.is_admin()) else {
+            return Ok(());
+        };
+        let real = self.tree.real_path(parent.relative())?;
+        if real == parent {
+            // Nothing but the name, which was checked.
             return Ok(());
         }
-        match path.parent() {
-            // The caller's own top folder: its name was checked, and what is above is ours.
-            Some(parent) if parent.relative().contains('/') || parent.as_str() == "/Shared" => {
-                access::require(ctx, &self.tree.real_path(parent.relative())?, Access::Write)
-            }
-            _ => Ok(()),
-        }
+        rights.require(&real.join(path.name())?, Access::Write)
     }
 }
 

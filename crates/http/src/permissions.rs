@@ -2,12 +2,12 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use forebay_control::permissions::{ADMINS, GrantChange};
-use forebay_types::{Error, Grant, ObjectKind, ObjectRef, PermissionLevel, Principal, Result};
+use forebay_control::permissions::{ADMINS, Entry, GrantChange, grant};
+use forebay_types::{Error, ObjectKind, ObjectRef, PermissionLevel, Principal, Result};
 use forebay_wire::Method::{Get, Patch, Put};
 use forebay_wire::permissions::{
-    AccessControl, AccessEntry, ChangePermissions, EffectivePermission, LEVELS, ONE,
-    ObjectPermissions, PermissionLevelInfo, PermissionLevels,
+    AccessEntry, ChangePermissions, EffectivePermission, LEVELS, ONE, ObjectPermissions,
+    PermissionLevelInfo, PermissionLevels,
 };
 
 use crate::auth::Caller;
@@ -25,13 +25,16 @@ pub(crate) fn routes(routes: &mut Routes) {
 
 type ObjectPath = Path<(String, String)>;
 
-/// Who may touch what in the workspace tree follows from its path, so grants on folders, notebooks
-/// and repos would have no effect; they are refused rather than kept.
 fn object((kind, id): (String, String)) -> Result<ObjectRef> {
-    const KINDS: [ObjectKind; 2] = [ObjectKind::Job, ObjectKind::Cluster];
-    let known = KINDS.into_iter().find(|known| known.plural() == kind);
+    let kinds = [ObjectKind::Job, ObjectKind::Cluster].into_iter();
+    let mut kinds = kinds.chain(ObjectKind::TREE);
+    let known = kinds.find(|known| known.plural() == kind);
     let kind = known.ok_or_else(|| Error::not_implemented(format!("permissions/{kind}")))?;
     Ok(ObjectRef::new(kind, id))
+}
+
+fn is_in_tree(object: &ObjectRef) -> bool {
+    ObjectKind::TREE.contains(&object.kind)
 }
 
 async fn get(
@@ -40,8 +43,14 @@ async fn get(
     Path(path): ObjectPath,
 ) -> ApiResult<Json<ObjectPermissions>> {
     let object = object(path)?;
-    let grants = app.services.permissions.get(&ctx, &object).await?;
-    Ok(Json(answer(&object, grants)))
+    let services = &app.services;
+    let entries = if is_in_tree(&object) {
+        services.workspace.permissions(&ctx, &object).await?
+    } else {
+        let grants = services.permissions.get(&ctx, &object).await?;
+        grants.into_iter().map(Entry::from).collect()
+    };
+    Ok(Json(answer(&object, entries)))
 }
 
 async fn replace(
@@ -73,29 +82,17 @@ async fn change(
     let entries = request.access_control_list.into_iter();
     let grants = entries.map(|entry| grant(object.kind, entry));
     let grants = grants.collect::<Result<Vec<_>>>()?;
-    let permissions = &app.services.permissions;
-    let grants = permissions.change(&ctx, &object, how, grants).await?;
-    Ok(Json(answer(&object, grants)))
-}
-
-fn grant(kind: ObjectKind, entry: AccessControl) -> Result<Grant> {
-    let principal = match (
-        entry.user_name,
-        entry.group_name,
-        entry.service_principal_name,
-    ) {
-        (Some(name), None, None) => Principal::User(name),
-        (None, Some(name), None) => Principal::Group(name),
-        (None, None, Some(_)) => return Err(Error::not_implemented("service_principal_name")),
-        _ => {
-            return Err(Error::invalid(
-                "Invalid value for field 'access_control_list': each entry names exactly one of \
-                 user_name, group_name and service_principal_name.",
-            ));
-        }
+    let services = &app.services;
+    let entries = if is_in_tree(&object) {
+        let workspace = &services.workspace;
+        let change = workspace.permissions_change(&ctx, &object, how, grants);
+        change.await?
+    } else {
+        let permissions = &services.permissions;
+        let grants = permissions.change(&ctx, &object, how, grants).await?;
+        grants.into_iter().map(Entry::from).collect()
     };
-    let level = kind.level(&entry.permission_level)?;
-    Ok(Grant { principal, level })
+    Ok(Json(answer(&object, entries)))
 }
 
 async fn levels(Path(path): ObjectPath) -> ApiResult<Json<PermissionLevels>> {
@@ -109,37 +106,48 @@ async fn levels(Path(path): ObjectPath) -> ApiResult<Json<PermissionLevels>> {
     }))
 }
 
-/// The direct grants, and what administrators have in any case.
-fn answer(object: &ObjectRef, grants: Vec<Grant>) -> ObjectPermissions {
-    let kind = object.kind.plural();
+/// What holds on the object, by principal, and what administrators have in any case.
+fn answer(object: &ObjectRef, entries: Vec<Entry>) -> ObjectPermissions {
     let admins = Principal::Group(ADMINS.to_owned());
-    let inherited = EffectivePermission {
+    let above = match is_in_tree(object) {
+        true => ObjectKind::Directory,
+        false => object.kind,
+    };
+    let always = EffectivePermission {
         permission_level: PermissionLevel::CanManage.as_str(),
         inherited: true,
-        inherited_from_object: vec![format!("/{kind}/")],
+        inherited_from_object: vec![format!("/{}/", above.plural())],
     };
-    let (direct, others): (Vec<_>, Vec<_>) = grants
-        .into_iter()
-        .partition(|grant| grant.principal.is(&admins));
-    let mut entries: Vec<_> = others
-        .into_iter()
-        .map(|grant| entry(grant.principal, vec![own(grant.level)]))
-        .collect();
-    let mut levels: Vec<_> = direct.iter().map(|grant| own(grant.level)).collect();
-    levels.push(inherited);
-    entries.push(entry(admins, levels));
+    let mut found: Vec<(Principal, Vec<EffectivePermission>)> = Vec::new();
+    for one in entries {
+        let level = effective(&one);
+        match found.iter_mut().find(|(known, _)| known.is(&one.principal)) {
+            Some((_, levels)) => levels.push(level),
+            None => found.push((one.principal, vec![level])),
+        }
+    }
+    let mut levels = match found.iter().position(|(known, _)| known.is(&admins)) {
+        Some(at) => found.remove(at).1,
+        None => Vec::new(),
+    };
+    levels.push(always);
+    found.push((admins, levels));
+    let entries = found.into_iter().map(|(who, levels)| entry(who, levels));
     ObjectPermissions {
-        object_id: format!("/{kind}/{}", object.id),
+        object_id: format!("/{}/{}", object.kind.plural(), object.id),
         object_type: object.kind.singular(),
-        access_control_list: entries,
+        access_control_list: entries.collect(),
     }
 }
 
-fn own(level: PermissionLevel) -> EffectivePermission {
+fn effective(entry: &Entry) -> EffectivePermission {
+    let from = entry.from.iter();
     EffectivePermission {
-        permission_level: level.as_str(),
-        inherited: false,
-        inherited_from_object: Vec::new(),
+        permission_level: entry.level.as_str(),
+        inherited: entry.from.is_some(),
+        inherited_from_object: from
+            .map(|object| format!("/{}/{}", object.kind.plural(), object.id))
+            .collect(),
     }
 }
 

@@ -1,4 +1,4 @@
-use forebay_types::{Error, JobId, Millis, ObjectKind, ObjectRef, Principal, Result, UserId};
+use forebay_types::{Error, Grant, JobId, Millis, ObjectKind, ObjectRef, Result, UserId};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Map, Value};
 
@@ -60,6 +60,8 @@ pub(crate) fn job_get_on(conn: &Connection, id: JobId) -> Result<Job> {
 }
 
 impl Store {
+    /// Makes a job with its first grants.
+    ///
     /// # Errors
     /// When the database refuses.
     pub async fn job_create(
@@ -67,6 +69,7 @@ impl Store {
         creator: (UserId, String),
         name: String,
         settings: Map<String, Value>,
+        grants: Vec<Grant>,
         now: Millis,
     ) -> Result<JobId> {
         let text = Value::Object(settings).to_string();
@@ -78,10 +81,11 @@ impl Store {
                 params![id, creator.0.0, creator.1, name, text, now.0],
             )
             .map_err(|e| sql("create a job", e))?;
-            // The grant outlives a deleted job: only who could see it hears that it is gone.
+            // Grants outlive a deleted job: only who could see it hears that it is gone.
             let object = ObjectRef::new(ObjectKind::Job, id);
-            let owner = ObjectKind::Job.creator_level();
-            permission_put(tx, &object, &Principal::User(creator.1), owner)?;
+            for grant in &grants {
+                permission_put(tx, &object, &grant.principal, grant.level)?;
+            }
             Ok(JobId(id))
         })
         .await

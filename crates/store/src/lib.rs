@@ -22,6 +22,7 @@ mod run_checkouts;
 mod runs;
 mod secrets;
 mod tokens;
+mod tree_permissions;
 mod users;
 
 pub use clusters::{Cluster, ClusterEvent};
@@ -36,4 +37,5 @@ pub use runs::{Attempt, AttemptEnd, ChildRun, NewRun, Run, RunFilter, RunKind};
 pub use secrets::{SealedSecret, SecretAcl, SecretEntry, SecretScope};
 pub use store::Store;
 pub use tokens::{NewToken, TokenRow};
+pub use tree_permissions::TreeGrant;
 pub use users::{NewUser, User, UserChange};

@@ -16,6 +16,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
         include_str!("../migrations/run_checkout.sql"),
     ),
     ("containers", include_str!("../migrations/containers.sql")),
+    (
+        "tree_permissions",
+        include_str!("../migrations/tree_permissions.sql"),
+    ),
 ];
 
 /// How many steps lead to the newest form.

@@ -43,7 +43,7 @@ pub(crate) fn permission_clear(tx: &Transaction<'_>, object: &ObjectRef) -> Resu
     Ok(())
 }
 
-fn stored_level(kind: ObjectKind, name: &str) -> Result<PermissionLevel> {
+pub(crate) fn stored_level(kind: ObjectKind, name: &str) -> Result<PermissionLevel> {
     kind.level(name)
         .map_err(|e| Error::internal("a stored permission has an unknown level", e))
 }
@@ -148,15 +148,21 @@ impl Store {
         .await
     }
 
-    /// Whether the object exists. `None` where the kind has no table yet.
+    /// Whether the object exists; of the workspace tree, whether it was ever shown.
     ///
     /// # Errors
     /// When the database refuses.
-    pub async fn permission_object_exists(&self, object: &ObjectRef) -> Result<Option<bool>> {
+    pub async fn permission_object_exists(&self, object: &ObjectRef) -> Result<bool> {
         let query = match object.kind {
             ObjectKind::Cluster => "SELECT 1 FROM cluster WHERE id = ?1",
-            ObjectKind::Job => "SELECT 1 FROM job WHERE id = ?1 AND deleted_at IS NULL",
-            ObjectKind::Directory | ObjectKind::Notebook | ObjectKind::Repo => return Ok(None),
+            // A submitted run stands for the job it does not have.
+            ObjectKind::Job => {
+                "SELECT 1 FROM job WHERE id = ?1 AND deleted_at IS NULL
+                 UNION ALL SELECT 1 FROM run WHERE id = ?1 AND job_id IS NULL"
+            }
+            ObjectKind::Directory | ObjectKind::Notebook | ObjectKind::File | ObjectKind::Repo => {
+                "SELECT 1 FROM object WHERE id = CAST(?1 AS INTEGER)"
+            }
         };
         let id = object.id.clone();
         self.read(move |conn| {
@@ -164,7 +170,7 @@ impl Store {
                 .prepare_cached(query)
                 .and_then(|mut statement| statement.query_row([id], |_| Ok(())).optional())
                 .map_err(|e| sql("look an object up", e))?;
-            Ok(Some(found.is_some()))
+            Ok(found.is_some())
         })
         .await
     }

@@ -182,7 +182,8 @@ pub struct RunFilter {
     pub before: Option<RunId>,
     pub offset: usize,
     pub limit: usize,
-    /// Only runs of this user, and of jobs that were shared with the user or with everybody.
+    /// Only runs of this user, and those that were shared, themselves or with their job, with the
+    /// user or with everybody.
     pub visible_to: Option<(UserId, String)>,
 }
 
@@ -224,7 +225,7 @@ impl RunFilter {
         }
         if let Some((id, name)) = &self.visible_to {
             add(
-                "(run.creator_id = ? OR run.job_id IN (
+                "(run.creator_id = ? OR coalesce(run.job_id, run.id) IN (
                    SELECT CAST(object_id AS INTEGER) FROM permission WHERE kind = 'jobs'
                      AND ((principal_kind = 'user' AND principal = ?)
                        OR (principal_kind = 'group' AND principal = 'users'))))",

@@ -9,10 +9,14 @@ pub enum ObjectKind {
     Cluster,
     Directory,
     Notebook,
+    File,
     Repo,
 }
 
 impl ObjectKind {
+    /// The kinds of the workspace tree, which all have the same levels.
+    pub const TREE: [Self; 4] = [Self::Directory, Self::Notebook, Self::File, Self::Repo];
+
     /// As in paths: `jobs`.
     #[must_use]
     pub fn plural(self) -> &'static str {
@@ -21,6 +25,7 @@ impl ObjectKind {
             Self::Cluster => "clusters",
             Self::Directory => "directories",
             Self::Notebook => "notebooks",
+            Self::File => "files",
             Self::Repo => "repos",
         }
     }
@@ -33,6 +38,7 @@ impl ObjectKind {
             Self::Cluster => "cluster",
             Self::Directory => "directory",
             Self::Notebook => "notebook",
+            Self::File => "file",
             Self::Repo => "repo",
         }
     }
@@ -44,7 +50,7 @@ impl ObjectKind {
         match self {
             Self::Job => &[L::CanView, L::CanManageRun, L::CanManage, L::IsOwner],
             Self::Cluster => &[L::CanAttachTo, L::CanRestart, L::CanManage],
-            Self::Directory | Self::Notebook | Self::Repo => {
+            Self::Directory | Self::Notebook | Self::File | Self::Repo => {
                 &[L::CanRead, L::CanRun, L::CanEdit, L::CanManage]
             }
         }

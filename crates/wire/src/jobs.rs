@@ -16,7 +16,7 @@ const TEST: &str = "acceptance/test_jobs.py";
 const SETTINGS: &str = "schedule, trigger, continuous, git_source.job_source, git_source.sparse_checkout, task types other than notebook, \
     Python script and wheel, and libraries other than pypi, whl and requirements answer 501; \
     notifications, tags, health rules, environments and run_as are kept and have no effect (a run \
-    acts for the job's owner); access_control_list is ignored, use the permissions calls";
+    acts for whoever made the job)";
 
 pub const ENDPOINTS: &[Endpoint] = &[
     works(Post, ALL, "/jobs/create", TEST).partial(SETTINGS),

@@ -8,7 +8,7 @@ use crate::endpoints::{
 
 const TEST: &str = "crates/http/tests/it/permissions.rs";
 const V: &[&str] = &["2.0"];
-const KINDS: &str = "for jobs and clusters; other kinds of object are refused";
+const KINDS: &str = "for jobs, clusters, directories, notebooks, files and repos; other kinds of object are refused";
 
 pub const ONE: &str = "/permissions/{object_type}/{object_id}";
 pub const LEVELS: &str = "/permissions/{object_type}/{object_id}/permissionLevels";

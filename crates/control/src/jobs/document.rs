@@ -117,7 +117,15 @@ pub fn to_flat(mut settings: Map<String, Value>) -> Map<String, Value> {
 }
 
 fn normalise(mut fields: Map<String, Value>) -> Result<Map<String, Value>> {
-    fields.shift_remove("access_control_list");
+    if fields
+        .shift_remove("access_control_list")
+        .is_some_and(|list| !list.is_null())
+    {
+        return Err(Error::invalid(
+            "Field 'access_control_list' can be given when a job is made; change permissions with \
+             PATCH /api/2.0/permissions/jobs/{job_id}.",
+        ));
+    }
     for field in NOT_YET {
         if fields.get(field).is_some_and(|value| !value.is_null()) {
             return Err(Error::not_implemented(format!("Field '{field}' of a job")));

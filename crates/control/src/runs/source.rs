@@ -24,7 +24,7 @@ impl Code {
     async fn read(&self, path: &WorkspacePath) -> Result<(Located, Blob)> {
         match &self.checkout {
             Some(checkout) if Checkout::holds(path)? => checkout.read(path).await,
-            _ => self.workspace.read(&self.ctx, path).await,
+            _ => self.workspace.read_to_run(&self.ctx, path).await,
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::access::CHECKOUTS;
 use crate::clusters::ResolvedCluster;
 use crate::jobs::{LibrarySpec, Spec, TaskSpec};
 use crate::services::WorkspaceDirs;
+use crate::workspace::RunFolder;
 
 /// Everything about one attempt, before it starts.
 pub(crate) struct Prepared {
@@ -116,16 +117,27 @@ pub(crate) async fn prepare(
         .map(library)
         .collect::<Result<Vec<_>>>()?;
     let limits = &inner.setup.server.limits;
+    let place = place(inner, ctx, &compute.runtime).await?;
+    // The folder of a notebook that was shared alone is not there.
+    let working_dir = match place
+        .mounts
+        .0
+        .iter()
+        .any(|mount| is_below(&home, &mount.at))
+    {
+        true => home.clone(),
+        false => LOCAL_DIR.to_owned(),
+    };
     let workload = Workload {
         run_id: attempt.id,
         attempt: AttemptNumber(attempt.attempt),
-        place: place(inner, ctx, &compute.runtime).await?,
+        place,
         private: code.checkout.as_ref().map(|own| own.run.to_string()),
         program,
         libraries,
         env: compute.env.clone(),
         python_path: python_path(&home),
-        working_dir: home,
+        working_dir,
         context: Context {
             api_url: Some(inner.setup.public_url.clone()),
             api_token: None,
@@ -154,6 +166,11 @@ pub(crate) async fn prepare(
     Ok(Prepared { workload, snapshot })
 }
 
+fn is_below(path: &str, folder: &str) -> bool {
+    let rest = path.strip_prefix(folder);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// Some libraries do not survive a fork from a warm parent: a cluster with `"forebay.warm": "false"`
 /// in its `spark_conf` gives each run a process of its own.
 fn may_fork(spark_conf: &BTreeMap<String, String>) -> bool {
@@ -163,35 +180,39 @@ fn may_fork(spark_conf: &BTreeMap<String, String>) -> bool {
 }
 
 async fn place(inner: &Inner, ctx: &Ctx, runtime: &str) -> Result<Place> {
-    let own = if ctx.is_admin() {
+    let shown = if ctx.is_admin() {
         None
     } else {
-        Some(inner.workspace.own_folders(ctx).await?)
+        Some(inner.workspace.folders_of(ctx).await?)
     };
     Ok(Place {
         workspace: inner.setup.config.name.clone(),
         runtime: runtime.to_owned(),
-        mounts: mounts(&inner.dirs, &inner.setup.config, own.as_deref()),
+        mounts: mounts(&inner.dirs, &inner.setup.config, shown.as_deref()),
     })
 }
 
 /// The folders of a workspace as its runs see them. Warm parents belong to exactly these.
 ///
-/// `own`: the only folders of the workspace tree that are there, because a program goes past
+/// `shown`: the only folders of the workspace tree that are there, because a program goes past
 /// [`crate::access`]. Without it the whole tree is there, which is for administrators.
 pub(crate) fn mounts(
     dirs: &WorkspaceDirs,
     config: &WorkspaceConfig,
-    own: Option<&[WorkspacePath]>,
+    shown: Option<&[RunFolder]>,
 ) -> Mounts {
-    let mut mounts = match own {
+    let mount = |folder: &RunFolder| {
+        let at = format!("/Workspace{}", folder.path);
+        let at = at.trim_end_matches('/');
+        let mount = match folder.writable {
+            true => Mount::writable(&dirs.workspace, at),
+            false => Mount::read_only(&dirs.workspace, at),
+        };
+        mount.only(folder.path.relative())
+    };
+    let mut mounts = match shown {
         None => vec![Mount::writable(&dirs.workspace, "/Workspace")],
-        Some(own) => own
-            .iter()
-            .map(|path| {
-                Mount::writable(&dirs.workspace, format!("/Workspace{path}")).only(path.relative())
-            })
-            .collect(),
+        Some(shown) => shown.iter().map(mount).collect(),
     };
     let checkouts = format!("/Workspace{CHECKOUTS}");
     mounts.push(Mount::private(&dirs.checkouts, checkouts));
@@ -279,7 +300,10 @@ mod tests {
         let dirs = WorkspaceDirs::open(root.path()).unwrap();
         let config = WorkspaceConfig::default();
         let path = |text: &str| WorkspacePath::parse(text).unwrap();
-        let own = [path("/Shared"), path("/Users/bo@x")];
+        let own = ["/Shared", "/Users/bo@x"].map(|text| RunFolder {
+            path: path(text),
+            writable: true,
+        });
         let shown = |mounts: Mounts| -> Vec<(String, PathBuf)> {
             let all = mounts.0.into_iter();
             all.map(|mount| (mount.at, mount.host.join(mount.inner)))

@@ -27,17 +27,19 @@ pub(super) enum Notebooks {
 struct Packer<'a> {
     tree: &'a Tree,
     notebooks: Notebooks,
+    shown: &'a dyn Fn(&WorkspacePath) -> bool,
     zip: ZipWriter<BufWriter<std::fs::File>>,
     entries: usize,
     size_bytes: u64,
 }
 
 /// Writes a notebook, or everything below a folder, into `staged`, under names relative to it. Links are left out:
-/// they may lead where the caller may not go.
+/// they may lead where the caller may not go; so is what is not `shown`.
 pub(super) fn pack(
     tree: &Tree,
     packed: &Located,
     notebooks: Notebooks,
+    shown: &dyn Fn(&WorkspacePath) -> bool,
     staged: &Staged,
 ) -> Result<()> {
     let file = staged.handle().map_err(|e| e.at(packed.path.as_str()))?;
@@ -45,6 +47,7 @@ pub(super) fn pack(
     let mut packer = Packer {
         tree,
         notebooks,
+        shown,
         zip,
         entries: 0,
         size_bytes: 0,
@@ -71,7 +74,7 @@ impl Packer<'_> {
             .tree
             .children(folder)?
             .iter()
-            .filter(|child| !child.is_link)
+            .filter(|child| !child.is_link && (self.shown)(&child.path))
         {
             self.entries += 1;
             self.size_bytes += child.meta.size_bytes;

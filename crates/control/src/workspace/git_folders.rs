@@ -124,10 +124,10 @@ impl Workspace {
     /// Checks that the caller may make a folder at `path`, that the one above exists and that the
     /// name is free.
     pub(crate) async fn require_free(&self, ctx: &Ctx, path: &WorkspacePath) -> Result<()> {
-        self.admit(ctx, path, Access::Write).await?;
-        let (inner, ctx, path) = (Arc::clone(&self.inner), ctx.clone(), path.clone());
+        let rights = self.admit(ctx, path, Access::Write).await?;
+        let (inner, path) = (Arc::clone(&self.inner), path.clone());
         blocking(move || {
-            inner.may_write_into(&ctx, &path)?;
+            inner.may_write_into(&rights, &path)?;
             if let Some(existing) = inner.tree.locate(&path)? {
                 return Err(taken(&path, &existing));
             }
@@ -142,10 +142,10 @@ impl Workspace {
 
     /// Checks that the caller may change what is in the folder at `path`, wherever that is.
     pub(crate) async fn require_writable(&self, ctx: &Ctx, path: &WorkspacePath) -> Result<()> {
-        self.admit(ctx, path, Access::Write).await?;
+        let rights = self.admit(ctx, path, Access::Write).await?;
         refuse_fixed_folder(ctx, path)?;
-        let (inner, ctx, path) = (Arc::clone(&self.inner), ctx.clone(), path.clone());
-        blocking(move || inner.may_write_into(&ctx, &path)).await
+        let (inner, path) = (Arc::clone(&self.inner), path.clone());
+        blocking(move || inner.may_write_into(&rights, &path)).await
     }
 
     /// A folder that nobody sees, to be filled and then landed.

@@ -15,7 +15,7 @@ use super::dbc::{self, Unpacked};
 use super::tree::{Form, Located, kind_name, parent_missing, taken};
 use super::{Inner, Workspace};
 use crate::Ctx;
-use crate::access::Access;
+use crate::access::{Access, Rights};
 
 /// The largest plain file, in bytes.
 pub const FILE_BYTES_MAX: u64 = 500 << 20;
@@ -80,10 +80,10 @@ impl Workspace {
     /// `RESOURCE_ALREADY_EXISTS`, `RESOURCE_DOES_NOT_EXIST` without the folder above,
     /// `MAX_NOTEBOOK_SIZE_EXCEEDED`, or what is wrong with the content.
     pub async fn import(&self, ctx: &Ctx, import: Import, content: Staged) -> Result<()> {
-        self.admit(ctx, &import.path, Access::Write).await?;
-        let (inner, ctx) = (Arc::clone(&self.inner), ctx.clone());
+        let rights = self.admit(ctx, &import.path, Access::Write).await?;
+        let inner = Arc::clone(&self.inner);
         blocking(move || {
-            inner.may_write_into(&ctx, &import.path)?;
+            inner.may_write_into(&rights, &import.path)?;
             let Import {
                 path,
                 format,
@@ -128,10 +128,10 @@ impl Workspace {
         overwrite: bool,
         content: Staged,
     ) -> Result<()> {
-        self.admit(ctx, path, Access::Write).await?;
-        let (inner, ctx, path) = (Arc::clone(&self.inner), ctx.clone(), path.clone());
+        let rights = self.admit(ctx, path, Access::Write).await?;
+        let (inner, path) = (Arc::clone(&self.inner), path.clone());
         blocking(move || {
-            inner.may_write_into(&ctx, &path)?;
+            inner.may_write_into(&rights, &path)?;
             inner
                 .import_by_content(&path, content, overwrite)?
                 .map_err(|existing| match existing.form {
@@ -155,12 +155,12 @@ impl Workspace {
         path: &WorkspacePath,
         format: ExportFormat,
     ) -> Result<Exported> {
-        self.admit(ctx, path, Access::Read).await?;
-        let (inner, ctx, path) = (Arc::clone(&self.inner), ctx.clone(), path.clone());
+        let rights = self.admit(ctx, path, Access::Read).await?;
+        let (inner, path) = (Arc::clone(&self.inner), path.clone());
         blocking(move || {
-            let located = inner.find(&ctx, &path)?;
+            let located = inner.find(&rights, &path)?;
             match located.form {
-                Form::Directory => inner.export_archive(&located, format),
+                Form::Directory => inner.export_archive(&located, format, &rights),
                 Form::Notebook(stored) => inner.export_notebook(&located, stored, format),
                 Form::File => inner.export_file(&located, format),
             }
@@ -173,10 +173,31 @@ impl Workspace {
     /// # Errors
     /// `RESOURCE_DOES_NOT_EXIST`, or when it is a directory.
     pub async fn read(&self, ctx: &Ctx, path: &WorkspacePath) -> Result<(Located, Blob)> {
-        self.admit(ctx, path, Access::Read).await?;
-        let (inner, ctx, path) = (Arc::clone(&self.inner), ctx.clone(), path.clone());
+        self.open_for(ctx, path, Access::Read).await
+    }
+
+    /// Opens a notebook for a run of the caller.
+    ///
+    /// # Errors
+    /// As for [`Self::read`]; `PERMISSION_DENIED` without `CAN_RUN`.
+    pub(crate) async fn read_to_run(
+        &self,
+        ctx: &Ctx,
+        path: &WorkspacePath,
+    ) -> Result<(Located, Blob)> {
+        self.open_for(ctx, path, Access::Run).await
+    }
+
+    async fn open_for(
+        &self,
+        ctx: &Ctx,
+        path: &WorkspacePath,
+        access: Access,
+    ) -> Result<(Located, Blob)> {
+        let rights = self.admit(ctx, path, access).await?;
+        let (inner, path) = (Arc::clone(&self.inner), path.clone());
         blocking(move || {
-            let located = inner.find(&ctx, &path)?;
+            let located = inner.find(&rights, &path)?;
             let blob = inner.tree.open(&located)?;
             Ok((located, blob))
         })
@@ -335,7 +356,9 @@ impl Inner {
                 });
             }
             (ExportFormat::Jupyter, Format::Source(_)) => (parse()?.to_jupyter(), "ipynb"),
-            (ExportFormat::Dbc, _) => return self.packed(located, Notebooks::AsModels, "dbc"),
+            (ExportFormat::Dbc, _) => {
+                return self.packed(located, Notebooks::AsModels, "dbc", &|_| true);
+            }
             (ExportFormat::Html, _) => (
                 render_html(&parse()?, &[], located.path.name()).into_bytes(),
                 "html",
@@ -365,19 +388,32 @@ impl Inner {
         })
     }
 
-    fn export_archive(&self, located: &Located, format: ExportFormat) -> Result<Exported> {
+    /// What of a directory the caller may read.
+    fn export_archive(
+        &self,
+        located: &Located,
+        format: ExportFormat,
+        rights: &Rights,
+    ) -> Result<Exported> {
+        let shown = |path: &WorkspacePath| rights.may(path, Access::Read);
         match format {
-            ExportFormat::Source => self.packed(located, Notebooks::AsSource, "zip"),
-            ExportFormat::Auto => self.packed(located, Notebooks::AsKept, "zip"),
-            ExportFormat::Dbc => self.packed(located, Notebooks::AsModels, "dbc"),
+            ExportFormat::Source => self.packed(located, Notebooks::AsSource, "zip", &shown),
+            ExportFormat::Auto => self.packed(located, Notebooks::AsKept, "zip", &shown),
+            ExportFormat::Dbc => self.packed(located, Notebooks::AsModels, "dbc", &shown),
             _ => Err(not_a_notebook(located, format)),
         }
     }
 
-    fn packed(&self, located: &Located, notebooks: Notebooks, file_type: &str) -> Result<Exported> {
+    fn packed(
+        &self,
+        located: &Located,
+        notebooks: Notebooks,
+        file_type: &str,
+        shown: &dyn Fn(&WorkspacePath) -> bool,
+    ) -> Result<Exported> {
         let at = |e: BlobError| e.at(located.path.as_str());
         let staged = self.staging.create().map_err(at)?;
-        archive::pack(&self.tree, located, notebooks, &staged)?;
+        archive::pack(&self.tree, located, notebooks, shown, &staged)?;
         let content = Content::Blob(staged.into_blob().map_err(at)?);
         Ok(Exported {
             content,

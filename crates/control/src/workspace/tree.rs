@@ -159,6 +159,10 @@ impl Tree {
         let at = |e: BlobError| e.at(folder.path.as_str());
         let mut found = Vec::new();
         for entry in self.root.list(&folder.disk).map_err(at)? {
+            if folder.disk == "Repos" && entry.name == ".internal" {
+                // Where runs see the checkout of their Git source.
+                continue;
+            }
             // A name that the API cannot express, such as one with a line break, is not shown.
             let Ok(path) = folder.path.join(&entry.name) else {
                 continue;
@@ -218,12 +222,15 @@ impl Tree {
         language
     }
 
-    /// Where the deepest part of `disk` that exists really is, after links.
+    /// Where `disk` really is, after the links of the deepest part of it that exists.
     pub(super) fn real_path(&self, disk: &str) -> Result<WorkspacePath> {
         let mut prefix = disk;
         loop {
             match self.root.real_path(prefix) {
-                Ok(real) => return Ok(WorkspacePath::parse(&format!("/{real}"))?),
+                Ok(real) => {
+                    let rest = disk.get(prefix.len()..).unwrap_or_default();
+                    return Ok(WorkspacePath::parse(&format!("/{real}{rest}"))?);
+                }
                 Err(BlobError::Missing | BlobError::NotDirectory | BlobError::TooLong)
                     if !prefix.is_empty() =>
                 {

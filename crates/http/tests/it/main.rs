@@ -15,5 +15,6 @@ mod permissions;
 mod repos;
 mod runs;
 mod tokens;
+mod tree_permissions;
 mod users;
 mod workspace;
