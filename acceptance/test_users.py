@@ -103,7 +103,7 @@ def test_permissions_of_the_workspace_tree(server, w, api, home, plain_user, clu
     assert theirs_api.output(run["run_id"])["notebook_output"]["result"] == "42"
     w.permissions.set("directories", directory, access_control_list=[])
     with pytest.raises(PermissionDenied):
-        theirs.workspace.list(folder)
+        list(theirs.workspace.list(folder))
 
 
 def test_a_job_is_shared_when_it_is_made(server, w, api, home, plain_user, cluster_id):

@@ -282,7 +282,14 @@ def test_a_page_that_databricks_exported_is_a_notebook(w, home):
         "language": "scala",
         "commands": [
             {"version": "CommandV1", "origId": 2, "position": 2.0, "command": "%md\nDone", "commandVersion": 0, "state": "finished"},
-            {"version": "CommandV1", "origId": 1, "position": 1.0, "command": "val x = 1", "commandTitle": "Read", "showCommandTitle": True},
+            {
+                "version": "CommandV1",
+                "origId": 1,
+                "position": 1.0,
+                "command": "val x = 1",
+                "commandTitle": "Read",
+                "showCommandTitle": True,
+            },
         ],
         "dashboards": [],
         "globalVars": {},

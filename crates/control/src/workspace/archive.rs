@@ -53,7 +53,7 @@ pub(super) fn pack(
         size_bytes: 0,
     };
     match packed.form {
-        Form::Directory => packer.directory(packed, "", 0)?,
+        Form::Directory => packer.top(packed)?,
         _ => packer.object(packed, "")?,
     }
     let failed = |e| zip_failed(packed.path.as_str(), e);
@@ -63,6 +63,17 @@ pub(super) fn pack(
 }
 
 impl Packer<'_> {
+    /// An archive of models has the folder itself, which tells it from that of one notebook.
+    fn top(&mut self, folder: &Located) -> Result<()> {
+        let name = folder.path.name();
+        if self.notebooks != Notebooks::AsModels || name.is_empty() {
+            return self.directory(folder, "", 0);
+        }
+        let failed = |e| zip_failed(folder.path.as_str(), e);
+        self.zip.add_directory(name, options()).map_err(failed)?;
+        self.directory(folder, &format!("{name}/"), 1)
+    }
+
     fn directory(&mut self, folder: &Located, prefix: &str, depth: usize) -> Result<()> {
         if depth > DEPTH_MAX {
             return Err(too_much(

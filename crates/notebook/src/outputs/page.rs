@@ -18,10 +18,12 @@ pub fn render_html(notebook: &Notebook, outputs: &[Vec<Output>], title: &str) ->
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; \
          img-src data: https:; style-src 'unsafe-inline'; frame-src 'none'; base-uri 'none'; \
          form-action 'none'\">\
-         <meta name=\"referrer\" content=\"no-referrer\">\
+         <meta name=\"referrer\" content=\"no-referrer\">{model}\
          <title>{title}</title><style>{PAGE_STYLE}</style></head>\n\
          <body><main class=\"notebook\"><header><h1>{title}</h1>\
          <p class=\"facts\">{language} notebook, {count}</p></header>\n",
+        // Before all text of the notebook, which may look like it.
+        model = notebook.to_page_model(title),
         title = escape(title),
         language = language_label(notebook.language),
         count = match notebook.cells.len() {
@@ -35,9 +37,7 @@ pub fn render_html(notebook: &Notebook, outputs: &[Vec<Output>], title: &str) ->
         page.push_str(&html);
         page.push('\n');
     }
-    page.push_str("</main>");
-    page.push_str(&notebook.to_page_model(title));
-    page.push_str("</body></html>\n");
+    page.push_str("</main></body></html>\n");
     page
 }
 
