@@ -73,13 +73,12 @@ pub struct EventLine {
     pub raw: Value,
 }
 
-/// What stands beside an event, or alone on the last line.
+/// What the last line of an answer says.
 #[derive(Deserialize)]
 struct Mark {
     #[serde(default)]
-    seq: u64,
-    #[serde(default)]
     end: bool,
+    next: Option<String>,
 }
 
 /// The events of one task run from its beginning, past and to come.
@@ -87,8 +86,8 @@ struct Mark {
 pub struct Events<'a> {
     client: &'a Client,
     path: String,
-    /// The number of the last event that was read; they count from 1.
-    last: u64,
+    /// Where the server goes on; its own words.
+    cursor: String,
     ready: VecDeque<EventLine>,
     ended: bool,
 }
@@ -103,7 +102,7 @@ impl Client {
         Events {
             client: self,
             path: format!("/api/forebay/v1/runs/{run_id}/events"),
-            last: 0,
+            cursor: String::new(),
             ready: VecDeque::new(),
             ended: false,
         }
@@ -120,20 +119,18 @@ impl Events<'_> {
             if self.ended {
                 return Ok(None);
             }
-            let before = self.last;
             self.fetch(if follow { WAIT_MS } else { "0" }).await?;
-            if !follow && before == self.last {
+            if !follow && self.ready.is_empty() {
                 self.ended = true;
             }
         }
     }
 
     async fn fetch(&mut self, wait_ms: &str) -> Result<()> {
-        let from = self.last.to_string();
         let request = self
             .client
             .request(reqwest::Method::GET, &self.path)
-            .query(&[("from", from.as_str()), ("wait_ms", wait_ms)]);
+            .query(&[("cursor", self.cursor.as_str()), ("wait_ms", wait_ms)]);
         let response = self.client.open(request).await?;
         let body = response.bytes().await;
         let body = body.map_err(|e| self.client.unreachable(e))?;
@@ -143,13 +140,16 @@ impl Events<'_> {
             }
             let raw: Value = serde_json::from_slice(line).map_err(|e| self.unreadable(&e))?;
             let mark = Mark::deserialize(&raw).map_err(|e| self.unreadable(&e))?;
+            self.ended |= mark.end;
+            if let Some(next) = mark.next {
+                self.cursor = next;
+                continue;
+            }
             if mark.end {
-                self.ended = true;
                 continue;
             }
             let event = RunEvent::deserialize(&raw).map_err(|e| self.unreadable(&e))?;
             self.ready.push_back(EventLine { event, raw });
-            self.last = mark.seq;
         }
         Ok(())
     }

@@ -25,7 +25,7 @@ use forebay_types::{
 use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 
-pub use output::{CellState, EventPage, Ran, RunOutput, StoredEvent, fact};
+pub use output::{CellState, Cursor, EventPage, Ran, RunOutput, StoredEvent, fact};
 
 pub(crate) use self::checkout::Checkouts;
 pub(crate) use self::container::Containers;

@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
+use forebay_control::runs::Cursor;
 use forebay_store::{RunFilter, RunKind};
 use forebay_types::{Error, JobId, Millis, Result, RunId};
 use forebay_wire::Method::{Get, Post};
@@ -197,7 +198,8 @@ async fn wait(
     Ok(Json(run_json(&app, &found, ApiVersion::V2_2, true)))
 }
 
-/// Events of one attempt as JSON lines; `{"end":true}` follows the last one there will ever be.
+/// Events of one attempt as JSON lines; `{"end":true}` follows the last one there will ever be, and
+/// `{"next":...}` others when the caller follows by cursor.
 async fn events(
     State(app): State<Arc<App>>,
     Caller(ctx): Caller,
@@ -205,11 +207,13 @@ async fn events(
     Params(request): Params<wire::Follow>,
 ) -> ApiResult<Response> {
     let wait = Duration::from_millis(request.wait_ms).min(WAIT_MAX);
-    let page = app
-        .services
-        .runs
-        .events(&ctx, RunId(id), request.from, wait)
-        .await?;
+    let from = match request.cursor.as_deref() {
+        None => Cursor::after(request.from),
+        Some("") => Cursor::default(),
+        Some(text) => text.parse()?,
+    };
+    let runs = &app.services.runs;
+    let page = runs.events(&ctx, RunId(id), from, wait).await?;
     let mut lines = String::new();
     for event in &page.events {
         let line =
@@ -219,6 +223,8 @@ async fn events(
     }
     if page.end {
         lines.push_str("{\"end\":true}\n");
+    } else if request.cursor.is_some() {
+        lines.push_str(&format!("{{\"next\":\"{}\"}}\n", page.next));
     }
     Ok(([(CONTENT_TYPE, "application/x-ndjson")], lines).into_response())
 }

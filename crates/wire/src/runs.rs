@@ -71,6 +71,9 @@ pub struct Follow {
     /// How many events the caller has already.
     #[serde(default)]
     pub from: u64,
+    /// The `next` of the answer before, empty at first. It is cheaper than `from`, because nothing
+    /// is read twice, and each answer ends with a line that says `next`.
+    pub cursor: Option<String>,
     /// How long to wait for one more, in milliseconds; at most 30 s.
     #[serde(default)]
     pub wait_ms: u64,

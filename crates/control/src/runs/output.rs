@@ -1,8 +1,10 @@
 //! What a run wrote: a file of events per attempt, appended as they come, read by offset.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
+use std::fmt;
+use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use forebay_exec::{CellStatus, Event, StreamName};
@@ -21,8 +23,9 @@ use crate::services::WorkspaceDirs;
 
 /// The most of a result or a log that get-output carries.
 const RESULT_BYTES_MAX: usize = 5 << 20;
-/// How many events one page has at most.
+/// How many events one page has at most, and after how many bytes it ends.
 const PAGE_MAX: usize = 1000;
+const PAGE_BYTES: u64 = 4 << 20;
 
 /// One line of the output file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -33,10 +36,52 @@ pub struct StoredEvent {
     pub event: Event,
 }
 
+/// How far somebody has read the events of an attempt.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cursor {
+    /// The number of the last event that was read.
+    seq: u64,
+    /// Where the next one begins in the file; without it, events are counted from its start.
+    offset: Option<u64>,
+}
+
+impl Cursor {
+    /// After the first `seq` events.
+    #[must_use]
+    pub fn after(seq: u64) -> Self {
+        Self { seq, offset: None }
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.seq, self.offset.unwrap_or_default())
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let parts = text.split_once('.');
+        let number = |text: &str| text.parse::<u64>().ok();
+        let read = parts.and_then(|(seq, offset)| Some((number(seq)?, number(offset)?)));
+        let (seq, offset) = read.ok_or_else(not_a_cursor)?;
+        let offset = Some(offset);
+        Ok(Self { seq, offset })
+    }
+}
+
+fn not_a_cursor() -> Error {
+    Error::invalid("Field 'cursor' is not one that this server gave for this run.")
+}
+
 /// Some events of an attempt, and whether there can be more.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct EventPage {
     pub events: Vec<StoredEvent>,
+    /// From here on it goes on.
+    pub next: Cursor,
     /// The attempt has ended and nothing follows `events`.
     pub end: bool,
 }
@@ -151,32 +196,73 @@ impl Writer {
     }
 }
 
-/// Reads events after `from`, at most `limit`. A last line that a crash cut off is left out.
-fn read_events(path: &PathBuf, from: u64, limit: usize) -> Result<Vec<StoredEvent>> {
+/// Reads all events.
+fn read_events(path: &PathBuf) -> Result<Vec<StoredEvent>> {
+    Ok(read_page(path, Cursor::default(), usize::MAX, u64::MAX)?.events)
+}
+
+/// Reads events from `from` on, at most `limit`, and none after the one with which there are more
+/// than `bytes`. The page's `end` says that nothing more is in the file now; a last line that is not
+/// whole, because it is being written or a crash cut it off, is left out.
+fn read_page(path: &PathBuf, from: Cursor, limit: usize, bytes: u64) -> Result<EventPage> {
+    let cannot = |e| Error::internal("cannot read a run's output", e);
+    let mut page = EventPage {
+        events: Vec::new(),
+        next: from,
+        end: true,
+    };
     let file = match std::fs::File::open(path) {
         Ok(file) => file,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(Error::internal("cannot read a run's output", e)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(page),
+        Err(e) => return Err(cannot(e)),
     };
-    let mut events = Vec::new();
-    for line in BufReader::with_capacity(1 << 16, file)
-        .lines()
-        .skip(usize::try_from(from).unwrap_or(usize::MAX))
-    {
-        let Ok(line) = line else { break };
-        let Ok(event) = serde_json::from_str(&line) else {
-            break;
-        };
-        events.push(event);
-        if events.len() >= limit {
-            break;
+    let mut file = BufReader::with_capacity(1 << 16, file);
+    let mut line = Vec::new();
+    let begin = match from.offset {
+        Some(offset) => seek_to_line(&mut file, offset).map_err(cannot)?,
+        None => {
+            let mut begin = 0;
+            for _ in 0..from.seq {
+                line.clear();
+                begin += file.read_until(b'\n', &mut line).map_err(cannot)? as u64;
+            }
+            begin
         }
+    };
+    let mut offset = begin;
+    loop {
+        page.next.offset = Some(offset);
+        if page.events.len() >= limit || offset - begin > bytes {
+            page.end = false;
+            return Ok(page);
+        }
+        line.clear();
+        let length = file.read_until(b'\n', &mut line).map_err(cannot)?;
+        let whole = line.strip_suffix(b"\n").map(serde_json::from_slice);
+        let Some(Ok(event)) = whole else {
+            return Ok(page);
+        };
+        let event: StoredEvent = event;
+        page.next.seq = event.seq;
+        page.events.push(event);
+        offset += length as u64;
     }
-    Ok(events)
+}
+
+/// Goes to `offset`, or to the first start of a line after it: a cursor comes from a client. Gives
+/// where that is.
+fn seek_to_line(file: &mut BufReader<std::fs::File>, offset: u64) -> std::io::Result<u64> {
+    let length = file.get_ref().metadata()?.len();
+    let Some(before) = offset.min(length).checked_sub(1) else {
+        return Ok(0);
+    };
+    file.seek(SeekFrom::Start(before))?;
+    Ok(before + file.skip_until(b'\n')? as u64)
 }
 
 impl Runs {
-    /// Events of an attempt after the first `from`; waits up to `wait` for one to come.
+    /// Events of an attempt from a cursor on; waits up to `wait` for one to come. What was read
+    /// before is not read again, so following costs what there is to follow.
     ///
     /// # Errors
     /// `Run N does not exist.`; `PERMISSION_DENIED`.
@@ -184,7 +270,7 @@ impl Runs {
         &self,
         ctx: &Ctx,
         id: RunId,
-        from: u64,
+        from: Cursor,
         wait: Duration,
     ) -> Result<EventPage> {
         let attempt = self.attempt(ctx, id).await?.1;
@@ -193,7 +279,7 @@ impl Runs {
         if let Some(mut following) = following {
             let deadline = self.0.clock.sleep(wait);
             tokio::select! {
-                _ = following.wait_for(|written| *written > from) => {}
+                _ = following.wait_for(|written| *written > from.seq) => {}
                 () = deadline => {}
             }
         } else if !attempt.phase.is_ended() {
@@ -206,11 +292,9 @@ impl Runs {
         }
         // Looked at before the file is read: when it has ended, the file is complete.
         let ended = self.attempt(ctx, id).await?.1.phase.is_ended();
-        let events = blocking(move || read_events(&path, from, PAGE_MAX)).await?;
-        Ok(EventPage {
-            end: ended && events.len() < PAGE_MAX,
-            events,
-        })
+        let mut page = blocking(move || read_page(&path, from, PAGE_MAX, PAGE_BYTES)).await?;
+        page.end &= ended;
+        Ok(page)
     }
 
     /// Waits until the run has ended, at most for `wait`, and tells how it stands.
@@ -246,7 +330,7 @@ impl Runs {
         let logs = if is_notebook {
             None
         } else {
-            let events = blocking(move || read_events(&path, 0, usize::MAX)).await?;
+            let events = blocking(move || read_events(&path)).await?;
             Some(cut_start(streams(&events)))
         };
         Ok(RunOutput {
@@ -293,7 +377,7 @@ impl Runs {
             let snapshot: Snapshot = serde_json::from_slice(&text)
                 .map_err(|e| Error::internal("a kept notebook cannot be read", e))?;
             let notebook = super::source::parse(&snapshot.file_name, snapshot.source.as_bytes())?;
-            let events = read_events(&folder.join("output.jsonl"), 0, usize::MAX)?;
+            let events = read_events(&folder.join("output.jsonl"))?;
             let cells = notebook.cells.len();
             Ok(Ran {
                 path: snapshot.path,
@@ -505,4 +589,63 @@ fn cell_states(events: &[StoredEvent], cells: usize) -> Vec<CellState> {
 #[must_use]
 pub fn fact<'a>(attempt: &'a Attempt, name: &str) -> Option<&'a Value> {
     attempt.facts.get(name).filter(|value| !value.is_null())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(seq: u64, text: &str) -> String {
+        let event = Event::Stream {
+            cell: 0,
+            name: StreamName::Stdout,
+            text: text.to_owned(),
+        };
+        let at = Millis(1);
+        serde_json::to_string(&StoredEvent { seq, at, event }).unwrap() + "\n"
+    }
+
+    #[test]
+    fn following_reads_each_byte_once_and_never_half_a_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("output.jsonl");
+        let read = |from, limit, bytes| read_page(&path, from, limit, bytes).unwrap();
+        assert!(read(Cursor::default(), 10, 10).end);
+        let lines: Vec<String> = (1..=5).map(|seq| line(seq, "text")).collect();
+        let half = &lines[4][..20];
+        std::fs::write(&path, format!("{}{half}", lines[..4].concat())).unwrap();
+
+        let first = read(Cursor::default(), 3, u64::MAX);
+        assert_eq!((first.events.len(), first.end), (3, false));
+        let rest = read(first.next, 10, u64::MAX);
+        assert_eq!((rest.events.len(), rest.end), (1, true));
+        assert!(read(rest.next, 10, u64::MAX).events.is_empty());
+        std::fs::write(&path, lines.concat()).unwrap();
+        let last = read(rest.next, 10, u64::MAX);
+        assert_eq!(last.events[0].seq, 5);
+        assert_eq!(last.next.to_string().parse::<Cursor>().unwrap(), last.next);
+
+        // A page ends soon after its bytes, but always has an event if there is one.
+        let small = read(Cursor::default(), 10, 1);
+        assert_eq!((small.events.len(), small.end), (1, false));
+        let counted = read(Cursor::after(2), 10, u64::MAX);
+        assert_eq!(counted.events[0].seq, 3);
+        assert_eq!(counted.next, last.next);
+    }
+
+    #[test]
+    fn a_cursor_of_somebody_elses_making_reads_whole_events_or_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("output.jsonl");
+        std::fs::write(&path, line(1, "a") + &line(2, "b")).unwrap();
+        for text in ["0.3", "7.100000", "1.18446744073709551615"] {
+            let from: Cursor = text.parse().unwrap();
+            for stored in read_page(&path, from, 10, u64::MAX).unwrap().events {
+                assert_eq!(stored.seq, 2);
+            }
+        }
+        for text in ["", "1", "a.b", "1.-1"] {
+            assert!(text.parse::<Cursor>().is_err(), "{text}");
+        }
+    }
 }

@@ -8,6 +8,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
+use forebay_control::runs::Cursor;
 use forebay_types::RunId;
 use futures_util::stream;
 use serde_json::json;
@@ -42,7 +43,7 @@ pub(crate) async fn live(
         run: run_id(&run)?,
         asked,
         sent: HashMap::new(),
-        read: 0,
+        read: Cursor::default(),
         ready: VecDeque::new(),
         pause: PAUSE,
         ended: false,
@@ -63,8 +64,8 @@ struct Watch {
     asked: Asked,
     /// What the reader has, by piece.
     sent: HashMap<String, u64>,
-    /// Output events of the attempt that were there at the last look.
-    read: u64,
+    /// The output of the attempt up to the last look.
+    read: Cursor,
     ready: VecDeque<Event>,
     pause: Duration,
     ended: bool,
@@ -118,7 +119,7 @@ impl Watch {
         match &seen.attempt {
             Some(attempt) if !attempt.phase.is_ended() => {
                 let events = runs.events(&self.session.ctx, attempt.id, self.read, LOOK_EVERY);
-                self.read += events.await.ok()?.events.len() as u64;
+                self.read = events.await.ok()?.next;
             }
             _ => drop(
                 runs.wait(&self.session.ctx, self.run, LOOK_EVERY)
