@@ -18,10 +18,10 @@ pub(super) const DEPTH_MAX: usize = 64;
 /// In which form notebooks go out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Notebooks {
-    AsSource,
-    AsKept,
+    Source,
+    Kept,
     /// As the JSON models of a `.dbc` archive, which has no plain files.
-    AsModels,
+    Models,
 }
 
 struct Packer<'a> {
@@ -66,7 +66,7 @@ impl Packer<'_> {
     /// An archive of models has the folder itself, which tells it from that of one notebook.
     fn top(&mut self, folder: &Located) -> Result<()> {
         let name = folder.path.name();
-        if self.notebooks != Notebooks::AsModels || name.is_empty() {
+        if self.notebooks != Notebooks::Models || name.is_empty() {
             return self.directory(folder, "", 0);
         }
         let failed = |e| zip_failed(folder.path.as_str(), e);
@@ -115,9 +115,9 @@ impl Packer<'_> {
         let name = child.disk.rsplit('/').next().unwrap_or_default();
         let name = format!("{prefix}{name}");
         match (child.form, self.notebooks) {
-            (Form::Notebook(format), Notebooks::AsModels) => self.model(child, format, prefix),
-            (_, Notebooks::AsModels) => Ok(()),
-            (Form::Notebook(Format::Jupyter), Notebooks::AsSource) => self.converted(child, &name),
+            (Form::Notebook(format), Notebooks::Models) => self.model(child, format, prefix),
+            (_, Notebooks::Models) => Ok(()),
+            (Form::Notebook(Format::Jupyter), Notebooks::Source) => self.converted(child, &name),
             _ => self.file(child, &name),
         }
     }

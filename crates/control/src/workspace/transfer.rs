@@ -105,7 +105,7 @@ impl Workspace {
                     inner.place(content, &path, Form::Notebook(Format::Jupyter), overwrite)?
                 }
                 ImportFormat::Html => {
-                    let (content, form) = inner.from_page(content)?;
+                    let (content, form) = inner.read_page(content)?;
                     inner.place(content, &path, form, overwrite)?
                 }
                 ImportFormat::Dbc => return inner.import_dbc(&path, content),
@@ -294,7 +294,7 @@ impl Inner {
     }
 
     /// The notebook that is in a page, as source.
-    fn from_page(&self, content: Staged) -> Result<(Staged, Form)> {
+    fn read_page(&self, content: Staged) -> Result<(Staged, Form)> {
         let at = |e: BlobError| e.at("of the upload");
         let page = content.head(NOTEBOOK_BYTES_MAX + 1).map_err(at)?;
         let notebook = forebay_notebook::Exported::from_page(&page)?.notebook;
@@ -357,7 +357,7 @@ impl Inner {
             }
             (ExportFormat::Jupyter, Format::Source(_)) => (parse()?.to_jupyter(), "ipynb"),
             (ExportFormat::Dbc, _) => {
-                return self.packed(located, Notebooks::AsModels, "dbc", &|_| true);
+                return self.packed(located, Notebooks::Models, "dbc", &|_| true);
             }
             (ExportFormat::Html, _) => (
                 render_html(&parse()?, &[], located.path.name()).into_bytes(),
@@ -397,9 +397,9 @@ impl Inner {
     ) -> Result<Exported> {
         let shown = |path: &WorkspacePath| rights.may(path, Access::Read);
         match format {
-            ExportFormat::Source => self.packed(located, Notebooks::AsSource, "zip", &shown),
-            ExportFormat::Auto => self.packed(located, Notebooks::AsKept, "zip", &shown),
-            ExportFormat::Dbc => self.packed(located, Notebooks::AsModels, "dbc", &shown),
+            ExportFormat::Source => self.packed(located, Notebooks::Source, "zip", &shown),
+            ExportFormat::Auto => self.packed(located, Notebooks::Kept, "zip", &shown),
+            ExportFormat::Dbc => self.packed(located, Notebooks::Models, "dbc", &shown),
             _ => Err(not_a_notebook(located, format)),
         }
     }
