@@ -108,8 +108,8 @@ class Channel:
         kept.reverse()
         self.send("error", ename=ename, evalue=evalue[:_MESSAGE_CHARS_MAX], traceback=kept)
 
-    def done(self, ok, exit_value=None, ename="", message="", trace=""):
-        """The verdict, the last frame."""
+    def done(self, ok, exit_value=None, ename="", message="", trace="", packages=False):
+        """The verdict, the last frame. `packages`: whether what the runtime brings was imported."""
         self.send(
             "done",
             interrupted=self.was_interrupted,
@@ -118,6 +118,7 @@ class Channel:
             ename=ename,
             message=message[:_MESSAGE_CHARS_MAX],
             trace=trace[-_TRACE_CHARS_MAX:],
+            packages=packages,
         )
 
     def on_interrupt(self, *_):

@@ -90,8 +90,8 @@ def _fresh(path, run, mode="1777"):
         os.close(fd)
 
 
-def enter_run(run):
-    """Gives the calling process a mount namespace in which only this run's files can change."""
+def enter_namespaces():
+    """Gives the calling process mounts of its own and a `/proc` that shows its own namespace."""
     unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS)
     _mount("proc", "/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
     for name in _PROC_READ_ONLY:
@@ -103,6 +103,10 @@ def enter_run(run):
         path = f"/proc/{name}"
         if os.path.exists(path):
             _mount("/dev/null", path, None, _MS_BIND)
+
+
+def enter_run(run):
+    """After `enter_namespaces`: from here on only this run's files can change."""
     _mount(f"{run['scratch']}/{run['name']}", run["local_dir"], None, _MS_BIND)
     _check(_libc.umount2(os.fsencode(run["scratch"]), _MNT_DETACH), "hide other runs' files")
     for path in run["private_mounts"]:
@@ -132,10 +136,14 @@ def give_up_privileges(run):
         _filter_system_calls(base64.b64decode(run["seccomp"]))
 
 
-def _drop_capabilities():
+def drop_bounding_set():
+    """No program that this process or a child of it executes gains a capability."""
     for capability in range(_LAST_CAPABILITY + 1):
         if _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) == -1:
             break  # Beyond the last one that this kernel knows.
+
+
+def _drop_capabilities():
     _libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
     version_3 = (ctypes.c_uint32 * 2)(0x20080522, 0)
     _check(_libc.capset(version_3, (ctypes.c_uint32 * 6)()), "capset")

@@ -1,12 +1,13 @@
 """Scripts and entry points of packages: plain Python, without a notebook's shell."""
 
+import builtins
 import importlib
 import importlib.metadata
 import os
-import runpy
 import sys
 import time
 import traceback
+import types
 
 from .libraries import Layer
 from .worker import ProgramFailed
@@ -54,11 +55,22 @@ def _call(program):
         path = program["file"]
         sys.argv[:] = [path, *program["args"]]
         sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
-        runpy.run_path(path, run_name="__main__")
+        _execute(path)
         return
     named = [f"--{key}={value}" for key, value in program["named"].items()]
     sys.argv[:] = [program["package"], *program["args"], *named]
     _entry_point(program["package"], program["entry_point"])()
+
+
+def _execute(path):
+    """As `python PATH` does; `runpy` would take the module away again before threads and exit
+    handlers are done with it."""
+    with open(path, "rb") as file:
+        code = compile(file.read(), path, "exec", dont_inherit=True)
+    main = types.ModuleType("__main__")
+    main.__dict__.update(__file__=path, __builtins__=builtins, __cached__=None)
+    sys.modules["__main__"] = main
+    exec(code, main.__dict__)
 
 
 def _entry_point(package, name):
@@ -94,12 +106,8 @@ def _restart(run, job, channel):
 
 
 def _trace(error):
-    """Without our own frames and those that `runpy` adds."""
-
-    def user(frame):
-        return not frame.filename.startswith((_OURS, "<frozen runpy>"))
-
+    """Without our own frames."""
     formatted = traceback.TracebackException.from_exception(error)
-    kept = [frame for frame in formatted.stack if user(frame)]
+    kept = [frame for frame in formatted.stack if not frame.filename.startswith(_OURS)]
     formatted.stack[:] = kept
     return "".join(formatted.format()).rstrip("\n").split("\n")

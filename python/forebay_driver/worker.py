@@ -4,9 +4,7 @@ import atexit
 import contextlib
 import json
 import os
-import random
 import re
-import shutil
 import signal
 import sys
 import threading
@@ -62,7 +60,7 @@ def execute(run, job, channel):
         _quietly(threading._shutdown)
     _quietly(sys.stdout.flush)
     _quietly(sys.stderr.flush)
-    channel.done(**verdict)
+    channel.done(**verdict, packages=any(name in sys.modules for name in job["packages"]))
     _quietly(atexit._run_exitfuncs)
     _quietly(sys.stdout.flush)
     _quietly(sys.stderr.flush)
@@ -80,8 +78,7 @@ def _run_program(run, job, channel):
 
 
 def _reseed():
-    """A fork would hand every run the same "random" numbers."""
-    random.seed()
+    """A fork would hand every run the same "random" numbers; the standard library knows."""
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
         numpy_random.seed()
@@ -102,7 +99,9 @@ def place_fonts():
     made = os.path.join(sys.prefix, "share", "forebay", "matplotlib")
     wanted = os.environ.get("MPLCONFIGDIR")
     if wanted and os.path.isdir(made) and not os.path.exists(wanted):
-        shutil.copytree(made, wanted)
+        os.makedirs(wanted)
+        for entry in os.scandir(made):
+            os.symlink(entry.path, os.path.join(wanted, entry.name))
 
 
 def _quietly(action):

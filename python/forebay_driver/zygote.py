@@ -1,5 +1,10 @@
-"""The parent of runs: imports once, forks often, and never executes a line of the user's."""
+"""The parent of runs: imports once, forks often, and never executes a line of the user's.
 
+A warm one forks the next child before anybody asks for it. Behind walls it also watches its
+children; without them there is an `init` in between.
+"""
+
+import contextlib
 import gc
 import importlib
 import json
@@ -9,57 +14,43 @@ import signal
 import socket
 import sys
 
-from . import confine
-
-_REQUEST_BYTES_MAX = 128 * 1024
-_FDS_MAX = 16
+from . import child, confine, seed, status
 
 
 def main():
     settings = json.loads(sys.argv[1])
     control = socket.socket(fileno=settings["control_fd"])
-    pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY) if settings["sandbox"] else None
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Children report to the server themselves, so the kernel may reap them.
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    if settings["preload"]:
-        _warm(settings["preload"])
+    # Before anything else is imported: it stays as small as this.
+    seeds = seed.start(control) if settings["sandbox"] else None
+    if settings["sandbox"]:
+        confine.drop_bounding_set()
+    if settings["warm"] == "notebooks":
+        _warm_for_notebooks(settings["preload"])
+    elif settings["warm"]:
+        _warm_for_programs()
+    # A child switches it on again; a collection here would only unshare memory.
+    gc.disable()
+    gc.collect()
+    gc.freeze()
     control.send(b"ready")
-    while True:
-        _wait(control, settings["idle_seconds"])
-        message, fds, _, _ = socket.recv_fds(control, _REQUEST_BYTES_MAX, _FDS_MAX)
-        if not message:
-            os._exit(0)
-        try:
-            child = _fork(pid_namespace)
-        except OSError as error:
-            # No processes or no memory left for now. All runs of this parent would die with it;
-            # this one run ends by its descriptors being closed, which the server sees.
-            print(f"cannot fork a run: {error}", file=sys.stderr, flush=True)
-            child = None
-        if child == 0:
-            control.close()
-            if pid_namespace is not None:
-                os.close(pid_namespace)
-            from . import init
-
-            init.serve(json.loads(message), fds)
-        for fd in fds:
-            os.close(fd)
+    Zygote(control, seeds, bool(settings["warm"]), settings["idle_seconds"]).serve()
 
 
-def _wait(control, idle_seconds):
-    """Until something comes. Nobody misses a parent that had neither requests nor runs for so
-    long; a request that comes just then is given to another one by the server."""
-    while not select.select([control], [], [], idle_seconds)[0]:
-        try:
-            os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            os._exit(0)
+# What most scripts import.
+_USUAL = ("argparse", "collections", "datetime", "functools", "json", "logging", "pathlib", "re", "typing")
 
 
-def _warm(names):
-    from . import init, program, session, shell, worker  # noqa: F401 - some for the children.
+def _warm_for_programs():
+    from . import program, worker  # noqa: F401 - for the children.
+
+    for name in _USUAL:
+        importlib.import_module(name)
+
+
+def _warm_for_notebooks(names):
+    _warm_for_programs()
+    from . import session, shell, worker  # noqa: F401 - some for the children.
 
     worker.place_fonts()
     for name in names:
@@ -69,28 +60,223 @@ def _warm(names):
             print(f"preload of {name} failed: {error!r}", file=sys.stderr)
     # The first cell of a shell costs about 90 ms of imports inside IPython.
     shell.warm()
-    gc.collect()
-    gc.freeze()
 
 
-def _fork(pid_namespace):
-    """Forks a child that is pid 1 of a new namespace, and comes back out of it."""
-    if pid_namespace is None:
-        return os.fork()
-    confine.unshare(confine.CLONE_NEWPID)
-    try:
-        pid = os.fork()
-    except BaseException:
-        _come_back(pid_namespace)
-        raise
-    if pid:
-        _come_back(pid_namespace)
-    return pid
+class _Child:
+    """A forked child, which waits at its `door` for a run. `first` is a pidfd of the first process
+    in its namespace; `server` is the status connection of the run it was given. Without a
+    namespace it has neither: its `init` talks to the server itself."""
+
+    def __init__(self, pid, door, first):
+        self.pid = pid
+        self.door = door
+        self.first = first
+        self.server = None
+        self.ended = False
+        # The server said or showed that it is over: it wants no report.
+        self.silent = False
+
+    def end(self):
+        """Ends what is left of it; the kernel does not forget anybody."""
+        if self.first is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.first, signal.SIGKILL)
+
+    def close(self):
+        for connection in (self.door, self.server):
+            if connection is not None:
+                connection.close()
+        if self.first is not None:
+            os.close(self.first)
 
 
-def _come_back(pid_namespace):
-    try:
-        confine.setns(pid_namespace, confine.CLONE_NEWPID)
-    except OSError as error:
-        # No later fork could succeed, so this must not pass for a lack of memory.
-        raise RuntimeError(f"cannot leave the namespace of a run: {error}") from error
+class Zygote:
+    def __init__(self, control, seeds, warm, idle_seconds):
+        self.control = control
+        self.seeds = seeds
+        self.warm = warm
+        self.idle_ms = idle_seconds * 1000
+        self.own = os.open("/proc/self/ns/pid", os.O_RDONLY) if seeds else None
+        self.children = {}
+        self.spare = None
+        # Descriptors of the request that is being handed over.
+        self.passing = []
+        # Whether to fork the spare as soon as nothing else is to be done.
+        self.ahead = warm
+        self.wakeup = status.wake_on_child()
+        self.poll = select.poll()
+        self.actions = {}
+        self._watch(self.control.fileno(), self._request)
+        self._watch(self.wakeup[0], self._reap)
+
+    def serve(self):
+        while True:
+            ready = self.poll.poll(0 if self.ahead else self._patience())
+            for fd, _ in ready:
+                # One before it may have done away with this one.
+                if action := self.actions.get(fd):
+                    action()
+            if not ready and self.ahead:
+                self._fork_ahead()
+            elif not ready:
+                # Nobody misses a parent that had neither requests nor runs for so long; a request
+                # that comes just then is given to another one by the server.
+                os._exit(0)
+
+    def _patience(self):
+        idle = all(given is self.spare for given in self.children.values())
+        return self.idle_ms if idle else None
+
+    def _watch(self, fd, action):
+        self.poll.register(fd, select.POLLIN)
+        self.actions[fd] = action
+
+    def _unwatch(self, fd):
+        if self.actions.pop(fd, None):
+            self.poll.unregister(fd)
+
+    # -- requests
+
+    def _request(self):
+        message, self.passing, _, _ = child.receive(self.control)
+        if not message:
+            os._exit(0)
+        try:
+            self._hand_over(message, self.passing)
+        except OSError as error:
+            # No processes or no memory left for now. All runs of this parent would die with it;
+            # this one run ends by its descriptors being closed, which the server sees.
+            print(f"cannot fork a run: {error}", file=sys.stderr, flush=True)
+        for fd in self.passing:
+            os.close(fd)
+        self.passing = []
+        self.ahead = self.warm
+
+    def _hand_over(self, message, fds):
+        spare, self.spare = self.spare, None
+        if spare:
+            # It may just have died.
+            with contextlib.suppress(OSError):
+                return self._give(spare, message, fds)
+        return self._give(self._fork(), message, fds)
+
+    def _give(self, given, message, fds):
+        socket.send_fds(given.door, [message], fds)
+        given.door.close()
+        given.door = None
+        if given.first is None:
+            return
+        # The fourth is the status connection: see `child.begin`.
+        given.server = socket.socket(fileno=os.dup(fds[3]))
+        self._watch(given.server.fileno(), lambda: self._command(given))
+        self._watch(given.first, lambda: self._gone(given))
+
+    def _command(self, given):
+        if given.server.recv(64) == b"int":
+            if not given.ended:
+                os.kill(given.pid, signal.SIGINT)
+            return
+        given.silent = True
+        self._unwatch(given.server.fileno())
+        given.end()
+
+    # -- children
+
+    def _fork_ahead(self):
+        self.ahead = False
+        try:
+            self.spare = self._fork()
+        except OSError as error:
+            print(f"cannot fork ahead: {error}", file=sys.stderr, flush=True)
+
+    def _fork(self):
+        first = self._first()
+        door, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        given = _Child(None, door, first)
+        if first is not None:
+            confine.setns(first, confine.CLONE_NEWPID)
+        try:
+            given.pid = os.fork()
+        except OSError:
+            self._come_back(first)
+            given.end()
+            given.close()
+            raise
+        if given.pid == 0:
+            try:
+                given.close()
+                self._forget()
+                child.serve(theirs, first is not None)
+            finally:
+                os._exit(1)
+        self._come_back(first)
+        theirs.close()
+        self.children[given.pid] = given
+        return given
+
+    def _first(self):
+        if not self.seeds:
+            return None
+        self.seeds.send(b"1")
+        pid = int(self.seeds.recv(64) or 0)
+        if not pid:
+            raise OSError("no process could be made for its namespace")
+        return os.pidfd_open(pid)
+
+    def _come_back(self, first):
+        if first is None:
+            return
+        try:
+            confine.setns(self.own, confine.CLONE_NEWPID)
+        except OSError as error:
+            # No later fork could succeed, so this must not pass for a lack of memory.
+            raise RuntimeError(f"cannot leave the namespace of a run: {error}") from error
+
+    def _forget(self):
+        """In a child: drops everything that is the parent's or another run's."""
+        status.sleep_on_child(self.wakeup)
+        for fd in self.passing:
+            os.close(fd)
+        self.control.close()
+        if self.seeds:
+            self.seeds.close()
+            os.close(self.own)
+        for other in self.children.values():
+            other.close()
+
+    def _reap(self):
+        os.read(self.wakeup[0], 512)
+        while True:
+            try:
+                pid, code, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid not in self.children:
+                # Without it there are no more runs.
+                print("the maker of first processes ended", file=sys.stderr, flush=True)
+                os._exit(1)
+            self._ended(self.children[pid], code, usage)
+
+    def _ended(self, given, code, usage):
+        given.ended = True
+        if given.server is None:
+            self._bury(given)
+            return
+        if not given.silent:
+            status.report(given.server, status.ended(code, usage))
+        given.end()
+
+    def _gone(self, given):
+        """Its first process has ended, and before that everything else in its namespace."""
+        self._unwatch(given.first)
+        self._unwatch(given.server.fileno())
+        self._bury(given)
+
+    def _bury(self, given):
+        given.end()
+        given.close()
+        del self.children[given.pid]
+        if given is self.spare:
+            self.spare = None

@@ -28,13 +28,14 @@ use crate::config::LocalConfig;
 use crate::driver;
 use crate::environment::{Environment, Environments, RUNTIMES, Runtime};
 use crate::frame::{self, Decoder};
+use crate::habits::Habits;
 use crate::output::Output;
 use crate::owner::Leftovers;
 use crate::run::{Ends, LocalRun, State};
 use crate::sandbox::{self, HOME, SCRATCH};
 use crate::seccomp;
 use crate::tools;
-use crate::zygote::{Parent, ParentSpec, nonblocking, seqpacket_pair, watch};
+use crate::zygote::{Parent, ParentSpec, Warmth, nonblocking, seqpacket_pair, watch};
 
 /// Runs programs as child processes of this one.
 pub struct LocalExecutor {
@@ -46,6 +47,7 @@ pub struct LocalExecutor {
     environments: Environments,
     uv: OnceCell<Option<PathBuf>>,
     warm: Mutex<HashMap<Key, Warm>>,
+    habits: Habits,
     numbers: AtomicU64,
     stopping: AtomicBool,
 }
@@ -60,7 +62,7 @@ impl fmt::Debug for LocalExecutor {
 }
 
 /// Runs share a parent when they share all of this.
-type Key = (Place, String);
+type Key = (Place, String, Warmth);
 
 #[derive(Debug)]
 struct Warm {
@@ -113,6 +115,7 @@ impl LocalExecutor {
             environments,
             uv: OnceCell::new(),
             warm: Mutex::default(),
+            habits: Habits::default(),
             numbers: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             driver,
@@ -181,11 +184,12 @@ impl LocalExecutor {
     async fn warm_parent(
         &self,
         place: &Place,
+        warmth: Warmth,
         runtime: &'static Runtime,
         environment: &Environment,
         uv: Option<&Path>,
     ) -> Result<Arc<Parent>, StartError> {
-        let (slot, gone) = self.slot((place.clone(), environment.digest.clone()));
+        let (slot, gone) = self.slot((place.clone(), environment.digest.clone(), warmth));
         drop(bury(gone));
         let mut kept = slot.lock().await;
         if let Some(found) = kept.as_ref()
@@ -195,7 +199,7 @@ impl LocalExecutor {
             return Ok(Arc::clone(found));
         }
         let parent = self
-            .start_parent(place, runtime, environment, uv, true)
+            .start_parent(place, runtime, environment, uv, Some(warmth))
             .await?;
         let parent = Arc::new(parent);
         drop(bury(kept.replace(Arc::clone(&parent))));
@@ -230,7 +234,7 @@ impl LocalExecutor {
         runtime: &'static Runtime,
         environment: &Environment,
         uv: Option<&Path>,
-        warm: bool,
+        warm: Option<Warmth>,
     ) -> Result<Parent, StartError> {
         let spec = ParentSpec {
             data_dir: self.config.data_dir.clone(),
@@ -270,13 +274,16 @@ impl LocalExecutor {
     ) -> Result<(Arc<Parent>, bool), StartError> {
         let place = &workload.place;
         if workload.preload && self.config.warm_max > 0 {
-            let parent = self.warm_parent(place, runtime, environment, uv).await?;
+            let warmth = self.habits.warmth(place, &workload.program);
+            let parent = self
+                .warm_parent(place, warmth, runtime, environment, uv)
+                .await?;
             if parent.is_ready() {
                 return Ok((parent, true));
             }
         }
         let parent = self
-            .start_parent(place, runtime, environment, uv, false)
+            .start_parent(place, runtime, environment, uv, None)
             .await?;
         Ok((Arc::new(parent), false))
     }
@@ -287,7 +294,7 @@ impl LocalExecutor {
         workload: &Workload,
         name: &str,
         group: &RunGroup,
-        environment: &Environment,
+        (runtime, environment): (&Runtime, &Environment),
         uv: Option<&Path>,
         parent: &Parent,
     ) -> io::Result<(Ends, PathBuf)> {
@@ -298,7 +305,7 @@ impl LocalExecutor {
         } else {
             scratch.as_path()
         };
-        let job = self.job(workload, environment, uv, local_dir);
+        let job = self.job(workload, runtime, environment, uv, local_dir);
         let request = self.request(name, workload, parent);
         let (mut ends, theirs) = connect()?;
         ends.outbox = frame::encode(&job);
@@ -324,7 +331,7 @@ impl LocalExecutor {
         begun.map(|()| (ends, scratch))
     }
 
-    /// What the init process needs to know.
+    /// What the child of a parent needs to know before it is the worker.
     fn request(&self, name: &str, workload: &Workload, parent: &Parent) -> Value {
         let limits = &workload.limits;
         let mounts = workload.place.mounts.0.iter();
@@ -358,6 +365,7 @@ impl LocalExecutor {
     fn job(
         &self,
         workload: &Workload,
+        runtime: &Runtime,
         environment: &Environment,
         uv: Option<&Path>,
         local_dir: &Path,
@@ -365,6 +373,7 @@ impl LocalExecutor {
         json!({
             "run_id": workload.run_id,
             "program": workload.program,
+            "packages": runtime.preload,
             "libraries": workload.libraries,
             "env": self.variables(workload, environment),
             "working_dir": workload.working_dir,
@@ -446,18 +455,33 @@ impl Executor for LocalExecutor {
         let group = group.map_err(failed("making the run's cgroup"))?;
         let (mut parent, mut warm) = self.parent_for(&workload, runtime, environment, uv).await?;
         let mut begun = self
-            .begin(&workload, &name, &group, environment, uv, &parent)
+            .begin(
+                &workload,
+                &name,
+                &group,
+                (runtime, environment),
+                uv,
+                &parent,
+            )
             .await;
         if warm && begun.is_err() {
             // It may just have ended for having been idle, or it is broken.
             let place = &workload.place;
-            let fresh = self.start_parent(place, runtime, environment, uv, false);
+            let fresh = self.start_parent(place, runtime, environment, uv, None);
             (parent, warm) = (Arc::new(fresh.await?), false);
             begun = self
-                .begin(&workload, &name, &group, environment, uv, &parent)
+                .begin(
+                    &workload,
+                    &name,
+                    &group,
+                    (runtime, environment),
+                    uv,
+                    &parent,
+                )
                 .await;
         }
         let (ends, scratch) = begun.map_err(failed("starting the run"))?;
+        let habit = self.habits.of(&workload.place, &workload.program);
         let mut output = Output::new(&workload.limits);
         if let Some(token) = &workload.context.api_token {
             output.redactor.add(token.as_bytes());
@@ -470,6 +494,7 @@ impl Executor for LocalExecutor {
             group,
             parent,
             warm,
+            habit,
             scratch,
             environment: environment.digest.clone(),
             isolation: self.isolation.level.as_str().to_owned(),
@@ -485,7 +510,10 @@ impl Executor for LocalExecutor {
         let (runtime, environment) = self.ready(&place.runtime).await?;
         let uv = self.uv(environment).await;
         let warm = if self.config.warm_max > 0 {
-            let parent = self.warm_parent(place, runtime, environment, uv).await?;
+            let warmth = Warmth::Notebooks;
+            let parent = self
+                .warm_parent(place, warmth, runtime, environment, uv)
+                .await?;
             parent.until_ready().await
         } else {
             false
@@ -523,7 +551,7 @@ fn bury<T: Send + 'static>(gone: T) -> tokio::task::JoinHandle<()> {
     tokio::task::spawn_blocking(move || drop(gone))
 }
 
-/// Waits for the init process of the run to say that everything is set up.
+/// Waits for the child to say that everything is set up.
 async fn begun(ends: &Ends, parent: &Parent) -> io::Result<()> {
     let mut buffer = [0; 4096];
     loop {

@@ -67,6 +67,9 @@ pub(crate) enum FrameKind {
         message: String,
         #[serde(default)]
         trace: String,
+        /// A script or wheel imported packages that a parent of notebooks has imported already.
+        #[serde(default)]
+        packages: bool,
     },
 }
 

@@ -14,6 +14,7 @@ mod driver;
 mod environment;
 mod executor;
 mod frame;
+mod habits;
 mod launch;
 mod output;
 mod owner;

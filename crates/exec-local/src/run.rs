@@ -24,6 +24,7 @@ use tokio::net::unix::pipe::Receiver;
 
 use crate::cgroup::RunGroup;
 use crate::frame::{self, Decoder, Frame, FrameKind};
+use crate::habits::Habit;
 use crate::output::Output;
 use crate::verdict::{Done, Report};
 use crate::zygote::Parent;
@@ -48,6 +49,8 @@ pub(crate) struct LocalRun {
     /// Shared with other runs when it is warm; this run's own otherwise.
     pub(crate) parent: Arc<Parent>,
     pub(crate) warm: bool,
+    /// Told when the program used what only a parent of notebooks has imported.
+    pub(crate) habit: Option<Habit>,
     pub(crate) scratch: PathBuf,
     pub(crate) environment: String,
     pub(crate) isolation: String,
@@ -85,7 +88,7 @@ pub(crate) struct State {
     /// The worker is gone; its calls have nobody to answer to.
     pub(crate) winding_up: bool,
     pub(crate) over: bool,
-    /// The init process of the run is gone, and with it everything in its namespace.
+    /// Nothing of the run is left.
     pub(crate) gone: bool,
 }
 
@@ -318,7 +321,11 @@ impl LocalRun {
                 ename,
                 message,
                 trace,
+                packages,
             } => {
+                if packages && let Some(habit) = self.habit.take() {
+                    habit.keep();
+                }
                 let cell = Some(cell);
                 self.state.done = Some(Done {
                     ok,
@@ -478,7 +485,7 @@ impl LocalRun {
 
     fn tell(&self, command: &[u8]) {
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        // It fails only when the init process is gone, and then there is nobody to tell.
+        // It fails only when nothing of the run is left, and then there is nobody to tell.
         send(self.ends.status.as_raw_fd(), command, flags).ok();
     }
 
@@ -498,7 +505,7 @@ impl LocalRun {
         }
     }
 
-    /// Until the init process has closed its end of the status socket.
+    /// Until whoever watches the run has closed its end of the status socket.
     async fn until_gone(&mut self) {
         while !self.state.gone {
             if self.ends.status.readable().await.is_err() {

@@ -1,4 +1,4 @@
-//! How a run ended: from what the driver said, the init process reported and the kernel counted.
+//! How a run ended: from what the driver said, its parent reported and the kernel counted.
 
 use forebay_exec::{CancelReason, Outcome};
 use nix::sys::signal::Signal;
@@ -20,7 +20,7 @@ pub(crate) struct Done {
     pub(crate) cell: Option<usize>,
 }
 
-/// What the init process says about the worker's end.
+/// What the parent says about the worker's end.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Report {

@@ -51,6 +51,24 @@ enum Readiness {
     Gone,
 }
 
+/// What a warm parent has imported. The more it is, the longer a fork takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Warmth {
+    /// What scripts and wheels need to begin.
+    Programs,
+    /// A shell and the packages of the runtime.
+    Notebooks,
+}
+
+impl Warmth {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Programs => "programs",
+            Self::Notebooks => "notebooks",
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct ParentSpec {
     pub(crate) data_dir: PathBuf,
@@ -62,7 +80,8 @@ pub(crate) struct ParentSpec {
     pub(crate) level: IsolationLevel,
     /// Unique among the parents of this process.
     pub(crate) number: u64,
-    pub(crate) warm: bool,
+    /// What it imports before it forks; nothing for a parent of one run.
+    pub(crate) warm: Option<Warmth>,
     pub(crate) idle: Duration,
 }
 
@@ -122,7 +141,8 @@ impl Parent {
         let settings = json!({
             "control_fd": theirs.as_raw_fd(),
             "sandbox": sandboxed,
-            "preload": if spec.warm { spec.runtime.preload } else { &[] },
+            "warm": spec.warm.map(Warmth::as_str),
+            "preload": spec.runtime.preload,
             "idle_seconds": spec.idle.as_secs_f64(),
         });
         let process = launch(&Launch {

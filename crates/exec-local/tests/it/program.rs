@@ -61,6 +61,41 @@ fn a_script_fails_with_its_own_traceback_only() {
     });
 }
 
+#[test]
+fn a_script_gets_the_parent_that_suits_it() {
+    RUNTIME.block_on(async {
+        let mut bench = Bench::new();
+        bench.workload.preload = true;
+        executor()
+            .await
+            .prepare(&bench.workload.place)
+            .await
+            .unwrap();
+        let light = "import sys; print('IPython' in sys.modules)";
+        script(&mut bench, light, &[]);
+        // The parent of scripts starts with the first one, which does not wait for it.
+        let report = loop {
+            let report = bench.run().await;
+            if report.succeeded().ended.warm {
+                break report;
+            }
+        };
+        assert_eq!(report.stdout(), "False\n");
+        let heavy = "import pandas, sys; print('IPython' in sys.modules)";
+        let file = bench.folder.path().join("Workspace/project/heavy.py");
+        std::fs::write(file, heavy).unwrap();
+        bench.workload.program = Program::Script {
+            file: "/Workspace/project/heavy.py".to_owned(),
+            args: vec![],
+        };
+        for expected in ["False\n", "True\n", "True\n"] {
+            let report = bench.run().await;
+            assert_eq!(report.succeeded().stdout(), expected);
+            assert!(report.ended.warm);
+        }
+    });
+}
+
 /// A wheel with a module, an entry point in a group of its own, and a plain function.
 fn wheel(folder: &Path) {
     let info = "tally-1.0.dist-info";

@@ -304,7 +304,8 @@ if os.fork() == 0:
         os.fork = fork
         raise OSError(errno.EAGAIN, 'no processes left')
     os.fork = once
-    settings = {'control_fd': theirs.detach(), 'sandbox': False, 'preload': [], 'idle_seconds': 60}
+    settings = {'control_fd': theirs.detach(), 'sandbox': False, 'warm': None, 'preload': [],
+                'idle_seconds': 60}
     sys.argv = ['', json.dumps(settings)]
     zygote.main()
 theirs.close()
