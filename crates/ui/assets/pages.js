@@ -1,4 +1,4 @@
-// Makes pages that are complete without it nicer: times in the reader's zone, and live runs.
+// Makes pages that are complete without it nicer: times in the reader's zone, and live pages.
 "use strict";
 
 const AGO = [[86400, "days"], [3600, "h"], [60, "min"], [1, "s"]];
@@ -10,53 +10,83 @@ function ago(date) {
   return `${Math.floor(seconds / unit)} ${name} ago`;
 }
 
+const EXACT = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const DAY = new Intl.DateTimeFormat(undefined, { day: "2-digit", month: "short" });
+const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hour12: false });
+const SHOW = {
+  ago: (date) => ago(date),
+  exact: (date) => EXACT.format(date),
+  short: (date) => `${DAY.format(date)}\n${CLOCK.format(date)}`,
+};
+
 function showTimes(root) {
-  const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
   for (const time of root.querySelectorAll("time[data-show]")) {
     const date = new Date(time.dateTime);
-    if (time.dataset.show === "exact") {
-      time.title ||= time.textContent;
-      time.textContent = exact.format(date);
-    } else {
-      time.title = exact.format(date);
-      time.textContent = ago(date);
-    }
+    time.dataset.server ??= time.title || time.textContent;
+    time.title = time.dataset.show === "exact" ? time.dataset.server : EXACT.format(date);
+    time.textContent = SHOW[time.dataset.show](date);
   }
 }
 
-// Long outputs scroll in their own boxes: one that shows its end keeps showing it as it grows.
-function places(root) {
-  return [...root.querySelectorAll("pre")].map((box) => {
-    const atEnd = box.scrollTop + box.clientHeight >= box.scrollHeight - 8;
-    return { atEnd, top: box.scrollTop, left: box.scrollLeft };
-  });
+// What a reader has done to a piece of the page outlives its replacement. Long outputs scroll in
+// their own boxes: one that shows its end keeps showing it as it grows.
+function remember(root) {
+  const focused = root.contains(document.activeElement) ? document.activeElement : null;
+  return {
+    boxes: [...root.querySelectorAll("pre, .matrix-box")].map((box) => {
+      const atEnd = box.scrollTop + box.clientHeight >= box.scrollHeight - 8;
+      return { atEnd, top: box.scrollTop, left: box.scrollLeft };
+    }),
+    open: [...root.querySelectorAll("details")].map((details) => details.open),
+    focused: focused && { tag: focused.tagName, text: focused.textContent, href: focused.getAttribute("href") },
+  };
 }
 
-function restore(root, places) {
-  [...root.querySelectorAll("pre")].forEach((box, index) => {
-    const { atEnd, top, left } = places[index] ?? { atEnd: true, left: 0 };
+function restore(root, { boxes, open, focused }) {
+  [...root.querySelectorAll("pre, .matrix-box")].forEach((box, index) => {
+    const { atEnd, top, left } = boxes[index] ?? { atEnd: true, left: 0 };
     box.scrollTo(left, atEnd ? box.scrollHeight : top);
   });
+  [...root.querySelectorAll("details")].forEach((details, index) => {
+    if (index in open) details.open = open[index];
+  });
+  if (!focused) return;
+  const same = (node) => node.getAttribute("href") === focused.href && (focused.href || node.textContent === focused.text);
+  [...root.querySelectorAll(focused.tag)].find(same)?.focus({ preventScroll: true });
 }
 
 function patch({ id, hash, html }) {
   const old = document.getElementById(id);
   if (!old || old.dataset.hash === hash) return;
-  const before = places(old);
+  const before = remember(old);
   old.outerHTML = html;
   const now = document.getElementById(id);
   showTimes(now);
   restore(now, before);
 }
 
-function follow(run) {
-  for (const box of run.querySelectorAll(".output pre")) box.scrollTo(0, box.scrollHeight);
-  const source = new EventSource(run.dataset.live);
-  source.addEventListener("patch", (event) => patch(JSON.parse(event.data)));
-  source.addEventListener("end", () => source.close());
+// A page that nobody looks at asks for nothing; the first answer after that brings it up to date.
+function follow(page) {
+  for (const box of page.querySelectorAll(".output pre")) box.scrollTo(0, box.scrollHeight);
+  let source = null;
+  let ended = false;
+  const start = () => {
+    source = new EventSource(page.dataset.live);
+    source.addEventListener("patch", (event) => patch(JSON.parse(event.data)));
+    source.addEventListener("end", () => {
+      ended = true;
+      source.close();
+    });
+  };
+  start();
+  document.addEventListener("visibilitychange", () => {
+    if (ended) return;
+    if (document.hidden) source.close();
+    else start();
+  });
 }
 
 showTimes(document);
 setInterval(() => showTimes(document), 30000);
-const run = document.querySelector("[data-live]");
-if (run) follow(run);
+const page = document.querySelector("[data-live]");
+if (page) follow(page);

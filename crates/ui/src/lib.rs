@@ -5,10 +5,14 @@
 mod assets;
 mod clusters;
 mod failure;
+mod fragment;
 mod home;
+mod job;
 mod jobs;
 mod layout;
+mod live;
 mod login;
+mod notice;
 mod repos;
 mod run;
 mod runs;

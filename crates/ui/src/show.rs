@@ -34,6 +34,21 @@ fn verdict_words(verdict: Verdict) -> (&'static str, &'static str) {
     }
 }
 
+/// A sign for a state where there is no room for its word, so that it is not told by colour alone.
+pub(crate) fn glyph(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Queued | Phase::Blocked | Phase::Pending => "…",
+        Phase::WaitingForRetry => "↻",
+        Phase::Running | Phase::Terminating => "▸",
+        Phase::Ended(verdict) => match verdict_words(verdict).1 {
+            "good" => "✓",
+            "warn" => "!",
+            "bad" => "✕",
+            _ => "–",
+        },
+    }
+}
+
 pub(crate) fn badge(phase: Phase) -> Markup {
     let (word, tone) = phase_words(phase);
     state(word, tone)
@@ -54,6 +69,12 @@ pub(crate) fn when(at: Millis, now: Millis) -> Markup {
 /// A moment that says the same however late it is read.
 pub(crate) fn exact_time(at: Millis) -> Markup {
     html! { time datetime=(iso(at)) data-show="exact" { (exact(at)) } }
+}
+
+/// A moment in as little room as there can be: the day, and the time of the day below it.
+pub(crate) fn short_time(at: Millis) -> Markup {
+    let text = timestamp(at).strftime("%d %b\n%H:%M").to_string();
+    html! { time datetime=(iso(at)) title=(exact(at)) data-show="short" { (text) } }
 }
 
 /// A moment with its exact time.
@@ -127,6 +148,13 @@ pub(crate) fn first_line(text: &str, chars: usize) -> String {
     match line.char_indices().nth(chars) {
         Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
         None => line.to_owned(),
+    }
+}
+
+/// A name that may break into lines where its words end, not anywhere.
+pub(crate) fn breaking(name: &str) -> Markup {
+    html! {
+        @for word in name.split_inclusive(['_', '-', '/', '.']) { (word) wbr; }
     }
 }
 

@@ -12,7 +12,9 @@ use forebay_store::User;
 use forebay_types::Millis;
 
 use crate::session::Codes;
-use crate::{assets, clusters, failure, home, jobs, layout, login, repos, run, runs, workspace};
+use crate::{
+    assets, clusters, failure, home, job, jobs, layout, login, repos, run, runs, workspace,
+};
 
 /// One workspace of the server, as the pages of all of them know it.
 #[derive(Debug, Clone)]
@@ -72,7 +74,9 @@ impl Pages {
             .route("/runs/{run_id}/cancel", post(run::cancel))
             .route("/runs/{run_id}/notebook.ipynb", get(run::download))
             .route("/jobs", get(jobs::list))
-            .route("/jobs/{job_id}", get(jobs::show))
+            .route("/jobs/{job_id}", get(job::show))
+            .route("/jobs/{job_id}/live", get(job::live))
+            .route("/jobs/{job_id}/run", post(job::run))
             .route("/jobs/{job_id}/runs/{run_id}", get(run::show_of_job))
             .route("/workspace", get(workspace::root))
             .route("/workspace/", get(workspace::root))

@@ -4,7 +4,6 @@
 mod axis;
 mod bars;
 mod facts;
-mod fragment;
 mod graph;
 mod output;
 mod parts;
@@ -26,6 +25,7 @@ use serde::Deserialize;
 
 use crate::failure::{Failure, PageResult};
 use crate::layout::{Page, Section};
+use crate::notice::{self, Notice};
 use crate::runs::run_link;
 use crate::session::Session;
 use crate::site::Pages;
@@ -41,6 +41,7 @@ pub(crate) struct Asked {
     show: String,
     /// How many tasks to leave out at the beginning.
     from: usize,
+    said: Option<Notice>,
 }
 
 impl Asked {
@@ -140,6 +141,7 @@ pub(crate) async fn show(
     });
     let fragments = parts::all(&pages, &session, &seen, &asked).await?;
     let body = html! {
+        (notice::show(asked.said))
         article class="run" data-live=[live] {
             @for fragment in &fragments { (fragment.render()) }
         }
@@ -167,7 +169,8 @@ pub(crate) async fn cancel(
     let runs = &pages.services().runs;
     let view = runs.get(&session.ctx, run_id(&run)?).await?;
     runs.cancel(&session.ctx, view.run.id).await?;
-    Ok(Redirect::to(&run_link(&view.run)).into_response())
+    let page = Notice::Canceled.at(&run_link(&view.run));
+    Ok(Redirect::to(&page).into_response())
 }
 
 /// The notebook with its outputs as an `.ipynb` document.

@@ -10,8 +10,8 @@ use forebay_types::ErrorCode;
 use maud::{Markup, PreEscaped, html};
 
 use super::Seen;
-use super::fragment::Fragment;
 use crate::failure::PageResult;
+use crate::fragment::Fragment;
 use crate::show::{address, duration, exact_time, size, state};
 use crate::site::Pages;
 

@@ -1,13 +1,13 @@
 //! What the page of a run consists of, from top to bottom.
 
 use forebay_engine::Phase;
-use forebay_store::Attempt;
+use forebay_store::{Attempt, Run};
 use maud::{Markup, html};
 
-use super::fragment::Fragment;
 use super::output::{self, Output};
 use super::{Asked, Seen, facts, is_bad, tasks};
 use crate::failure::PageResult;
+use crate::fragment::Fragment;
 use crate::runs::{run_link, what};
 use crate::session::Session;
 use crate::show::{badge, moment, span};
@@ -50,29 +50,42 @@ fn head(
     let ended = run.phase.is_ended();
     html! {
         p class="crumbs" {
-            a href="/runs" { "Runs" }
-            @if let Some(job) = run.job_id { " / " a href={ "/jobs/" (job) } { "Job " (job) } }
+            @match run.job_id {
+                Some(job) => { a href="/jobs" { "Jobs" } " / " a href={ "/jobs/" (job) } { (run.name) } }
+                None => a href="/runs" { "Runs" },
+            }
             @if let Some(parent) = parent {
                 " / started by " a href={ "/runs/" (parent) } { "run " (parent) }
             }
-            " / " (run.id)
+            " / run " (run.id)
         }
         div class="title" {
             h1 { (run.name) }
             (badge(run.phase))
-            @if !ended {
-                form method="post" action={ "/runs/" (run.id) "/cancel" } {
-                    input type="hidden" name="form_token" value=(session.form_token());
-                    button type="submit" disabled[run.stopping.is_some()] {
-                        @if run.stopping.is_some() { "Stopping…" } @else { "Cancel run" }
-                    }
-                }
-            }
+            @if !ended { (cancel(session, run)) }
         }
         p class="soft" {
             (what(run)) " · by " (run.creator_name) " · " (moment(run.created_at, now))
             @if ended && let Some(took) = span(Some(run.created_at), run.ended_at, now) {
                 " · took " b { (took) }
+            }
+        }
+    }
+}
+
+/// A second press confirms: what was under way is lost.
+fn cancel(session: &Session, run: &Run) -> Markup {
+    html! {
+        @if run.stopping.is_some() {
+            span class="soft" { "Stopping…" }
+        } @else {
+            details class="action" {
+                summary { "Cancel run" }
+                form method="post" action={ "/runs/" (run.id) "/cancel" } {
+                    input type="hidden" name="form_token" value=(session.form_token());
+                    p { "What runs is stopped, and what waits does not start. Results written so far stay." }
+                    button type="submit" class="danger" { "Yes, cancel this run" }
+                }
             }
         }
     }

@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::axis::Axis;
 use super::bars::{Stretch, bar, ready_at, scale};
-use super::fragment::{Fragment, Tag};
 use super::{Asked, Seen, graph};
+use crate::fragment::{Fragment, Tag};
 use crate::runs::{run_link, task_what, what};
 use crate::show::{badge, phase_words, span};
 

@@ -8,6 +8,7 @@
 
 mod browser;
 mod content;
+mod jobs;
 mod live;
 mod signing_in;
 mod timeline;

@@ -4,7 +4,7 @@ use maud::{Markup, PreEscaped, html};
 
 /// The element that a piece is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tag {
+pub(crate) enum Tag {
     Div,
     Table,
     Row,
@@ -12,16 +12,16 @@ pub(super) enum Tag {
 
 /// A piece of a page that can be sent again alone when it has changed.
 #[derive(Debug, Clone)]
-pub(super) struct Fragment {
-    pub(super) id: String,
+pub(crate) struct Fragment {
+    pub(crate) id: String,
     tag: Tag,
     class: &'static str,
     own: String,
-    pub(super) parts: Vec<Self>,
+    pub(crate) parts: Vec<Self>,
 }
 
 impl Fragment {
-    pub(super) fn new(id: impl Into<String>, class: &'static str, own: Markup) -> Self {
+    pub(crate) fn new(id: impl Into<String>, class: &'static str, own: Markup) -> Self {
         Self {
             id: id.into(),
             tag: Tag::Div,
@@ -31,19 +31,19 @@ impl Fragment {
         }
     }
 
-    pub(super) fn with_tag(mut self, tag: Tag) -> Self {
+    pub(crate) fn with_tag(mut self, tag: Tag) -> Self {
         self.tag = tag;
         self
     }
 
     /// A piece made of pieces, after what it says itself.
-    pub(super) fn with_parts(mut self, parts: Vec<Self>) -> Self {
+    pub(crate) fn with_parts(mut self, parts: Vec<Self>) -> Self {
         self.parts = parts;
         self
     }
 
     /// Equal for equal content; of the parts, only which there are counts.
-    pub(super) fn hash(&self) -> u64 {
+    pub(crate) fn hash(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         self.class.hash(&mut hasher);
         self.own.hash(&mut hasher);
@@ -53,7 +53,7 @@ impl Fragment {
         hasher.finish()
     }
 
-    pub(super) fn render(&self) -> Markup {
+    pub(crate) fn render(&self) -> Markup {
         let (id, class, hash) = (&self.id, self.class, format!("{:x}", self.hash()));
         match self.tag {
             Tag::Div => html! { div id=(id) class=(class) data-hash=(hash) { (self.inner()) } },

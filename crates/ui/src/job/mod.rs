@@ -1,0 +1,184 @@
+//! The page of one job: how its newest runs went, task by task; when it runs; what it is made of.
+
+mod definition;
+mod matrix;
+mod start;
+
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use forebay_control::jobs::JobDocument;
+use forebay_control::runs::RunView;
+use forebay_store::{Job, RunFilter};
+use forebay_types::{Error, Grant, JobId, ObjectKind, ObjectRef, PermissionLevel};
+use maud::{Markup, html};
+use serde::Deserialize;
+
+use self::matrix::{COLUMNS, Matrix, ROWS};
+use crate::failure::{Failure, PageResult};
+use crate::fragment::Fragment;
+use crate::jobs::{name, tags};
+use crate::layout::{Page, Section};
+use crate::live::{Living, Look, follow};
+use crate::notice::{self, Notice};
+use crate::session::Session;
+use crate::show::exact_time;
+use crate::site::Pages;
+
+pub(crate) use start::run;
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Asked {
+    /// How many tasks to leave out at the beginning.
+    from: usize,
+    said: Option<Notice>,
+}
+
+fn job_id(text: &str) -> PageResult<JobId> {
+    let id = text.parse().map(JobId);
+    id.map_err(|_| Failure(Error::missing(format!("'{text}' is not the id of a job."))))
+}
+
+/// A job as one reader sees it.
+struct Seen {
+    job: Job,
+    /// Nothing for settings that cannot be read any more.
+    document: Option<JobDocument>,
+    grants: Vec<Grant>,
+    may_run: bool,
+    runs: Vec<RunView>,
+}
+
+impl Seen {
+    async fn load(pages: &Pages, session: &Session, id: JobId) -> PageResult<Self> {
+        let (services, ctx) = (pages.services(), &session.ctx);
+        let job = services.jobs.get(ctx, id).await?;
+        let object = ObjectRef::new(ObjectKind::Job, id);
+        let level = services.permissions.level_of(ctx, &object).await?;
+        let may = |wanted| level.is_some_and(|has| ObjectKind::Job.allows(has, wanted));
+        Ok(Self {
+            document: JobDocument::of_normal(job.settings.clone()).ok(),
+            grants: services.permissions.get(ctx, &object).await?,
+            may_run: may(PermissionLevel::CanManageRun),
+            runs: newest_runs(pages, session, id).await?,
+            job,
+        })
+    }
+}
+
+async fn newest_runs(pages: &Pages, session: &Session, id: JobId) -> PageResult<Vec<RunView>> {
+    let filter = RunFilter {
+        job_id: Some(id),
+        limit: COLUMNS,
+        ..RunFilter::default()
+    };
+    Ok(pages.services().runs.list(&session.ctx, filter).await?)
+}
+
+pub(crate) async fn show(
+    State(pages): State<Pages>,
+    session: Session,
+    Path(id): Path<String>,
+    Query(asked): Query<Asked>,
+) -> PageResult<Markup> {
+    let seen = Seen::load(&pages, &session, job_id(&id)?).await?;
+    let job = &seen.job;
+    let body = html! {
+        (notice::show(asked.said))
+        p class="crumbs" { a href="/jobs" { "Jobs" } " / " (job.id) }
+        div class="title" {
+            h1 { (name(job)) }
+            @if let Some(document) = seen.document.as_ref().filter(|_| seen.may_run) {
+                (start::form(&session, job, document))
+            }
+        }
+        p class="soft" {
+            "Made by " (job.creator_name) ", " (exact_time(job.created_at)) (tags(job))
+        }
+        article data-live={ "/jobs/" (job.id) "/live?from=" (asked.from) } {
+            (runs(&pages, &seen, asked.from).render())
+        }
+        (definition::all(job, seen.document.as_ref(), &seen.grants))
+    };
+    let page = Page {
+        changes: seen.runs.iter().any(|view| !view.run.phase.is_ended()),
+        ..Page::new(name(job), Section::Jobs, body)
+    };
+    Ok(pages.page(Some(&session), page))
+}
+
+fn runs(pages: &Pages, seen: &Seen, from: usize) -> Fragment {
+    let document = seen.document.as_ref();
+    let tasks = document.map_or(&[][..], |document| &document.spec.tasks);
+    let keys: Vec<&str> = tasks.iter().map(|task| task.task_key.as_str()).collect();
+    let matrix = Matrix::new(&keys, &seen.runs, pages.now());
+    let id = seen.job.id;
+    let (rows, end) = (matrix.rows(), (from + ROWS).min(matrix.rows()));
+    let head = html! {
+        div class="head" {
+            h2 id="runs" { "Runs" }
+            @if !seen.runs.is_empty() {
+                nav class="links" aria-label="Runs of this job" {
+                    a href={ "/runs?job=" (id) } { "All" }
+                    a href={ "/runs?job=" (id) "&state=active" } { "Active" }
+                    a href={ "/runs?job=" (id) "&state=failed" } { "Failed" }
+                }
+            }
+        }
+        @if seen.runs.is_empty() { p class="nothing" { "This job has not run yet." } }
+        @if rows > ROWS && !seen.runs.is_empty() {
+            nav class="pager" aria-label="Pages of tasks" {
+                span { "Tasks " (from + 1) " to " (end) " of " (rows) }
+                @if from > 0 { a href={ "/jobs/" (id) "?from=" (from.saturating_sub(ROWS)) "#runs" } rel="prev" { "← Before" } }
+                @if end < rows { a href={ "/jobs/" (id) "?from=" (end) "#runs" } rel="next" { "Next →" } }
+            }
+        }
+    };
+    let table = if seen.runs.is_empty() {
+        Vec::new()
+    } else {
+        vec![matrix.fragment(from)]
+    };
+    Fragment::new("job-runs", "matrix-box", head).with_parts(table)
+}
+
+pub(crate) async fn live(
+    State(pages): State<Pages>,
+    session: Option<Session>,
+    Path(id): Path<String>,
+    Query(asked): Query<Asked>,
+) -> PageResult<Response> {
+    let Some(session) = session else {
+        return Ok(StatusCode::UNAUTHORIZED.into_response());
+    };
+    let id = job_id(&id)?;
+    Ok(follow(LiveJob {
+        pages,
+        session,
+        id,
+        from: asked.from,
+    }))
+}
+
+struct LiveJob {
+    pages: Pages,
+    session: Session,
+    id: JobId,
+    from: usize,
+}
+
+impl Living for LiveJob {
+    fn pages(&self) -> &Pages {
+        &self.pages
+    }
+
+    async fn look(&mut self) -> Option<Look> {
+        let seen = Seen::load(&self.pages, &self.session, self.id).await.ok()?;
+        Some(Look {
+            fragments: vec![runs(&self.pages, &seen, self.from)],
+            // Somebody or something may start the next one at any time.
+            ended: false,
+        })
+    }
+}
