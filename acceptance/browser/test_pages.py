@@ -113,7 +113,9 @@ def test_a_run_is_canceled_from_its_page(browse, api, cluster_id):
     run_id = api.submit("/Shared/pages/endless", cluster_id)
     page = browse(path_of(api.run(run_id)), javascript=False)
     page.click("text=Cancel run")
+    page.click("text=Yes, cancel this run")
     page.wait_for_load_state()
+    assert "asked to stop" in page.inner_text("body")
     assert api.finished(run_id)["state"]["result_state"] == "CANCELED"
     page.reload()
     assert "Canceled" in page.inner_text(".title")
@@ -127,3 +129,51 @@ def test_html_output_shows_in_a_frame_with_its_own_style(browse, api, cluster_id
     text = page.frame_locator("iframe").locator("p")
     assert text.inner_text() == "styled text"
     assert text.evaluate("node => getComputedStyle(node).color") == "rgb(1, 2, 3)"
+
+
+@pytest.fixture(scope="session")
+def nightly(api, cluster_id):
+    """A job of two tasks with a parameter; the second task fails when the parameter says so."""
+    api.notebook("/Shared/pages/load", ["print('loaded for', dbutils.widgets.get('day'))"])
+    api.notebook("/Shared/pages/check", ["if dbutils.widgets.get('strict') == 'yes':\n    raise ValueError('too many gaps')"])
+    tasks = [
+        {"task_key": "load", "existing_cluster_id": cluster_id, "notebook_task": {"notebook_path": "/Shared/pages/load"}},
+        {
+            "task_key": "check",
+            "existing_cluster_id": cluster_id,
+            "depends_on": [{"task_key": "load"}],
+            "notebook_task": {"notebook_path": "/Shared/pages/check"},
+        },
+    ]
+    parameters = [{"name": "day", "default": "today"}, {"name": "strict", "default": "no"}]
+    return api.post("/api/2.1/jobs/create", {"name": "Nightly", "tasks": tasks, "parameters": parameters})["job_id"]
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+def test_a_job_is_run_from_its_page_with_a_parameter(browse, api, nightly, javascript):
+    page = browse(f"/jobs/{nightly}", javascript=javascript)
+    page.click("text=Run now")
+    page.fill("input[name='parameter.day']", "monday")
+    page.click("text=Start the run")
+    page.wait_for_load_state()
+    assert "The run was started." in page.inner_text("body")
+    run = api.get("/api/2.1/jobs/runs/list", job_id=nightly, limit=1)["runs"][0]
+    assert api.finished(run["run_id"])["state"]["result_state"] == "SUCCESS"
+    page.goto(page.url.split("?")[0])
+    page.click("#run-timeline a.name >> text=load")
+    assert "loaded for monday" in page.inner_text("body")
+
+
+def test_the_matrix_follows_the_runs_and_leads_to_their_output(browse, api, nightly):
+    page = browse(f"/jobs/{nightly}")
+    run = api.post("/api/2.1/jobs/run-now", {"job_id": nightly, "job_parameters": {"strict": "yes"}})["run_id"]
+    page.click(f"a.cell-link.bad[href*='/runs/{run}']")
+    page.wait_for_load_state()
+    text = page.inner_text("body")
+    assert "too many gaps" in text and "In task check" in text
+    api.finished(run)
+
+
+def test_job_pages_fit_a_phone(browse, nightly):
+    for path in ("/jobs", f"/jobs/{nightly}"):
+        assert fits(browse(path, size=PHONE))

@@ -1,12 +1,15 @@
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
 use forebay_control::runs::RunView;
 use forebay_store::RunFilter;
 use forebay_types::Millis;
 use maud::{Markup, html};
 
 use crate::failure::PageResult;
+use crate::fragment::Fragment;
 use crate::layout::{Page, Section};
+use crate::live::{Living, Look, follow};
 use crate::runs::{cards, failure_line};
 use crate::session::Session;
 use crate::show::address;
@@ -20,9 +23,29 @@ pub(crate) async fn show(
     session: Session,
     headers: HeaderMap,
 ) -> PageResult<Markup> {
+    let (fragments, changes) = fragments(&pages, &session, &headers).await?;
+    let body = html! {
+        h1 class="hidden" { "Home" }
+        article data-live="/live" {
+            @for fragment in &fragments { (fragment.render()) }
+        }
+    };
+    let page = Page {
+        changes,
+        ..Page::new("Home", Section::Home, body)
+    };
+    Ok(pages.page(Some(&session), page))
+}
+
+/// The pieces of the page, and whether anything is active.
+async fn fragments(
+    pages: &Pages,
+    session: &Session,
+    headers: &HeaderMap,
+) -> PageResult<(Vec<Fragment>, bool)> {
     let now = pages.now();
     let since = now.plus_ms(-DAY_MS);
-    let runs = &pages.services().runs;
+    let (runs, ctx) = (&pages.services().runs, &session.ctx);
     let filter = |active, failed, from| RunFilter {
         active: Some(active),
         failed,
@@ -30,7 +53,6 @@ pub(crate) async fn show(
         limit: ROWS_MAX,
         ..RunFilter::default()
     };
-    let ctx = &session.ctx;
     let active = runs.list(ctx, filter(true, false, None)).await?;
     let failed = runs.list(ctx, filter(false, true, Some(since))).await?;
     let newest = RunFilter {
@@ -40,12 +62,11 @@ pub(crate) async fn show(
     let newest = runs.list(ctx, newest).await?;
     let mut places = Vec::new();
     for (place, here) in pages.places() {
-        let counts = counts(place, &headers, since).await;
-        let link = pages.address_of(place, &headers);
+        let counts = counts(place, headers, since).await;
+        let link = pages.address_of(place, headers);
         places.push((place, here, counts, link));
     }
-    let body = html! {
-        h1 class="hidden" { "Home" }
+    let places = html! {
         section aria-labelledby="places" {
             h2 id="places" { "Workspaces" }
             ul class="places" {
@@ -54,18 +75,53 @@ pub(crate) async fn show(
                 }
             }
         }
-        @if newest.is_empty() {
-            (first_steps(&pages, &session))
-        } @else {
-            (lists(&active, &failed, &newest, now))
-        }
     };
-    let changes = !active.is_empty();
-    let page = Page {
-        changes,
-        ..Page::new("Home", Section::Home, body)
+    let rest = if newest.is_empty() {
+        first_steps(pages, session)
+    } else {
+        lists(&active, &failed, &newest, now)
     };
-    Ok(pages.page(Some(&session), page))
+    let fragments = vec![
+        Fragment::new("home-places", "", places),
+        Fragment::new("home-runs", "", rest),
+    ];
+    Ok((fragments, !active.is_empty()))
+}
+
+pub(crate) async fn live(
+    State(pages): State<Pages>,
+    session: Option<Session>,
+    headers: HeaderMap,
+) -> PageResult<Response> {
+    let Some(session) = session else {
+        return Ok(StatusCode::UNAUTHORIZED.into_response());
+    };
+    Ok(follow(LiveHome {
+        pages,
+        session,
+        headers,
+    }))
+}
+
+struct LiveHome {
+    pages: Pages,
+    session: Session,
+    /// The cookies for the other workspaces are here.
+    headers: HeaderMap,
+}
+
+impl Living for LiveHome {
+    fn pages(&self) -> &Pages {
+        &self.pages
+    }
+
+    async fn look(&mut self) -> Option<Look> {
+        let fragments = fragments(&self.pages, &self.session, &self.headers);
+        Some(Look {
+            fragments: fragments.await.ok()?.0,
+            ended: false,
+        })
+    }
 }
 
 /// `(active, failed)` of a workspace, for those who are signed in there with this browser.
@@ -85,7 +141,7 @@ fn place_card(place: &Place, here: bool, counts: Option<(u32, u32)>, link: &str)
             span class="counts" {
                 @match counts {
                     Some((active, failed)) => {
-                        span { b { (active) } " running" }
+                        span { b { (active) } " active" }
                         span class=[(failed > 0).then_some("bad")] { b { (failed) } " failed in 24 h" }
                     }
                     None => span { "Sign in to see it" }
@@ -99,11 +155,14 @@ fn place_card(place: &Place, here: bool, counts: Option<(u32, u32)>, link: &str)
 fn lists(active: &[RunView], failed: &[RunView], newest: &[RunView], now: Millis) -> Markup {
     html! {
         section aria-labelledby="active" {
-            h2 id="active" { "Running now" }
+            div class="head" {
+                h2 id="active" { "Running and waiting" }
+                @if !active.is_empty() { a href="/queue" { "What waits, and why" } }
+            }
             @if active.is_empty() {
                 p class="nothing" { "Nothing runs at the moment." }
             } @else {
-                (cards(active, now, |_| html! {}))
+                (cards(active, now, failure_line))
                 (more("/runs?state=active", active.len()))
             }
         }

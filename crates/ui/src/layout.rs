@@ -29,16 +29,18 @@ pub(crate) enum Section {
     Workspace,
     Repos,
     Runs,
+    Queue,
     Jobs,
     Clusters,
     None,
 }
 
-const NAVIGATION: [(Section, &str, &str); 6] = [
+const NAVIGATION: [(Section, &str, &str); 7] = [
     (Section::Home, "/", "Home"),
     (Section::Workspace, "/workspace", "Workspace"),
     (Section::Repos, "/repos", "Repos"),
     (Section::Runs, "/runs", "Runs"),
+    (Section::Queue, "/queue", "Queue"),
     (Section::Jobs, "/jobs", "Jobs"),
     (Section::Clusters, "/clusters", "Clusters"),
 ];

@@ -13,6 +13,7 @@ mod layout;
 mod live;
 mod login;
 mod notice;
+mod queue;
 mod repos;
 mod run;
 mod runs;

@@ -13,7 +13,7 @@ use forebay_types::Millis;
 
 use crate::session::Codes;
 use crate::{
-    assets, clusters, failure, home, job, jobs, layout, login, repos, run, runs, workspace,
+    assets, clusters, failure, home, job, jobs, layout, login, queue, repos, run, runs, workspace,
 };
 
 /// One workspace of the server, as the pages of all of them know it.
@@ -66,6 +66,9 @@ impl Pages {
     pub fn router(&self) -> Router {
         Router::new()
             .route("/", get(home::show))
+            .route("/live", get(home::live))
+            .route("/queue", get(queue::show))
+            .route("/queue/live", get(queue::live))
             .route("/login", get(login::show).post(login::sign_in))
             .route("/logout", post(login::sign_out))
             .route("/runs", get(runs::show))

@@ -202,7 +202,7 @@ impl<'a> Lines<'a> {
                 }
             }
             (self.track(&bars))
-            td class="tight" { (took.unwrap_or_else(|| "–".to_owned())) }
+            td class="tight" { (took.unwrap_or_default()) }
         };
         let class = if is_shown { "chosen" } else { "" };
         Fragment::new(format!("task-{}", newest.task), class, own).with_tag(Tag::Row)

@@ -49,7 +49,10 @@ async fn the_matrix_has_a_cell_for_each_task_of_each_run_also_for_tasks_of_old()
     assert_eq!(page.matches("class=\"cell-link ").count(), 3, "{page}");
     assert!(page.contains("aria-label=\"load: Failed"), "{page}");
     assert!(page.contains(", 2 tries\""), "{page}");
-    let row = |key: &str| page.find(&format!("<th scope=\"row\">{key}<wbr></th>")).unwrap();
+    let row = |key: &str| {
+        page.find(&format!("<th scope=\"row\">{key}<wbr></th>"))
+            .unwrap()
+    };
     assert!(row("load") < row("gone"), "today's tasks stand first");
     let column = |run: &Value| {
         page.find(&format!("href=\"/jobs/{job}/runs/{run}\""))
@@ -103,10 +106,8 @@ async fn run_now_starts_one_run_with_what_was_changed() {
     assert_eq!(goes_to(&twice), started);
     let page = browser.page(&started).await;
     assert!(page.contains("The run was started."), "{page}");
-    let runs = site
-        .dev
-        .get(&format!("/api/2.1/jobs/runs/list?job_id={job}"));
-    let runs = runs.await.ok();
+    let list = format!("/api/2.1/jobs/runs/list?job_id={job}");
+    let runs = site.dev.get(&list).await.ok();
     assert_eq!(runs["runs"].as_array().map(Vec::len), Some(1), "{runs}");
     let given = site
         .dev

@@ -10,5 +10,6 @@ mod browser;
 mod content;
 mod jobs;
 mod live;
+mod queue;
 mod signing_in;
 mod timeline;

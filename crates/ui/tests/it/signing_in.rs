@@ -141,7 +141,10 @@ async fn forms_of_others_change_nothing() {
     );
 
     let done = browser.post(0, &cancel, &form, own).await;
-    assert_eq!(goes_to(&done), format!("/jobs/{run}/runs/{run}"));
+    assert_eq!(
+        goes_to(&done),
+        format!("/jobs/{run}/runs/{run}?said=canceled")
+    );
     let wait = format!("/api/forebay/v1/runs/{run}?wait_ms=30000");
     let ended = site.dev.get(&wait).await.ok();
     assert_eq!(ended["state"]["result_state"], "CANCELED");
