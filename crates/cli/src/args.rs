@@ -5,8 +5,8 @@ use forebay_client::{Client, Profile, ProfileChoice};
 use forebay_config::{Config, ConfigError};
 
 use crate::commands::{
-    backup, cancel, completions, demo, doctor, endpoints, logs, reference, run, runs, token,
-    workspace,
+    backup, cancel, completions, demo, doctor, endpoints, logs, reference, run, runs, schedule,
+    token, workspace,
 };
 use crate::failure::Failure;
 use crate::output::{Format, Out};
@@ -38,6 +38,8 @@ pub enum Command {
     Logs(logs::LogsArgs),
     /// Ask a run to stop
     Cancel(cancel::CancelArgs),
+    /// Print when a schedule fires next
+    Schedule(schedule::ScheduleArgs),
     /// List, import and export notebooks and files
     #[command(subcommand)]
     Workspace(workspace::WorkspaceCommand),

@@ -11,6 +11,7 @@ mod profile;
 mod repos;
 mod runs;
 mod tokens;
+mod triggers;
 mod users;
 mod workspace;
 
@@ -21,5 +22,6 @@ pub use profile::{Profile, ProfileChoice, ProfileError};
 pub use repos::Repo;
 pub use runs::{Run, RunFilter, RunOutput, RunState, Submit, TaskRun, Work};
 pub use tokens::{NewToken, Token};
+pub use triggers::ScheduleFiring;
 pub use users::User;
 pub use workspace::{ExportFormat, ImportFormat, Object, ObjectType};

@@ -67,6 +67,10 @@ pub struct Limits {
     pub requests_per_second: u32,
     /// API calls that one token may make at once after a pause.
     pub requests_burst: u32,
+    /// From one look of a file arrival trigger to the next.
+    pub trigger_poll_seconds: u32,
+    /// Files and directories that a file arrival trigger looks at.
+    pub trigger_files_max: usize,
 }
 
 impl Default for Limits {
@@ -79,6 +83,8 @@ impl Default for Limits {
             run_output_bytes_max: 64 << 20,
             requests_per_second: 1000,
             requests_burst: 2000,
+            trigger_poll_seconds: 10,
+            trigger_files_max: 10_000,
         }
     }
 }

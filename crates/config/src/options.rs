@@ -95,6 +95,16 @@ pub const OPTIONS: &[ConfigOption] = &[
         "API calls that one token may make at once after a pause",
     ),
     option(
+        "limits.trigger_poll_seconds",
+        "10",
+        "seconds from one look of a file arrival trigger to the next",
+    ),
+    option(
+        "limits.trigger_files_max",
+        "10000",
+        "files and directories below the folder of a file arrival trigger; with more it does not fire",
+    ),
+    option(
         "workspace[].name",
         "\"dev\"",
         "name of a workspace, of a-z, 0-9 and -; without any `[[workspace]]` there are dev, staging and prod",

@@ -100,20 +100,20 @@ impl Dbfs {
             if !status.is_dir {
                 return Ok(vec![status]);
             }
-            let place = inner.mounts.place(&path)?;
-            let entries = place
-                .root
-                .list(&place.below)
-                .map_err(|e| e.at(path.as_str()))?;
-            let named = entries.into_iter().filter_map(|entry| {
-                // A name that the API cannot express is not shown.
-                path.join(&entry.name)
-                    .ok()
-                    .map(|path| FileInfo::new(path, entry.meta))
-            });
-            Ok(named.collect())
+            inner.entries(&path)
         })
         .await
+    }
+
+    /// The files below a directory, however deep. Directories are read one by one, so files that
+    /// come and go meanwhile may or may not be among them.
+    ///
+    /// # Errors
+    /// `RESOURCE_DOES_NOT_EXIST`; `RESOURCE_LIMIT_EXCEEDED` for more than `max` files and
+    /// directories; when it is no directory.
+    pub async fn walk(&self, path: &DbfsPath, max: usize) -> Result<Vec<FileInfo>> {
+        self.run(path, move |inner, path| inner.walk(&path, max))
+            .await
     }
 
     /// Creates a directory and those above it.
@@ -244,6 +244,51 @@ impl Inner {
             .map_err(|e| e.at(path.as_str()))?;
         meta.map(|meta| FileInfo::new(path.clone(), meta))
             .ok_or_else(|| missing(path))
+    }
+
+    /// The content of a directory by name.
+    fn entries(&self, path: &DbfsPath) -> Result<Vec<FileInfo>> {
+        let place = self.mounts.place(path)?;
+        let entries = place
+            .root
+            .list(&place.below)
+            .map_err(|e| e.at(path.as_str()))?;
+        let named = entries.into_iter().filter_map(|entry| {
+            // A name that the API cannot express is not shown.
+            path.join(&entry.name)
+                .ok()
+                .map(|path| FileInfo::new(path, entry.meta))
+        });
+        Ok(named.collect())
+    }
+
+    fn walk(&self, path: &DbfsPath, max: usize) -> Result<Vec<FileInfo>> {
+        if !self.status(path)?.is_dir {
+            return Err(Error::invalid(format!("{path} is no directory.")));
+        }
+        let mut files = Vec::new();
+        let mut open = vec![path.clone()];
+        let mut seen = 0;
+        while let Some(folder) = open.pop() {
+            // A folder below may have gone since it was listed; the first one may not.
+            let entries = match self.entries(&folder) {
+                Err(e) if folder == *path => return Err(e),
+                entries => entries.unwrap_or_default(),
+            };
+            seen += entries.len();
+            if seen > max {
+                let message = format!("{path} has more than {max} files and directories.");
+                return Err(Error::new(ErrorCode::ResourceLimitExceeded, message));
+            }
+            for entry in entries {
+                if entry.is_dir {
+                    open.push(entry.path);
+                } else {
+                    files.push(entry);
+                }
+            }
+        }
+        Ok(files)
     }
 
     fn open_file(&self, path: &DbfsPath) -> Result<Blob> {

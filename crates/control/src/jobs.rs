@@ -5,6 +5,7 @@ mod document;
 mod git_source;
 mod own;
 mod spec;
+mod when;
 
 use forebay_runtime::Clock;
 use forebay_store::{Job, JobFilter, Store};
@@ -13,14 +14,21 @@ use serde_json::{Map, Value};
 
 pub use document::{FLAT_TASK_KEY, JobDocument, is_flat, to_flat};
 pub use git_source::GitSourceSpec;
-pub use own::{After, AfterJob, Brake, Debounce, Missed, OWN_FIELD, OnEvent, Own};
+pub(crate) use own::check_topic;
+pub use own::{After, AfterJob, Brake, Debounce, FileArrivalOwn, Missed, OWN_FIELD, OnEvent, Own};
 pub use spec::{
     ConditionTask, ForEachTask, LibrarySpec, NotebookTask, RunJobTask, ScriptTask, Spec, TaskSpec,
     WheelTask,
 };
+pub(crate) use when::check_one_time;
+pub use when::{
+    ContinuousSpec, FileArrivalSpec, Pause, PeriodicSpec, ScheduleSpec, TaskRetryMode, TriggerSpec,
+    Unit,
+};
 
 use crate::Ctx;
 use crate::permissions::{Permissions, first_grants};
+use crate::triggers::Watch;
 
 /// Job definitions of one workspace. A job belongs to its creator, who can share it.
 #[derive(Debug, Clone)]
@@ -28,14 +36,16 @@ pub struct Jobs {
     store: Store,
     clock: Clock,
     permissions: Permissions,
+    watch: Watch,
 }
 
 impl Jobs {
-    pub(crate) fn new(store: Store, clock: Clock, permissions: Permissions) -> Self {
+    pub(crate) fn new(store: Store, clock: Clock, permissions: Permissions, watch: Watch) -> Self {
         Self {
             store,
             clock,
             permissions,
+            watch,
         }
     }
 
@@ -44,11 +54,31 @@ impl Jobs {
     pub async fn create(&self, ctx: &Ctx, mut settings: Map<String, Value>) -> Result<JobId> {
         let grants = first_grants(&self.store, ctx, &mut settings).await?;
         let document = JobDocument::parse(settings)?;
-        let creator = ctx.creator();
-        let name = document.name().to_owned();
-        self.store
-            .job_create(creator, name, document.settings, grants, self.clock.now())
-            .await
+        let now = self.clock.now();
+        self.check_after(ctx, &document).await?;
+        let triggers = self.watch.wanted(&document.spec, None, now).await?;
+        let stored = document.into_stored(triggers);
+        let created = self.store.job_create(ctx.creator(), stored, grants, now);
+        let id = created.await?;
+        self.watch.look();
+        Ok(id)
+    }
+
+    /// The job after whose runs this one runs must be there for the caller.
+    async fn check_after(&self, ctx: &Ctx, document: &JobDocument) -> Result<()> {
+        let Some(after) = &document.spec.own.after_job else {
+            return Ok(());
+        };
+        let seen = self
+            .permitted(ctx, after.job_id, PermissionLevel::CanView)
+            .await;
+        let named = |e: Error| {
+            Error::new(
+                e.code,
+                format!("Field 'forebay.after_job.job_id': {}", e.message),
+            )
+        };
+        seen.map(drop).map_err(named)
     }
 
     /// # Errors
@@ -94,18 +124,41 @@ impl Jobs {
     /// What is wrong with the settings; `PERMISSION_DENIED`; `Job N does not exist.`
     pub async fn reset(&self, ctx: &Ctx, id: JobId, settings: Map<String, Value>) -> Result<()> {
         self.permitted(ctx, id, PermissionLevel::CanManage).await?;
-        let document = JobDocument::parse(settings)?;
-        let change = move |old: Map<String, Value>| {
-            let name = document.name().to_owned();
-            let mut new = document.settings;
+        let reset = move |old: Map<String, Value>| {
+            let mut new = settings.clone();
             for field in ["run_as", OWN_FIELD] {
                 if let (None, Some(kept)) = (new.get(field), old.get(field)) {
                     new.insert(field.to_owned(), kept.clone());
                 }
             }
-            Ok((name, new))
+            JobDocument::parse(new)
         };
-        self.store.job_change(id, change).await
+        self.change(ctx, id, reset).await
+    }
+
+    /// Changes the settings by what `change` makes of the old ones. It is asked twice: for what
+    /// must be looked up before the change, and in the transaction that makes it.
+    async fn change(
+        &self,
+        ctx: &Ctx,
+        id: JobId,
+        change: impl Fn(Map<String, Value>) -> Result<JobDocument> + Send + Sync + 'static,
+    ) -> Result<()> {
+        let old = self.store.job_get(id).await?;
+        let before = JobDocument::of_normal(old.settings.clone()).ok();
+        let document = change(old.settings)?;
+        let now = self.clock.now();
+        self.check_after(ctx, &document).await?;
+        let before = before.as_ref().map(|document| &document.spec);
+        let triggers = self.watch.wanted(&document.spec, before, now).await?;
+        let change = move |old: Map<String, Value>| {
+            let document = change(old)?;
+            let triggers = Watch::again(&document.spec, triggers, now)?;
+            Ok(document.into_stored(triggers))
+        };
+        self.store.job_change(id, change, now).await?;
+        self.watch.look();
+        Ok(())
     }
 
     /// Changes single fields; tasks and job clusters are merged by their keys.
@@ -121,11 +174,10 @@ impl Jobs {
     ) -> Result<()> {
         self.permitted(ctx, id, PermissionLevel::CanManage).await?;
         let change = move |old: Map<String, Value>| {
-            let merged = merge(old, new_settings, &fields_to_remove)?;
-            let document = JobDocument::parse(merged)?;
-            Ok((document.name().to_owned(), document.settings))
+            let merged = merge(old, new_settings.clone(), &fields_to_remove)?;
+            JobDocument::parse(merged)
         };
-        self.store.job_change(id, change).await
+        self.change(ctx, id, change).await
     }
 
     /// # Errors

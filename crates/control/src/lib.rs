@@ -22,6 +22,7 @@ pub mod repos;
 pub mod runs;
 pub mod secrets;
 pub mod tokens;
+pub mod triggers;
 pub mod users;
 pub mod workspace;
 

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use forebay_engine::StopReason;
 use forebay_exec::Executor;
 use forebay_runtime::{Clock, TaskKind, Tasks};
-use forebay_store::{Attempt, NewRun, Run, RunFilter, RunKind, Store};
+use forebay_store::{Attempt, Job, NewRun, Run, RunFilter, RunKind, Store};
 use forebay_types::{
     ClusterId, Error, Grant, JobId, ObjectKind, ObjectRef, PermissionLevel, Result, RunId,
 };
@@ -33,17 +33,20 @@ pub(crate) use self::live::LiveAttempts;
 pub(crate) use self::workload::mounts;
 
 use crate::clusters::{ClusterChoice, Clusters, ResolvedCluster};
-use crate::jobs::{JobDocument, Spec, TaskSpec};
+use crate::jobs::{JobDocument, Spec, TaskSpec, check_one_time};
 use crate::permissions::first_grants;
 use crate::secrets::Secrets;
 use crate::services::{WorkspaceDirs, WorkspaceSetup};
 use crate::tokens::Tokens;
+use crate::triggers::{Fired, Wake};
 use crate::workspace::Workspace;
 use crate::{Ctx, jobs::Jobs};
 
 /// The largest parameters of one run, as JSON.
 const PARAMETERS_BYTES_MAX: usize = 10_000;
 const TOKEN_CHARS_MAX: usize = 64;
+/// Where a run's parameters say what its trigger was.
+pub const TRIGGER_INFO: &str = "trigger_info";
 
 /// The runs of one workspace. Cheap to clone.
 #[derive(Clone)]
@@ -67,6 +70,8 @@ pub(crate) struct Inner {
     pub(crate) live: LiveAttempts,
     pub(crate) containers: Containers,
     pub(crate) wake: tokio::sync::Notify,
+    /// Has the triggers looked at.
+    pub(crate) triggers: Wake,
     /// Held for reading between a claim and the start of what was claimed, so that whoever holds
     /// it for writing sees every live row either owned or orphaned.
     pub(crate) claiming: tokio::sync::RwLock<()>,
@@ -141,7 +146,7 @@ impl Runs {
         let is_shared = settings.get("access_control_list").is_some();
         let grants = first_grants(&self.0.store, ctx, &mut settings).await?;
         let document = JobDocument::parse(settings)?;
-        document.spec.own.check_one_time()?;
+        check_one_time(&document.spec)?;
         let name = document.name().to_owned();
         let new = NewRun {
             idempotency_token: scoped_token(ctx, "submit", token)?,
@@ -177,17 +182,73 @@ impl Runs {
         let queue = request
             .queue
             .or_else(|| spec.queue.as_ref().map(|queue| queue.enabled));
+        // Asked to run, a continuous job begins anew: the next run waits for the end of the last.
+        let restarts = spec.continuous.is_some();
         let name = document.name().to_owned();
         let new = NewRun {
             job_id: Some(id),
             parameters,
             idempotency_token: scoped_token(ctx, &id.to_string(), request.idempotency_token)?,
             concurrency_max: spec.max_concurrent_runs.unwrap_or(1),
-            queue: queue.unwrap_or(false),
+            queue: queue.unwrap_or(false) || restarts,
+            trigger: if restarts {
+                "CONTINUOUS_RESTART"
+            } else {
+                "ONE_TIME"
+            },
             timeout_ms: spec.timeout_seconds.saturating_mul(1000),
             ..NewRun::new(RunKind::Job, ctx.creator(), name, document.settings)
         };
-        self.create(new, document.plan).await
+        let created = self.create(new, document.plan).await?;
+        if restarts {
+            self.stop_others(id, created).await?;
+        }
+        Ok(created)
+    }
+
+    /// Cancels the active runs of a job but one.
+    async fn stop_others(&self, job: JobId, but: RunId) -> Result<()> {
+        let active = self
+            .0
+            .store
+            .run_list_stoppable(Some(job), None, false)
+            .await?;
+        for run in active.iter().filter(|run| run.id < but) {
+            self.0.stop(run, StopReason::Canceled).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts a run of a job for one of its triggers; it belongs to the job's owner.
+    ///
+    /// # Errors
+    /// `INVALID_STATE` when the trigger has moved meanwhile.
+    pub(crate) async fn fire(
+        &self,
+        job: &Job,
+        document: &JobDocument,
+        fired: Fired,
+    ) -> Result<RunId> {
+        let spec = &document.spec;
+        let mut parameters = Map::new();
+        if !fired.job_parameters.is_empty() {
+            let given = Value::Object(fired.job_parameters);
+            parameters.insert("job_parameters".to_owned(), given);
+        }
+        parameters.insert(TRIGGER_INFO.to_owned(), fired.info);
+        let creator = (job.creator_id, job.creator_name.clone());
+        let name = document.name().to_owned();
+        let new = NewRun {
+            job_id: Some(job.id),
+            parameters,
+            trigger: fired.trigger,
+            firing: Some(fired.firing),
+            concurrency_max: spec.max_concurrent_runs.unwrap_or(1),
+            queue: spec.queue.as_ref().is_some_and(|queue| queue.enabled),
+            timeout_ms: spec.timeout_seconds.saturating_mul(1000),
+            ..NewRun::new(RunKind::Job, creator, name, document.settings.clone())
+        };
+        self.create(new, document.plan.clone()).await
     }
 
     /// In a task of its own: a client that hangs up must not come between a claim and its start.
@@ -419,6 +480,7 @@ impl Inner {
         if let Some(parent) = run.parent_attempt {
             self.containers.touch(parent);
         }
+        self.triggers.wake();
     }
 }
 

@@ -20,6 +20,7 @@ use crate::repos::{self, Repos};
 use crate::runs::{self, Runs};
 use crate::secrets::Secrets;
 use crate::tokens::Tokens;
+use crate::triggers::{self, Triggers, Wake, Watch};
 use crate::turns::Turns;
 use crate::users::Users;
 use crate::vault::Vault;
@@ -145,6 +146,7 @@ pub struct Services {
     pub files: Files,
     pub jobs: Jobs,
     pub runs: Runs,
+    pub triggers: Triggers,
 }
 
 impl Services {
@@ -182,7 +184,11 @@ impl Services {
         let dbfs = Dbfs::open(&dirs, &setup.config.mounts, setup.clock.clone())?;
         let files = Files::open(&dirs, workspace.clone(), setup.clock.clone())?;
         sweep_uploads(&setup, dbfs.clone(), files.clone());
-        let jobs = Jobs::new(store.clone(), setup.clock.clone(), permissions.clone());
+        let wake = Wake::default();
+        let limits = &setup.server.limits;
+        let watch = Watch::new(dbfs.clone(), wake.clone(), limits.trigger_files_max);
+        let clock = setup.clock.clone();
+        let jobs = Jobs::new(store.clone(), clock, permissions.clone(), watch.clone());
         let checkouts =
             runs::Checkouts::new(store.clone(), repos.clone(), workspace.clone(), &dirs);
         checkouts.sweep().await?;
@@ -203,8 +209,21 @@ impl Services {
             live: runs::LiveAttempts::default(),
             containers: runs::Containers::default(),
             wake: tokio::sync::Notify::new(),
+            triggers: wake,
             claiming: tokio::sync::RwLock::default(),
         });
+        let triggers = Triggers::new(
+            triggers::Inner {
+                store: store.clone(),
+                clock: setup.clock.clone(),
+                dbfs: dbfs.clone(),
+                jobs: jobs.clone(),
+                runs: runs.clone(),
+                watch,
+                poll_ms: i64::from(setup.server.limits.trigger_poll_seconds) * 1000,
+            },
+            &setup.tasks,
+        );
         Ok(Self {
             setup,
             dirs,
@@ -222,6 +241,7 @@ impl Services {
             files,
             jobs,
             runs,
+            triggers,
         })
     }
 }

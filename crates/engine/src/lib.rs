@@ -6,15 +6,18 @@
 mod civil;
 mod condition;
 mod container;
+mod cron;
 mod history;
 mod plan;
 mod references;
 mod run;
 mod run_if;
+mod triggers;
 mod verdict;
 
 pub use condition::{Comparison, NotANumber, compare};
 pub use container::{CONCURRENCY_MAX, Children, ITERATIONS_MAX, Step, next_step};
+pub use cron::{Cron, CronError, Zone, ZoneError};
 pub use history::{AttemptFacts, Record, RecordError, RunFacts, rebuild};
 pub use plan::{Dependency, Plan, PlanError, TASKS_MAX, TaskPlan};
 pub use references::{
@@ -22,4 +25,8 @@ pub use references::{
 };
 pub use run::{Effect, Event, NothingToRepair, Phase, RepairRequest, Run, StopReason, Task};
 pub use run_if::{Readiness, RunIf, readiness};
+pub use triggers::{
+    ArrivalPolicy, DebouncePolicy, Missed, Next, Timer, TimerStep, arrival, debounce,
+    restart_delay_ms,
+};
 pub use verdict::{Verdict, run_verdict};

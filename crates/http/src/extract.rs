@@ -126,7 +126,7 @@ fn json_object(bytes: &[u8]) -> Result<Map<String, Value>, Error> {
     }
 }
 
-async fn read_body(body: Body) -> Result<Bytes, Error> {
+pub(crate) async fn read_body(body: Body) -> Result<Bytes, Error> {
     match Limited::new(body, BODY_BYTES_MAX).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(e) if e.is::<LengthLimitError>() => Err(Error::new(

@@ -216,11 +216,19 @@ fn job_json(job: Job, version: ApiVersion, with_tasks: bool) -> Value {
             settings.shift_remove("job_clusters");
         }
     }
-    json!({
+    let watches_files = settings
+        .get("trigger")
+        .is_some_and(|trigger| trigger["file_arrival"].is_object());
+    let mut shown = json!({
         "job_id": job.id,
         "creator_user_name": job.creator_name,
         "run_as_user_name": job.creator_name,
         "created_time": job.created_at,
         "settings": settings,
-    })
+    });
+    if watches_files {
+        // Folders are looked at again and again; nobody tells this server of new files.
+        shown["trigger_state"] = json!({"file_arrival": {"using_file_events": false}});
+    }
+    shown
 }

@@ -22,6 +22,7 @@ mod runs;
 mod secrets;
 mod tokens;
 mod transfer;
+mod triggers;
 mod users;
 mod workspace;
 

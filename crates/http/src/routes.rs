@@ -38,6 +38,7 @@ pub fn router(app: &Arc<App>) -> Router {
         crate::runs::routes,
         crate::secrets::routes,
         crate::tokens::routes,
+        crate::triggers::routes,
         crate::users::routes,
         crate::workspace::routes,
     ] {

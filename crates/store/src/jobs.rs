@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use crate::connection::sql;
 use crate::permissions::permission_put;
 use crate::store::{Store, next_id};
+use crate::triggers::{NewTrigger, forget_triggers, sync_triggers};
 
 /// A job definition. `settings` is the client's document, normalised to the many-task form.
 #[derive(Debug, Clone)]
@@ -59,6 +60,15 @@ pub(crate) fn job_get_on(conn: &Connection, id: JobId) -> Result<Job> {
     .ok_or_else(|| missing_job(id))
 }
 
+/// A job's document, and what follows from it.
+#[derive(Debug, Clone)]
+pub struct JobSettings {
+    pub name: String,
+    pub document: Map<String, Value>,
+    /// When it runs by itself; kept in step with the document, in the same transaction.
+    pub triggers: Vec<NewTrigger>,
+}
+
 impl Store {
     /// Makes a job with its first grants.
     ///
@@ -67,18 +77,17 @@ impl Store {
     pub async fn job_create(
         &self,
         creator: (UserId, String),
-        name: String,
-        settings: Map<String, Value>,
+        settings: JobSettings,
         grants: Vec<Grant>,
         now: Millis,
     ) -> Result<JobId> {
-        let text = Value::Object(settings).to_string();
+        let text = Value::Object(settings.document).to_string();
         self.write(move |tx| {
             let id = next_id(tx)?;
             tx.execute(
                 "INSERT INTO job (id, creator_id, creator_name, name, settings, created_at)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                params![id, creator.0.0, creator.1, name, text, now.0],
+                params![id, creator.0.0, creator.1, settings.name, text, now.0],
             )
             .map_err(|e| sql("create a job", e))?;
             // Grants outlive a deleted job: only who could see it hears that it is gone.
@@ -86,6 +95,7 @@ impl Store {
             for grant in &grants {
                 permission_put(tx, &object, &grant.principal, grant.level)?;
             }
+            sync_triggers(tx, JobId(id), &settings.triggers, now)?;
             Ok(JobId(id))
         })
         .await
@@ -150,14 +160,20 @@ impl Store {
     pub async fn job_change(
         &self,
         id: JobId,
-        change: impl FnOnce(Map<String, Value>) -> Result<(String, Map<String, Value>)> + Send + 'static,
+        change: impl FnOnce(Map<String, Value>) -> Result<JobSettings> + Send + 'static,
+        now: Millis,
     ) -> Result<()> {
         self.write(move |tx| {
             let job = job_get_on(tx, id)?;
-            let (name, settings) = change(job.settings)?;
+            let settings = change(job.settings)?;
+            sync_triggers(tx, id, &settings.triggers, now)?;
             tx.execute(
                 "UPDATE job SET name = ?2, settings = ?3 WHERE id = ?1",
-                params![id.0, name, Value::Object(settings).to_string()],
+                params![
+                    id.0,
+                    settings.name,
+                    Value::Object(settings.document).to_string()
+                ],
             )
             .map_err(|e| sql("change a job", e))?;
             Ok(())
@@ -178,10 +194,9 @@ impl Store {
                 )
                 .map_err(|e| sql("delete a job", e))?;
             if deleted == 0 {
-                Err(missing_job(id))
-            } else {
-                Ok(())
+                return Err(missing_job(id));
             }
+            forget_triggers(tx, id)
         })
         .await
     }

@@ -23,6 +23,7 @@ mod runs;
 mod secrets;
 mod tokens;
 mod tree_permissions;
+mod triggers;
 mod users;
 
 pub use clusters::{Cluster, ClusterEvent};
@@ -30,7 +31,7 @@ pub use copy::{SCHEMA_VERSION, copy_database, forget_deleted, schema_version};
 pub use git_credentials::GitCredentialRow;
 pub use history::{HistoryReport, history_check};
 pub use integrity::integrity_problems;
-pub use jobs::{Job, JobFilter};
+pub use jobs::{Job, JobFilter, JobSettings};
 pub use objects::ObjectRow;
 pub use repos::{NewRepo, RepoRow};
 pub use runs::{Attempt, AttemptEnd, ChildRun, NewRun, Run, RunFilter, RunKind};
@@ -38,4 +39,8 @@ pub use secrets::{SealedSecret, SecretAcl, SecretEntry, SecretScope};
 pub use store::Store;
 pub use tokens::{NewToken, TokenRow};
 pub use tree_permissions::TreeGrant;
+pub use triggers::{
+    Consumed, FileChanges, Firing, KnownFile, LastRuns, NewEvent, NewTrigger, PendingEvent,
+    Trigger, TriggerKind, TriggerNote,
+};
 pub use users::{NewUser, User, UserChange};

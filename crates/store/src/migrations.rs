@@ -20,6 +20,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "tree_permissions",
         include_str!("../migrations/tree_permissions.sql"),
     ),
+    ("triggers", include_str!("../migrations/triggers.sql")),
 ];
 
 /// How many steps lead to the newest form.

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use crate::connection::sql;
 use crate::jobs::document;
 use crate::store::Store;
+use crate::triggers::Firing;
 
 pub use self::container::ChildRun;
 
@@ -124,6 +125,8 @@ pub struct NewRun {
     pub queue: bool,
     /// 0 for no limit.
     pub timeout_ms: i64,
+    /// The firing that makes it, which is recorded with it or not at all.
+    pub firing: Option<Firing>,
 }
 
 impl NewRun {
@@ -150,6 +153,7 @@ impl NewRun {
             concurrency_max: 0,
             queue: false,
             timeout_ms: 0,
+            firing: None,
         }
     }
 }

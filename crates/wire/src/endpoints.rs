@@ -133,6 +133,7 @@ const TABLES: &[(&str, &[Endpoint])] = &[
     ("Tokens", crate::tokens::ENDPOINTS),
     ("Jobs", crate::jobs::ENDPOINTS),
     ("Runs", crate::runs::ENDPOINTS),
+    ("Triggers", crate::triggers::ENDPOINTS),
     ("Users", crate::users::ENDPOINTS),
     ("Around", crate::around::ENDPOINTS),
     ("Secrets", crate::secrets::ENDPOINTS),

@@ -10,6 +10,7 @@ pub(crate) mod logs;
 pub(crate) mod reference;
 pub(crate) mod run;
 pub(crate) mod runs;
+pub(crate) mod schedule;
 pub(crate) mod token;
 pub(crate) mod workspace;
 
@@ -29,6 +30,7 @@ pub async fn run_client(command: &Command) -> Option<Outcome> {
         Command::Runs(args) => runs::run(args).await,
         Command::Logs(args) => logs::run(args).await,
         Command::Cancel(args) => cancel::run(args).await,
+        Command::Schedule(args) => schedule::run(args).await,
         Command::Workspace(command) => workspace::run(command).await,
         Command::Token(command) => token::run(command).await,
         Command::Endpoints(args) => endpoints::run(args).map(|()| Exit::Ok),

@@ -6,6 +6,7 @@ use forebay_engine::{CONCURRENCY_MAX, Comparison, Plan, RunIf, TaskPlan};
 use forebay_types::{Error, Result};
 
 use super::spec::{Dependency, Spec, TaskSpec};
+use super::when;
 
 const NAME_BYTES_MAX: usize = 4096;
 
@@ -42,6 +43,7 @@ pub(super) fn check(spec: &Spec) -> Result<()> {
     if let Some(source) = &spec.git_source {
         source.check()?;
     }
+    when::check(spec)?;
     spec.tasks
         .iter()
         .try_for_each(|task| check_task(spec, task))

@@ -4,11 +4,13 @@
 //! what it wrote; [`Spec`] is the typed view of the fields that have an effect.
 
 use forebay_engine::Plan;
+use forebay_store::{JobSettings, NewTrigger};
 use forebay_types::{Error, Result};
 use forebay_wire::lenient;
 use serde_json::{Map, Value, json};
 
 use super::check::{check, compile};
+use super::own::OWN_FIELD;
 use super::spec::Spec;
 
 /// The key of the one task of a job that was written in the flat form of API 2.0.
@@ -47,8 +49,8 @@ const FLAT_TASK_FIELDS: [&str; 7] = [
     "environment_key",
 ];
 
-/// Fields that would change what happens, and that this server does not act on yet.
-const NOT_YET: [&str; 3] = ["schedule", "trigger", "continuous"];
+/// Fields that clients send as null when they mean nothing.
+const NULL_IS_NONE: [&str; 4] = ["schedule", "trigger", "continuous", OWN_FIELD];
 
 /// A document that was checked: it has at least one task, all of a kind that runs here.
 #[derive(Debug, Clone)]
@@ -93,6 +95,15 @@ impl JobDocument {
     pub fn is_flat(&self) -> bool {
         is_flat(&self.settings)
     }
+
+    /// What is stored of a job, with the triggers that follow from it.
+    pub(super) fn into_stored(self, triggers: Vec<NewTrigger>) -> JobSettings {
+        JobSettings {
+            name: self.name().to_owned(),
+            document: self.settings,
+            triggers,
+        }
+    }
 }
 
 /// Whether the document was written in the flat form of API 2.0.
@@ -126,11 +137,10 @@ fn normalise(mut fields: Map<String, Value>) -> Result<Map<String, Value>> {
              PATCH /api/2.0/permissions/jobs/{job_id}.",
         ));
     }
-    for field in NOT_YET {
-        if fields.get(field).is_some_and(|value| !value.is_null()) {
-            return Err(Error::not_implemented(format!("Field '{field}' of a job")));
+    for field in NULL_IS_NONE {
+        if fields.get(field).is_some_and(Value::is_null) {
+            fields.shift_remove(field);
         }
-        fields.shift_remove(field);
     }
     fields.shift_remove("format");
     if fields
@@ -315,7 +325,10 @@ mod tests {
             task(json!({"timeout_seconds": "soon"})),
             "tasks[0].timeout_seconds",
         );
-        check(json!({"schedule": {}, "tasks": []}), "'schedule'");
+        check(
+            json!({"schedule": {}, "tasks": []}),
+            "quartz_cron_expression",
+        );
         check(
             json!({"tasks": [], "forebay": {"colour": 1}}),
             "unknown field `colour`",

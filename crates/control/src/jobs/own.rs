@@ -3,8 +3,11 @@
 //! One struct, one field per setting, each checked in [`Own::check`]. A key that is not here is
 //! refused by its name, because a setting without effect would look like one that has it.
 
+pub use forebay_engine::Missed;
 use forebay_types::{Error, JobId, Result};
 use serde::Deserialize;
+
+use super::when::Pause;
 
 /// Where these settings stand in the document.
 pub const OWN_FIELD: &str = "forebay";
@@ -23,20 +26,7 @@ pub struct Own {
     pub on_event: Option<OnEvent>,
     pub brake: Option<Brake>,
     pub debounce: Option<Debounce>,
-    /// Allows the two waits of a file arrival trigger to be under 60 s.
-    pub short_waits: bool,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Missed {
-    /// None of them runs.
-    Skip,
-    /// Only the newest one runs.
-    #[default]
-    Last,
-    /// Each of them runs, oldest first, up to a bound.
-    All,
+    pub file_arrival: FileArrivalOwn,
 }
 
 /// A run starts when a run of another job has ended.
@@ -46,6 +36,8 @@ pub struct AfterJob {
     pub job_id: JobId,
     #[serde(default)]
     pub on: After,
+    #[serde(default)]
+    pub pause_status: Pause,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -67,10 +59,22 @@ pub struct OnEvent {
     pub parameter: String,
     /// The job parameter that gets the event's key.
     pub key_parameter: Option<String>,
+    #[serde(default)]
+    pub pause_status: Pause,
 }
 
 fn event_parameter() -> String {
     "event".to_owned()
+}
+
+/// What a file arrival trigger does beside what Databricks clients can say.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FileArrivalOwn {
+    /// The job parameter that gets the paths of the new files as a JSON list.
+    pub parameter: Option<String>,
+    /// Allows the two waits to be under 60 s.
+    pub short_waits: bool,
 }
 
 /// A trigger that makes more than `runs` runs within `minutes` is paused.

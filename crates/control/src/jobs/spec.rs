@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::git_source::GitSourceSpec;
 use super::own::Own;
+use super::when::{ContinuousSpec, ScheduleSpec, TriggerSpec};
 
 /// The fields with an effect.
 #[derive(Debug, Clone, Deserialize)]
@@ -24,6 +25,9 @@ pub struct Spec {
     #[serde(default)]
     pub timeout_seconds: i64,
     pub git_source: Option<GitSourceSpec>,
+    pub schedule: Option<ScheduleSpec>,
+    pub trigger: Option<TriggerSpec>,
+    pub continuous: Option<ContinuousSpec>,
     #[serde(default, rename = "forebay", deserialize_with = "null_is_default")]
     pub own: Own,
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use forebay_engine::{References, TaskReferences, may_refer, resolve, resolve_all};
 use forebay_store::{Attempt, Run, RunKind};
-use forebay_types::{Error, Result};
+use forebay_types::{Error, Millis, Result};
 use forebay_wire::lenient;
 use serde_json::{Map, Value};
 
-use super::{Inner, RunView};
+use super::{Inner, RunView, TRIGGER_INFO};
 use crate::jobs::{JobDocument, TaskSpec};
 
 /// A task as one attempt executes it.
@@ -168,7 +168,9 @@ async fn references(inner: &Inner, home: &Home<'_>, attempt: &Attempt) -> Result
     let job_id = run.job_id.map(|id| id.to_string()).unwrap_or_default();
     let execution_count = (attempt.attempt + 1).to_string();
     let mut times = BTreeMap::from([("job.start_time".to_owned(), run.created_at)]);
-    times.insert("job.trigger.time".to_owned(), run.created_at);
+    let info = run.parameters.get(TRIGGER_INFO).unwrap_or(&Value::Null);
+    let due = info["time"].as_i64().map_or(run.created_at, Millis);
+    times.insert("job.trigger.time".to_owned(), due);
     let started = References {
         times: times.clone(),
         ..References::default()
@@ -202,6 +204,9 @@ async fn references(inner: &Inner, home: &Home<'_>, attempt: &Attempt) -> Result
             "job.trigger.file_arrival.location".to_owned(),
             url.to_owned(),
         );
+        let files = info["file_arrival"].get("files");
+        let files = files.map_or_else(|| "[]".to_owned(), Value::to_string);
+        values.insert("job.trigger.file_arrival.files".to_owned(), files);
     }
     let own = home.document.spec.tasks.get(home.task);
     if let Some(path) = own.and_then(|task| task.notebook_path()) {

@@ -1,7 +1,7 @@
 //! Runs as clients of each API version expect to see them.
 
 use forebay_control::jobs::is_flat;
-use forebay_control::runs::{RunOutput, RunView};
+use forebay_control::runs::{RunOutput, RunView, TRIGGER_INFO};
 use forebay_engine::{Phase, Verdict};
 use forebay_store::{Attempt, Run};
 use forebay_types::Millis;
@@ -159,6 +159,9 @@ pub(crate) fn run_json(app: &App, view: &RunView, version: ApiVersion, with_task
         fields.extend(durations(only).map(|(name, value)| (name.to_owned(), value)));
         describe_only_task(fields, run, only);
     }
+    if let Some(info) = run.parameters.get(TRIGGER_INFO) {
+        fields.insert(TRIGGER_INFO.to_owned(), info.clone());
+    }
     let parameters = job_parameters(run);
     if !parameters.is_empty() {
         fields.insert("job_parameters".to_owned(), Value::Array(parameters));
@@ -285,7 +288,7 @@ fn overriding(run: &Run) -> Value {
     let legacy = run
         .parameters
         .iter()
-        .filter(|(name, _)| *name != "job_parameters");
+        .filter(|(name, _)| *name != "job_parameters" && *name != TRIGGER_INFO);
     Value::Object(
         legacy
             .map(|(name, value)| (name.clone(), value.clone()))

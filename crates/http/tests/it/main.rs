@@ -16,5 +16,6 @@ mod repos;
 mod runs;
 mod tokens;
 mod tree_permissions;
+mod triggers;
 mod users;
 mod workspace;

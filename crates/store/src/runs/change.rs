@@ -15,6 +15,7 @@ use super::{
 };
 use crate::connection::sql;
 use crate::store::{Store, next_id};
+use crate::triggers;
 
 impl Store {
     /// Records a run and, where its job allows, admits it. The same idempotency token gives the
@@ -23,7 +24,8 @@ impl Store {
     /// child of a container is started once, and only while the container runs.
     ///
     /// # Errors
-    /// When the database refuses; `INVALID_STATE` for a child that comes too late.
+    /// When the database refuses; `INVALID_STATE` for a child that comes too late, and when the
+    /// trigger that fires has moved meanwhile.
     pub async fn run_create(
         &self,
         new: NewRun,
@@ -42,8 +44,14 @@ impl Store {
             {
                 return Ok((id, Vec::new()));
             }
+            if let Some(firing) = &new.firing {
+                triggers::take(tx, firing, now)?;
+            }
             let admission = admission(tx, &new)?;
             let id = insert_run(tx, &new, &plan, now)?;
+            if let Some(firing) = &new.firing {
+                triggers::fired(tx, firing, id)?;
+            }
             match admission {
                 Admission::Now => {
                     advance(tx, id, &plan, (&Event::Admitted, None), now)?;
@@ -214,6 +222,9 @@ impl Store {
                     params![id.0, message, now.0],
                 )
                 .map_err(|e| sql("abandon a run", e))?;
+            }
+            if let Some(run) = run_get_on(tx, id)? {
+                triggers::run_ended(tx, &run, Verdict::InternalError, now)?;
             }
             log(tx, id, now, &Record::Abandoned)
         })

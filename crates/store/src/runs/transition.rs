@@ -10,6 +10,7 @@ use rusqlite::{Transaction, params};
 use super::{Attempt, Run, attempts_on, missing_run, run_get_on};
 use crate::connection::sql;
 use crate::store::next_id;
+use crate::triggers::run_ended;
 
 /// Which task of which run an attempt belongs to.
 pub(super) struct Place<'a> {
@@ -166,7 +167,10 @@ fn apply(
             attempt_phase(tx, run.id, (task, attempt), Phase::Terminating).map(|_| None)
         }
         Effect::Close { task, verdict } => close(tx, run.id, task, verdict, now).map(|()| None),
-        Effect::Finish(verdict) => finish(tx, run.id, plan, verdict, now).map(|()| None),
+        Effect::Finish(verdict) => {
+            finish(tx, run.id, plan, verdict, now)?;
+            run_ended(tx, run, verdict, now).map(|()| None)
+        }
     }
 }
 
