@@ -27,8 +27,18 @@ impl Leftovers {
         if pid == std::process::id() {
             return self.own_too;
         }
-        !Path::new(&format!("/proc/{pid}")).exists()
+        is_over(pid)
     }
+}
+
+/// Whether there is no such process, or only what is left of it until its parent looks.
+fn is_over(pid: u32) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return true;
+    };
+    // After the name, which is in parentheses and may have some itself.
+    let state = stat.rsplit_once(')').map(|(_, rest)| rest.trim_start());
+    state.is_some_and(|state| state.starts_with(['Z', 'X']))
 }
 
 #[cfg(test)]
@@ -44,5 +54,17 @@ mod tests {
         assert!(!again.is_dead(own));
         assert!(!again.is_dead(std::os::unix::process::parent_id()));
         assert!(again.is_dead(i32::MAX as u32));
+    }
+
+    #[test]
+    fn a_process_that_nobody_has_buried_is_dead() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let stat = format!("/proc/{}/stat", child.id());
+        while !std::fs::read_to_string(&stat).unwrap().contains(") Z ") {
+            std::thread::yield_now();
+        }
+        let place = tempfile::tempdir().unwrap();
+        assert!(Leftovers::of(place.path()).is_dead(child.id()));
+        child.wait().unwrap();
     }
 }
