@@ -137,6 +137,21 @@ class Server:
         process.send_signal(signal.SIGKILL)
         process.wait()
 
+    def runner(self):
+        """The process that executes the runs, which outlives a killed server; `None` when there is none."""
+        try:
+            pid = int((self.data / "runner" / "lock").read_text())
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except (OSError, ValueError):
+            return None
+        return pid if b"runner" in command and str(self.data).encode() in command else None
+
+    def kill_runner(self):
+        pid = self.runner()
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)
+        return pid
+
     def log_tail(self, lines=60):
         if not self.log.exists():
             return "(no log)"
@@ -198,6 +213,7 @@ def run_server(folder, **options):
         RUNNING.remove(server)
         if server.alive():
             server.stop()
+        server.kill_runner()
 
 
 KEPT_VARIABLES = (
