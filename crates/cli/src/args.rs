@@ -27,7 +27,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Start the server with its workspaces dev, staging and prod
-    Up(ServerArgs),
+    Up(UpArgs),
     /// Show the main job end to end: a repository's test notebook, cloned and run for real
     Demo(demo::DemoArgs),
     /// Run a notebook or a script and follow it; exits with the run's verdict
@@ -59,6 +59,43 @@ pub enum Command {
     /// Print a page of the reference documentation
     #[command(hide = true)]
     Reference(reference::ReferenceArgs),
+    /// Execute the attempts of a server, which starts this itself
+    #[command(hide = true)]
+    Runner(RunnerArgs),
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub struct UpArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+    /// Let running work go on when the server is stopped; the next start takes it up
+    #[arg(long)]
+    keep_runs: bool,
+}
+
+impl UpArgs {
+    /// Defaults, file and environment, with the flags over them.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is wrong.
+    pub fn config(&self) -> Result<Config, ConfigError> {
+        let mut config = self.server.config()?;
+        config.keep_runs |= self.keep_runs;
+        Ok(config)
+    }
+}
+
+/// What of a server's configuration its runner needs.
+#[derive(Debug, Clone, Args)]
+pub struct RunnerArgs {
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    #[arg(long, value_name = "LEVEL")]
+    pub isolation: String,
+    #[arg(long, value_name = "FILE")]
+    pub uv: Option<PathBuf>,
+    #[arg(long, value_name = "FILE")]
+    pub python: Option<PathBuf>,
 }
 
 /// What a server is started with.

@@ -10,7 +10,7 @@ mod local;
 mod output;
 mod pages;
 
-pub use args::{Cli, Command, ServerArgs};
+pub use args::{Cli, Command, RunnerArgs, ServerArgs, UpArgs};
 pub use commands::backup::{BackupArgs, CopyProgress, RestoreArgs};
 pub use commands::demo::{self, DemoArgs};
 pub use commands::doctor::{Check, Checks, DoctorArgs};

@@ -24,6 +24,8 @@ pub struct Config {
     pub limits: Limits,
     /// The least isolation a run may have: `namespaces` (default) or `none`.
     pub isolation: String,
+    /// Whether a stop of the server leaves running work to its runner, for the next start.
+    pub keep_runs: bool,
     pub uv: Option<PathBuf>,
     pub python: Option<PathBuf>,
     #[serde(rename = "workspace")]
@@ -113,6 +115,7 @@ impl Default for Config {
             repo_roots: Vec::new(),
             limits: Limits::default(),
             isolation: "namespaces".to_owned(),
+            keep_runs: false,
             uv: None,
             python: None,
             workspaces: workspaces.to_vec(),

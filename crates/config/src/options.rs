@@ -50,6 +50,11 @@ pub const OPTIONS: &[ConfigOption] = &[
         "the least isolation a run may have: `namespaces` or `none`",
     ),
     option(
+        "keep_runs",
+        "false",
+        "whether runs go on when the server is stopped, for the next start to take up (flag --keep-runs)",
+    ),
+    option(
         "uv",
         "",
         "the uv program that builds environments; looked for on `PATH` when absent",

@@ -159,9 +159,14 @@ impl Services {
         dirs.empty_trash(&setup.tasks);
         let store = Store::open(&dirs.root.join("forebay.db"))?;
         let identity = Identity::open(store.clone(), setup.clock.clone()).await?;
-        let tokens = Tokens::new(store.clone(), setup.clock.clone(), &setup.server.limits);
-        let users = Users::new(store.clone(), setup.clock.clone());
         let vault = Vault::open(&dirs.root, &store).await?;
+        let tokens = Tokens::new(
+            store.clone(),
+            setup.clock.clone(),
+            &setup.server.limits,
+            vault.derive("tokens of runs"),
+        );
+        let users = Users::new(store.clone(), setup.clock.clone());
         let secrets = Secrets::new(store.clone(), setup.clock.clone(), vault.clone());
         let (workspace, git_credentials, repos) =
             open_workspace(&setup, &dirs, &store, &vault).await?;

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use forebay_config::Limits;
 use forebay_runtime::Clock;
 use forebay_store::{NewToken, Store, TokenRow, User};
-use forebay_types::{Error, Result, TokenId, UserId};
+use forebay_types::{Error, Result, RunId, TokenId, UserId};
 use sha2::{Digest, Sha256};
 
 use crate::Ctx;
@@ -19,6 +19,8 @@ pub struct Tokens {
     clock: Clock,
     /// Tokens of runs under way; they end with their run and never touch the disk.
     of_runs: Arc<Mutex<HashMap<[u8; 32], UserId>>>,
+    /// What they are made from.
+    run_key: [u8; 32],
     rate: Arc<RateLimit>,
 }
 
@@ -42,19 +44,25 @@ const PREFIX: &str = "dapi";
 const COMMENT_BYTES_MAX: usize = 256;
 
 impl Tokens {
-    pub(crate) fn new(store: Store, clock: Clock, limits: &Limits) -> Self {
+    /// `run_key` is the workspace's secret that tokens of runs are made from.
+    pub(crate) fn new(store: Store, clock: Clock, limits: &Limits, run_key: [u8; 32]) -> Self {
         let rate = RateLimit::new(limits.requests_per_second, limits.requests_burst);
         Self {
             store,
             clock,
             of_runs: Arc::default(),
+            run_key,
             rate: Arc::new(rate),
         }
     }
 
-    /// A token for the program of one run.
-    pub(crate) fn issue_for_run(&self, user: &User) -> RunToken {
-        let value = format!("{PREFIX}{}", hex(&rand::random::<[u8; 16]>()));
+    /// The token of one attempt's program: always the same one, because the program keeps it while
+    /// servers come and go.
+    pub(crate) fn issue_for_run(&self, user: &User, attempt: RunId) -> RunToken {
+        let mut hash = Sha256::new();
+        hash.update(self.run_key);
+        hash.update(attempt.0.to_be_bytes());
+        let value = format!("{PREFIX}{}", hex(&hash.finalize()[..16]));
         let of_runs = Arc::clone(&self.of_runs);
         let mut tokens = of_runs.lock().unwrap_or_else(PoisonError::into_inner);
         tokens.insert(digest(&value), user.id);

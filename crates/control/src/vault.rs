@@ -12,6 +12,7 @@ use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
 use forebay_runtime::blocking;
 use forebay_store::Store;
 use forebay_types::{Error, Result};
+use sha2::{Digest, Sha256};
 
 const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 24;
@@ -21,7 +22,11 @@ const CHECK_TEXT: &[u8] = b"forebay";
 
 /// Seals and opens values with the workspace's key.
 #[derive(Clone)]
-pub(crate) struct Vault(Arc<XChaCha20Poly1305>);
+pub(crate) struct Vault {
+    cipher: Arc<XChaCha20Poly1305>,
+    /// What [`Vault::derive`] starts from.
+    seed: [u8; 32],
+}
 
 impl std::fmt::Debug for Vault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -41,7 +46,14 @@ impl Vault {
         let may_create = known.is_none();
         let file = path.clone();
         let key = blocking(move || read_or_create(&file, may_create)).await?;
-        let vault = Self(Arc::new(XChaCha20Poly1305::new(&key.into())));
+        let vault = Self {
+            seed: Sha256::new()
+                .chain_update(b"derive\0")
+                .chain_update(key)
+                .finalize()
+                .into(),
+            cipher: Arc::new(XChaCha20Poly1305::new(&key.into())),
+        };
         match known {
             None => {
                 let check = hex(&vault.seal(CHECK_LABEL, CHECK_TEXT)?);
@@ -62,6 +74,12 @@ impl Vault {
         Ok(vault)
     }
 
+    /// A key for one purpose, the same at every start.
+    pub(crate) fn derive(&self, purpose: &str) -> [u8; 32] {
+        let hash = Sha256::new().chain_update(self.seed);
+        hash.chain_update(purpose).finalize().into()
+    }
+
     /// Seals `value` for the place that `label` names.
     pub(crate) fn seal(&self, label: &[impl AsRef<str>], value: &[u8]) -> Result<Vec<u8>> {
         let nonce: [u8; NONCE_BYTES] = rand::random();
@@ -70,7 +88,7 @@ impl Vault {
             aad: &place(label),
         };
         let sealed = self
-            .0
+            .cipher
             .encrypt(&XNonce::from(nonce), payload)
             .map_err(|e| Error::internal("failed to seal a value", e.to_string()))?;
         Ok([&nonce[..], &sealed].concat())
@@ -93,7 +111,7 @@ impl Vault {
         let (nonce, msg) = sealed.split_first_chunk::<NONCE_BYTES>()?;
         let aad = place(label);
         let payload = Payload { msg, aad: &aad };
-        self.0.decrypt(&XNonce::from(*nonce), payload).ok()
+        self.cipher.decrypt(&XNonce::from(*nonce), payload).ok()
     }
 }
 

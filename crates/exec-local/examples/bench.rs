@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use forebay_exec::{
-    CancelReason, CellKind, Ended, Event, ExecCell, Executor, Host, HostError, IsolationLevel,
-    Limits, Mount, Mounts, Outcome, Place, Program, Workload,
+    CallId, CancelReason, CellKind, Ended, Event, ExecCell, Executor, Host, HostError,
+    IsolationLevel, Limits, Mount, Mounts, Outcome, Place, Program, Workload,
 };
 use forebay_exec_local::{LocalConfig, LocalExecutor};
 use forebay_types::{AttemptNumber, RunId};
@@ -29,6 +29,7 @@ struct NoHost;
 impl Host for NoHost {
     async fn call(
         &self,
+        _: CallId,
         method: &str,
         _: serde_json::Value,
     ) -> Result<serde_json::Value, HostError> {

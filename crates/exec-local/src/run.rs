@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use base64::Engine;
 use forebay_exec::{
-    CancelReason, Canceler, Ended, Event, Execution, Host, HostError, Limits, StreamName, Usage,
-    method,
+    CallId, CancelReason, Canceler, Ended, Event, Execution, Host, HostError, Limits, StreamName,
+    Usage, method,
 };
 use forebay_notebook::RunCommand;
 use futures_util::StreamExt;
@@ -81,6 +81,7 @@ pub(crate) struct State {
     /// When the next, harder step towards the end is due.
     pub(crate) deadline: Option<Instant>,
     pub(crate) killed: bool,
+    pub(crate) calls_made: u64,
     pub(crate) done: Option<Done>,
     pub(crate) report: Option<Report>,
     /// Why we ended it ourselves.
@@ -406,11 +407,14 @@ impl LocalRun {
             return;
         }
         let host = Arc::clone(&self.host);
+        // Not the program's own number, which it may use twice.
+        self.state.calls_made += 1;
+        let call = CallId(self.state.calls_made);
         self.calls.push(Box::pin(async move {
             let result = if method == method::NOTEBOOK_SOURCE {
-                notebook_source(&*host, &args).await
+                notebook_source(&*host, call, &args).await
             } else {
-                host.call(&method, args).await
+                host.call(call, &method, args).await
             };
             (id, method, result)
         }));
@@ -530,7 +534,7 @@ impl LocalRun {
 }
 
 /// The driver sends a `%run` line as written, so that there is one reader of such lines.
-async fn notebook_source(host: &dyn Host, args: &Value) -> Result<Value, HostError> {
+async fn notebook_source(host: &dyn Host, call: CallId, args: &Value) -> Result<Value, HostError> {
     let line = args
         .get("command")
         .and_then(Value::as_str)
@@ -543,7 +547,7 @@ async fn notebook_source(host: &dyn Host, args: &Value) -> Result<Value, HostErr
         .map(|(name, value)| (name, value.into()))
         .collect();
     let asked = json!({"from": args.get("from"), "path": command.path, "params": params});
-    let mut found = host.call(method::NOTEBOOK_SOURCE, asked).await?;
+    let mut found = host.call(call, method::NOTEBOOK_SOURCE, asked).await?;
     if let Some(found) = found.as_object_mut() {
         found.insert("params".to_owned(), params.into());
     }

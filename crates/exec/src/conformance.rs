@@ -9,6 +9,7 @@
     reason = "this is a test suite; a panic is how a test fails"
 )]
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -17,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::time::{Duration, Instant};
 
 use crate::{
-    CancelReason, CellKind, CellStatus, Ended, Event, ExecCell, Execution, Executor, Host,
+    CallId, CancelReason, CellKind, CellStatus, Ended, Event, ExecCell, Execution, Executor, Host,
     HostError, Outcome, Program, StartError, Workload,
 };
 
@@ -69,7 +70,7 @@ struct SuiteHost {
 
 #[async_trait]
 impl Host for SuiteHost {
-    async fn call(&self, method: &str, _args: Value) -> Result<Value, HostError> {
+    async fn call(&self, _call: CallId, method: &str, _args: Value) -> Result<Value, HostError> {
         self.asked.lock().unwrap().push(method.to_owned());
         if self.refuses {
             return Err(HostError::new("PermissionError", "not for you"));
@@ -89,7 +90,10 @@ impl Fixture {
             flags: Vec::new(),
             lines_before: 0,
         });
+        static NUMBERS: AtomicU64 = AtomicU64::new(0);
         let mut workload = self.workload.clone();
+        let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+        workload.spool_dir.push(number.to_string());
         workload.limits.grace = Duration::from_millis(500);
         workload.program = Program::Notebook {
             path: "/suite".to_owned(),
@@ -286,14 +290,13 @@ pub async fn programs_ask_the_host(fixture: Fixture) {
 }
 
 pub async fn output_has_its_limits(fixture: Fixture) {
-    let mut workload = fixture.workload(&[Act::Flood(5000), Act::Print("after")]);
-    workload.limits.output_cell_bytes = 1000;
+    let flood = || {
+        let mut workload = fixture.workload(&[Act::Flood(5000), Act::Print("after")]);
+        workload.limits.output_cell_bytes = 1000;
+        workload
+    };
     let host = Arc::new(SuiteHost::default());
-    let execution = fixture
-        .executor
-        .start(workload.clone(), host.clone())
-        .await
-        .unwrap();
+    let execution = fixture.executor.start(flood(), host.clone()).await.unwrap();
     let (events, ended) = drain(execution).await;
     assert!(
         matches!(ended.outcome, Outcome::Succeeded { .. }),
@@ -306,6 +309,7 @@ pub async fn output_has_its_limits(fixture: Fixture) {
     );
     assert!(shown.len() < 1200, "{}", shown.len());
 
+    let mut workload = flood();
     workload.limits.output_run_bytes = 500;
     let execution = fixture.executor.start(workload, host).await.unwrap();
     let (_, ended) = drain(execution).await;

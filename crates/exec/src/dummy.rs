@@ -27,9 +27,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::{
-    CancelReason, Canceler, CellKind, CellStatus, Ended, Event, ExecCell, Execution, Executor,
-    Host, Isolation, IsolationLevel, Limits, Outcome, Place, Prepared, Program, RuntimeInfo,
-    StartError, StreamName, Usage, Workload,
+    CallId, CancelReason, Canceler, CellKind, CellStatus, Ended, Event, ExecCell, Execution,
+    Executor, Host, Isolation, IsolationLevel, Limits, Outcome, Place, Prepared, Program,
+    RuntimeInfo, StartError, StreamName, Usage, Workload,
 };
 
 /// The only runtime there is.
@@ -288,7 +288,9 @@ impl DummyRun {
     async fn call(&mut self, cell: usize, rest: &str) {
         let (method, args) = rest.split_once(' ').unwrap_or((rest, "null"));
         let args = serde_json::from_str(args).unwrap_or_default();
-        match self.host.call(method, args).await {
+        // Asked again when a caller drops `next_event` in the middle of it.
+        let id = CallId(cell as u64 + 1);
+        match self.host.call(id, method, args).await {
             Ok(answer) => self.print(cell, &format!("{answer}\n")),
             Err(error) => self.fail(cell, &error.kind, &error.message),
         }

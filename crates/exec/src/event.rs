@@ -123,6 +123,10 @@ pub enum Outcome {
         exit: Option<i32>,
         message: String,
     },
+    /// Not the program's doing: the executor's own process went away, or never got to start it.
+    Lost {
+        message: String,
+    },
 }
 
 /// By the operating system's own accounting. A field is `None` where the host does not tell.

@@ -1,9 +1,11 @@
 //! The two sides of a run: what an executor promises, and what it may ask of its host.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use forebay_types::Millis;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::watch;
@@ -17,7 +19,7 @@ use crate::{Ended, Event, Place, Workload};
 /// - **Order.** `start` once per attempt; then `next_event` until it gives `None`; then `finish`.
 ///   `prepare` may come at any time and is only a hint: a run that was not prepared works, slower.
 /// - **Driving.** An execution makes progress while somebody polls `next_event` or `finish`. A
-///   caller that stops polling stops the program's output (and its host calls), not the program.
+///   caller that stops polling may stop the program's output and its host calls, not the program.
 /// - **Concurrency.** Any number of executions side by side. Host calls of one execution may
 ///   overlap, because programs call from several threads.
 /// - **Cancel.** [`Canceler::cancel`] may be called from anywhere, at any time, more than once; the
@@ -28,7 +30,9 @@ use crate::{Ended, Event, Place, Workload};
 ///   mount or cgroup of the run is left. Dropping an execution kills the run.
 /// - **Failures of the program are data** ([`crate::Outcome`]). `StartError` means the program has
 ///   not begun; it says whether trying again can help.
-/// - **Server death.** Runs do not outlive the process that owns the executor.
+/// - **Server death.** Either runs end with the process that owns the executor (the default of
+///   [`Executor::adopt`]), or a later process gets each of them back: every event exactly once
+///   after those it says it has, and the end. Until [`Executor::forget`] an end can be had again.
 #[async_trait]
 pub trait Executor: Send + Sync {
     async fn start(
@@ -40,6 +44,25 @@ pub trait Executor: Send + Sync {
     /// Makes the runtime's environment ready (which may download and take minutes) and a warm
     /// parent for the place. Idempotent and cheap when there is nothing to do.
     async fn prepare(&self, place: &Place) -> Result<Prepared, StartError>;
+
+    /// Takes over an attempt that a server which is gone had started with this `spool_dir`.
+    /// `from` is how many of its events were taken and kept.
+    async fn adopt(&self, spool_dir: &Path, from: u64, host: Arc<dyn Host>) -> Adoption {
+        drop(host);
+        let (_, _) = (spool_dir, from);
+        Adoption::Lost
+    }
+
+    /// The spool folders of attempts that an earlier process started and that were under way when
+    /// this executor was made.
+    fn inherited(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
+    /// The end of this attempt is recorded: nobody will adopt it again.
+    fn forget(&self, spool_dir: &Path) {
+        let _ = spool_dir;
+    }
 
     fn runtimes(&self) -> Vec<RuntimeInfo>;
 
@@ -61,6 +84,35 @@ pub trait Execution: Send {
     /// Kills what is left, removes mounts and cgroups, and gives the verdict. Events that were not
     /// taken are lost.
     async fn finish(self: Box<Self>) -> Ended;
+
+    /// When the last event taken happened. `None` when that was just now.
+    fn happened_at(&self) -> Option<Millis> {
+        None
+    }
+
+    /// Lets go of it without ending it, for a later process to adopt. An executor whose runs cannot
+    /// be adopted ends it.
+    fn leave(self: Box<Self>) {}
+}
+
+/// What became of an attempt whose server is gone.
+pub enum Adoption {
+    /// It is under way, or has ended and has its end to tell.
+    Found(Box<dyn Execution>),
+    /// It never began: it may be started.
+    NeverBegun,
+    /// Nobody knows how far it came. Nothing of it runs any more.
+    Lost,
+}
+
+impl fmt::Debug for Adoption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Found(_) => f.write_str("Found"),
+            Self::NeverBegun => f.write_str("NeverBegun"),
+            Self::Lost => f.write_str("Lost"),
+        }
+    }
 }
 
 /// Asks an execution to stop; clones share one state.
@@ -69,7 +121,8 @@ pub struct Canceler {
     reason: watch::Sender<Option<CancelReason>>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CancelReason {
     /// Somebody asked: the outcome is `Canceled`.
     Requested,
@@ -123,8 +176,13 @@ impl Canceler {
 /// What a program may ask of the server while it runs. The methods are in [`method`].
 #[async_trait]
 pub trait Host: Send + Sync {
-    async fn call(&self, method: &str, args: Value) -> Result<Value, HostError>;
+    async fn call(&self, call: CallId, method: &str, args: Value) -> Result<Value, HostError>;
 }
+
+/// Numbers the calls of one attempt. The same number again is the same call, asked again because
+/// whoever was to answer it is gone: it must not be done twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct CallId(pub u64);
 
 /// The calls that drivers make, with the shapes of arguments and results.
 pub mod method {
@@ -213,7 +271,7 @@ impl fmt::Display for IsolationLevel {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Prepared {
     /// Digest of the environment.
     pub environment: String,

@@ -13,8 +13,8 @@ mod workload;
 
 pub use event::{CellStatus, Ended, Event, MimeBundle, Outcome, StreamName, Usage};
 pub use executor::{
-    CancelReason, Canceler, Execution, Executor, Host, HostError, Isolation, IsolationLevel,
-    Prepared, RuntimeInfo, StartError, method,
+    Adoption, CallId, CancelReason, Canceler, Execution, Executor, Host, HostError, Isolation,
+    IsolationLevel, Prepared, RuntimeInfo, StartError, method,
 };
 pub use forebay_notebook::{CellKind, ExecCell};
 pub use redact::{REDACTED, Redactor, SECRET_LENGTH_MIN, StreamRedactor};

@@ -3,7 +3,9 @@
 pub mod backup;
 mod data;
 mod profiles;
+mod runner;
 mod server;
 
 pub use data::data_in_use;
+pub use runner::{runner_folder, serve_runner};
 pub use server::{Server, WorkspaceAddress};

@@ -5,7 +5,7 @@ mod commands;
 use std::process::ExitCode;
 
 use clap::Parser;
-use commands::{backup, demo, doctor, up};
+use commands::{backup, demo, doctor, runner, up};
 use forebay_cli::{Cli, Command, Exit, Failure, Format, Out, Outcome, run_client};
 use forebay_config::env_var;
 use forebay_runtime::init_telemetry;
@@ -14,7 +14,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     // A server tells what it does; beside a command's answer only what went wrong is of interest.
     let usual = match cli.command {
-        Command::Up(_) => "info",
+        Command::Up(_) | Command::Runner(_) => "info",
         _ => "warn",
     };
     init_telemetry(&env_var("FOREBAY_LOG").unwrap_or_else(|| usual.to_owned()));
@@ -40,6 +40,7 @@ fn run(command: &Command) -> Outcome {
             Command::Doctor(args) => doctor::run(args).await,
             Command::Backup(args) => backup::make(args),
             Command::Restore(args) => backup::restore(args),
+            Command::Runner(args) => runner::run(args).await,
             other => match run_client(other).await {
                 Some(outcome) => outcome,
                 None => Err(Failure::new(Exit::Failed, "this command is not wired")),

@@ -1,19 +1,21 @@
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use forebay_config::{Config, env_var};
+use forebay_config::Config;
 use forebay_control::{ExecutorHandle, Services, WorkspaceSetup};
-use forebay_exec::IsolationLevel;
-use forebay_exec_local::{LocalConfig, LocalExecutor};
+use forebay_exec::Executor;
 use forebay_http::{App, serve};
+use forebay_runner::RunnerClient;
 use forebay_runtime::{CancellationToken, Clock, Tasks};
 use forebay_ui::{Pages, Place};
 use tokio::net::TcpListener;
 
 use crate::data::DataLock;
 use crate::profiles::write_profiles;
+use crate::runner;
 
 /// Where one workspace is reached.
 #[derive(Debug, Clone)]
@@ -31,64 +33,51 @@ pub struct Server {
     pub addresses: Vec<WorkspaceAddress>,
     pub apps: Vec<Arc<App>>,
     pub pages: Vec<Pages>,
+    pub runner: RunnerClient,
+    keep_runs: bool,
     tasks: Tasks,
+    /// What connects the server with its runner, which is needed longer than the rest.
+    runner_tasks: Tasks,
     _lock: DataLock,
 }
 
 impl Server {
-    /// Takes the data folder, binds every port, opens the workspaces, writes the client profiles
-    /// and only then starts to answer.
+    /// Takes the data folder, binds every port, finds or starts the runner, opens the workspaces,
+    /// writes the client profiles and only then starts to answer. `program` is this program's file,
+    /// which the runner is started from.
     ///
     /// # Errors
     /// When the configuration is not valid, the data folder is in use, or a port is taken.
-    pub async fn start(config: Config, clock: Clock) -> Result<Self> {
+    pub async fn start(config: Config, clock: Clock, program: &Path) -> Result<Self> {
         config.validate()?;
         let lock = DataLock::take(&config.data)?;
         let data = config
             .data
             .canonicalize()
             .context("cannot resolve the data folder")?;
-        let tasks = Tasks::default();
-        let executor = ExecutorHandle(Arc::new(local_executor(&config, &data).await?));
-        let mut addresses = Vec::new();
-        let mut apps = Vec::new();
-        // All ports before any workspace: what cannot be served is not opened either.
+        // All ports before anything else: what cannot be served is not opened either.
         let mut listeners = Vec::new();
         for index in 0..config.workspaces.len() {
             listeners.push(bind(&config, index).await?);
         }
-        for (index, workspace) in config.workspaces.iter().enumerate() {
-            let bound = &listeners[index];
-            let derived = format!("http://{}", bound.public);
-            let url = workspace.public_url.clone().unwrap_or(derived);
-            addresses.push(WorkspaceAddress {
-                name: workspace.name.clone(),
-                url: url.trim_end_matches('/').to_owned(),
-                listener: config.listener(index),
-            });
-            let setup = WorkspaceSetup {
-                config: workspace.clone(),
-                server: config.clone(),
-                root: data.join(&workspace.name),
-                public_url: url.trim_end_matches('/').to_owned(),
-                clock: clock.clone(),
-                tasks: tasks.clone(),
-                runtimes: None,
-                executor: executor.clone(),
-            };
-            let services = Services::open(setup)
-                .await
-                .with_context(|| format!("cannot open the workspace {}", workspace.name))?;
-            apps.push(Arc::new(App {
-                services: Arc::new(services),
-            }));
-        }
-        let profiled: Vec<_> = addresses
-            .iter()
-            .cloned()
-            .zip(apps.iter().map(|app| &*app.services))
-            .collect();
-        write_profiles(&data.join("databrickscfg"), &profiled).await?;
+        let runner_tasks = Tasks::default();
+        let setup = runner::setup(&config, &data, program);
+        let runner = RunnerClient::open(setup, clock.clone(), runner_tasks.clone())
+            .await
+            .context("cannot reach the runner")?;
+        let opened = Opening {
+            config: &config,
+            data: &data,
+            clock,
+            runner: &runner,
+        };
+        let (addresses, apps, tasks) = match opened.workspaces(&listeners).await {
+            Ok(opened) => opened,
+            Err(error) => {
+                runner.leave().await;
+                return Err(error);
+            }
+        };
         let pages = pages(&addresses, &apps);
         for ((app, pages), bound) in apps.iter().zip(&pages).zip(listeners) {
             for listener in bound.listeners {
@@ -99,7 +88,10 @@ impl Server {
             addresses,
             apps,
             pages,
+            runner,
+            keep_runs: config.keep_runs,
             tasks,
+            runner_tasks,
             _lock: lock,
         })
     }
@@ -123,9 +115,73 @@ impl Server {
         self.tasks.stopping()
     }
 
-    /// Stops taking requests and waits for what is under way, at most for `grace`.
+    /// Stops taking requests and waits for what is under way, at most for `grace`. Runs end, and the
+    /// runner with them, unless they are kept.
     pub async fn stop(self, grace: Duration) -> bool {
-        self.tasks.shutdown(grace).await
+        let ended = self.tasks.shutdown(grace).await;
+        if self.keep_runs {
+            self.runner.leave().await;
+        } else {
+            self.runner.stop().await;
+            self.runner.kill().await;
+        }
+        self.runner_tasks.shutdown(RUNNER_GRACE).await;
+        ended
+    }
+}
+
+/// For the last words to and from the runner.
+const RUNNER_GRACE: Duration = Duration::from_secs(1);
+
+/// What the workspaces are opened from.
+struct Opening<'a> {
+    config: &'a Config,
+    data: &'a Path,
+    clock: Clock,
+    runner: &'a RunnerClient,
+}
+
+impl Opening<'_> {
+    async fn workspaces(
+        &self,
+        listeners: &[Bound],
+    ) -> Result<(Vec<WorkspaceAddress>, Vec<Arc<App>>, Tasks)> {
+        let tasks = Tasks::default();
+        let mut addresses = Vec::new();
+        let mut apps = Vec::new();
+        for (index, workspace) in self.config.workspaces.iter().enumerate() {
+            let derived = format!("http://{}", listeners[index].public);
+            let url = workspace.public_url.clone().unwrap_or(derived);
+            let url = url.trim_end_matches('/');
+            addresses.push(WorkspaceAddress {
+                name: workspace.name.clone(),
+                url: url.to_owned(),
+                listener: self.config.listener(index),
+            });
+            let setup = WorkspaceSetup {
+                config: workspace.clone(),
+                server: self.config.clone(),
+                root: self.data.join(&workspace.name),
+                public_url: url.to_owned(),
+                clock: self.clock.clone(),
+                tasks: tasks.clone(),
+                runtimes: None,
+                executor: ExecutorHandle(Arc::new(self.runner.clone())),
+            };
+            let services = Services::open(setup)
+                .await
+                .with_context(|| format!("cannot open the workspace {}", workspace.name))?;
+            apps.push(Arc::new(App {
+                services: Arc::new(services),
+            }));
+        }
+        let profiled: Vec<_> = addresses
+            .iter()
+            .cloned()
+            .zip(apps.iter().map(|app| &*app.services))
+            .collect();
+        write_profiles(&self.data.join("databrickscfg"), &profiled).await?;
+        Ok((addresses, apps, tasks))
     }
 }
 
@@ -137,19 +193,6 @@ fn pages(addresses: &[WorkspaceAddress], apps: &[Arc<App>]) -> Vec<Pages> {
         services: Arc::clone(&app.services),
     });
     Pages::of_server(places.collect())
-}
-
-/// One executor for all workspaces; it keeps environments and never shares a process between them.
-async fn local_executor(config: &Config, data: &std::path::Path) -> Result<LocalExecutor> {
-    let mut local = LocalConfig::new(data.join("exec"), env_var("PATH").unwrap_or_default());
-    local.uv.clone_from(&config.uv);
-    local.python.clone_from(&config.python);
-    if config.isolation == "none" {
-        local.isolation_min = IsolationLevel::None;
-    }
-    LocalExecutor::open(local)
-        .await
-        .context("cannot prepare the local executor")
 }
 
 struct Bound {

@@ -409,6 +409,21 @@ impl Store {
         .await
     }
 
+    /// The nested runs of one attempt that have not ended.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn run_list_nested(&self, attempt: RunId) -> Result<Vec<Run>> {
+        self.read(move |conn| {
+            conn.prepare_cached(&format!(
+                "SELECT {RUN_COLUMNS} FROM run WHERE parent_attempt = ?1 AND phase <> 'ended'"
+            ))
+            .and_then(|mut statement| statement.query_map([attempt.0], run_from_row)?.collect())
+            .map_err(|e| sql("list nested runs", e))
+        })
+        .await
+    }
+
     /// Admits the oldest queued run of each job that has room. Returns the ids of queued runs that
     /// may go; the caller admits them with their plans.
     ///

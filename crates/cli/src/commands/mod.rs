@@ -25,7 +25,8 @@ pub async fn run_client(command: &Command) -> Option<Outcome> {
         | Command::Demo(_)
         | Command::Doctor(_)
         | Command::Backup(_)
-        | Command::Restore(_) => return None,
+        | Command::Restore(_)
+        | Command::Runner(_) => return None,
         Command::Run(args) => run::run(args).await,
         Command::Runs(args) => runs::run(args).await,
         Command::Logs(args) => logs::run(args).await,

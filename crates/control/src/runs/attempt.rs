@@ -1,17 +1,23 @@
 //! The server's side of one attempt, from its slot to its recorded end.
 
+use std::collections::HashSet;
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use forebay_engine::{StopReason, Verdict};
-use forebay_exec::{CancelReason, Canceler, Ended, Execution, Outcome, StartError};
+use forebay_exec::{
+    Adoption, CallId, CancelReason, Canceler, Ended, Execution, Host, HostError, Outcome,
+    StartError,
+};
 use forebay_runtime::TaskKind;
 use forebay_store::{Attempt, AttemptEnd, Run, RunKind};
 use forebay_types::{Error, ErrorCode, Result};
-use futures_util::future::select_all;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use tokio::sync::watch;
 use tracing::{error, info};
 
 use super::Inner;
@@ -19,7 +25,7 @@ use super::checkout::Checkout;
 use super::dispatch;
 use super::host::AttemptHost;
 use super::live::Owned;
-use super::output::{Snapshot, Writer};
+use super::output::{self, Snapshot, Writer};
 use super::scope;
 use super::source::Code;
 use super::workload::{self, Prepared};
@@ -34,20 +40,26 @@ const FAILED: &str = "Workload failed, see run output for details";
 const INTERRUPTED: &str =
     "The server stopped while this run was under way; its output up to then is kept.";
 
+/// Whether an attempt may have begun before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Begin {
+    /// It has just been claimed.
+    First,
+    /// Another process had it, or a task of this one came to grief: the executor is asked first.
+    Again,
+}
+
 /// Runs one attempt that has its slot, and records how it ended.
 ///
-/// `stops` end a nested run together with the notebook that started it.
-///
 /// # Errors
-/// When the end could not be recorded. The row is an orphan then, and is ended as one.
+/// When the end could not be recorded. The row stays live then, and is taken up again.
 pub(crate) async fn run(
     inner: Arc<Inner>,
     attempt: Attempt,
     owned: Owned,
-    mut stops: Vec<Canceler>,
+    begin: Begin,
 ) -> Result<()> {
     let canceler = Canceler::new();
-    stops.push(canceler.clone());
     let run_id = attempt.run_id;
     let events = inner.live.insert(attempt.id, run_id, canceler.clone());
     // Read after the attempt can be found by a stop: one that came earlier is in the row.
@@ -55,19 +67,37 @@ pub(crate) async fn run(
     if let Some(reason) = run.stopping {
         canceler.cancel(cancel_reason(reason));
     }
-    let document = JobDocument::of_normal(run.settings.clone())?;
+    let document = match JobDocument::of_normal(run.settings.clone()) {
+        Ok(document) => document,
+        Err(e) if begin == Begin::Again => {
+            end_execution(&inner, &output::spool_dir(&inner.dirs, attempt.id)).await;
+            return abandon(&inner, &run, &e).await;
+        }
+        Err(e) => return Err(e),
+    };
     let work = Work {
         inner: &inner,
         run: &run,
         attempt: &attempt,
         document: &document,
     };
-    let end = match work.execute(canceler, stops, events).await {
-        Ok(end) => end,
+    let end = match work.execute(canceler, events, begin).await {
+        Ok(Some(end)) => end,
+        // It goes on without us; the next server takes it up.
+        Ok(None) => return Ok(()),
         Err(error) => failed_to_start(&error),
     };
     let verdict = end.verdict;
+    let spool_dir = output::spool_dir(&inner.dirs, attempt.id);
+    if begin == Begin::Again {
+        // Whatever it ended as, nothing of it goes on.
+        end_execution(&inner, &spool_dir).await;
+        stop_children(&inner, &attempt).await;
+    }
     let recorded = record(&inner, &attempt, &document, end).await;
+    if recorded.is_ok() {
+        inner.executor.forget(&spool_dir);
+    }
     drop(owned);
     inner.checkouts.settle(run.id).await;
     inner.moved(&run);
@@ -124,12 +154,13 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
+    /// `None` when the attempt goes on without this server.
     async fn execute(
         &self,
         canceler: Canceler,
-        stops: Vec<Canceler>,
-        events: tokio::sync::watch::Sender<u64>,
-    ) -> Result<AttemptEnd> {
+        events: watch::Sender<u64>,
+        begin: Begin,
+    ) -> Result<Option<AttemptEnd>> {
         let Self {
             inner,
             run,
@@ -140,7 +171,7 @@ impl Work<'_> {
         let task = &scoped.task;
         let ctx = inner.ctx_of(run).await?;
         let compute = self.compute(&ctx, task).await?;
-        let stop = self.stop_signal(stops, task);
+        let stop = self.stop_signal(canceler.clone(), task);
         tokio::pin!(stop);
         // A clone can take minutes, and must be as easy to stop as a program.
         let checkout = tokio::select! {
@@ -149,13 +180,32 @@ impl Work<'_> {
         };
         let checkout = match checkout {
             Ok(checkout) => checkout,
-            Err(e) => return Ok(not_checked_out(&e)),
+            Err(e) => return Ok(Some(not_checked_out(&e))),
         };
         let code = Code {
             workspace: inner.workspace.clone(),
             ctx,
             checkout,
         };
+        let mut writer = Writer::open(&inner.dirs, attempt.id, events)?;
+        let token = inner.tokens.issue_for_run(&code.ctx.user, attempt.id);
+        let host = AttemptHost::new(inner, code.clone(), run, attempt, &compute, canceler);
+        let host = Arc::new(host);
+        if begin == Begin::Again {
+            match self.adopt(&writer, Arc::clone(&host) as _).await {
+                Adoption::Found(execution) => {
+                    if attempt.executed_at.is_none() {
+                        self.note_start(&compute);
+                    }
+                    let snapshot = Snapshot::kept(&inner.dirs, attempt.id);
+                    let digest = digest(task, code.commit(), snapshot.as_ref());
+                    let program = (execution, digest);
+                    return self.conclude(program, &mut writer, stop, task).await;
+                }
+                Adoption::NeverBegun => {}
+                Adoption::Lost => return Ok(Some(interrupted())),
+            }
+        }
         let Prepared {
             mut workload,
             snapshot,
@@ -169,29 +219,52 @@ impl Work<'_> {
             &compute,
         )
         .await?;
-        let token = inner.tokens.issue_for_run(&code.ctx.user);
         workload.context.api_token = Some(token.value.clone());
-        let commit = code.checkout.as_ref().map(|own| own.commit.as_str());
-        let digest = digest(task, commit, snapshot.as_ref());
-        let mut writer = Writer::create(&inner.dirs, attempt.id, snapshot.as_ref(), events)?;
-        let host = AttemptHost::new(inner, code, run, attempt, &compute, canceler);
+        if let Some(snapshot) = &snapshot {
+            snapshot.keep(&inner.dirs, attempt.id)?;
+        }
         // The same holds for making an environment ready.
         let started = tokio::select! {
-            started = inner.executor.start(workload, Arc::new(host)) => started,
+            started = inner.executor.start(workload, host) => started,
             stop = &mut stop => return Ok(stopped_before_start(stop, task)),
         };
-        let mut execution = match started {
+        let execution = match started {
             Ok(execution) => execution,
-            Err(error) => return Ok(not_started(&error)),
+            Err(error) => return Ok(Some(not_started(&error))),
         };
         self.note_start(&compute);
-        let interrupted = self.follow(&mut *execution, &mut writer, stop).await?;
+        let digest = digest(task, code.commit(), snapshot.as_ref());
+        let program = (execution, digest);
+        self.conclude(program, &mut writer, stop, task).await
+    }
+
+    async fn adopt(&self, writer: &Writer, host: Arc<dyn Host>) -> Adoption {
+        let Self { inner, attempt, .. } = *self;
+        let spool_dir = output::spool_dir(&inner.dirs, attempt.id);
+        let adoption = inner.executor.adopt(&spool_dir, writer.seq(), host).await;
+        info!(run.id = %attempt.run_id, attempt.id = %attempt.id, ?adoption, "attempt {} is taken up again", attempt.id);
+        adoption
+    }
+
+    /// Follows a program, which has this digest, to its end.
+    async fn conclude(
+        &self,
+        (mut execution, digest): (Box<dyn Execution>, String),
+        writer: &mut Writer,
+        stop: Pin<&mut impl Future<Output = Stop>>,
+        task: &TaskSpec,
+    ) -> Result<Option<AttemptEnd>> {
+        let stopped = self.follow(&mut *execution, writer, stop).await?;
+        if stopped == Some(Stop::Leave) {
+            execution.leave();
+            return Ok(None);
+        }
         let ended = execution.finish().await;
-        if interrupted && matches!(ended.outcome, Outcome::Canceled) {
-            return Ok(platform_failure("INTERNAL_ERROR", INTERRUPTED.to_owned()));
+        if stopped == Some(Stop::Server) && matches!(ended.outcome, Outcome::Canceled) {
+            return Ok(Some(interrupted()));
         }
         let facts = facts(&ended, &digest);
-        Ok(ended_as(ended.outcome, facts, task))
+        Ok(Some(ended_as(ended.outcome, facts, task)))
     }
 
     /// The checkout this run sees: of its own Git source, or of the run whose notebook started it.
@@ -220,26 +293,28 @@ impl Work<'_> {
         self.inner.compute(ctx, &self.document.spec, task).await
     }
 
-    /// Completes when the attempt is to end before its time.
-    async fn stop_signal(&self, stops: Vec<Canceler>, task: &TaskSpec) -> Stop {
-        let canceled = select_all(
-            stops
-                .into_iter()
-                .map(|stop| Box::pin(async move { stop.canceled().await })),
-        );
+    /// Completes when the attempt is to end before its time, or when this server is.
+    async fn stop_signal(&self, canceler: Canceler, task: &TaskSpec) -> Stop {
         let clock = &self.inner.clock;
         let limit_ms = task.timeout_seconds.saturating_mul(1000);
-        let deadline = clock.now().plus_ms(limit_ms);
+        // From its first start, whichever server that was on.
+        let began = self.attempt.started_at.unwrap_or_else(|| clock.now());
         let timeout = async {
             if limit_ms == 0 {
                 std::future::pending::<()>().await;
             }
-            clock.sleep_until(deadline).await;
+            clock.sleep_until(began.plus_ms(limit_ms)).await;
         };
         tokio::select! {
-            (reason, ..) = canceled => Stop::Asked(reason),
+            reason = canceler.canceled() => Stop::Asked(reason),
             () = timeout => Stop::Asked(CancelReason::TimedOut),
-            () = self.inner.tasks.stopping().cancelled_owned() => Stop::Server,
+            () = self.inner.tasks.stopping().cancelled_owned() => {
+                if self.inner.setup.server.keep_runs {
+                    Stop::Leave
+                } else {
+                    Stop::Server
+                }
+            }
         }
     }
 
@@ -256,26 +331,30 @@ impl Work<'_> {
     }
 
     /// Takes events until the program ends, and passes on the wish that it end earlier. Returns
-    /// whether that was the server's own end.
+    /// that wish; when it is to leave the program alone, the program has not ended.
     async fn follow(
         &self,
         execution: &mut dyn Execution,
         writer: &mut Writer,
         mut stop: Pin<&mut impl Future<Output = Stop>>,
-    ) -> Result<bool> {
+    ) -> Result<Option<Stop>> {
         let canceler = execution.canceler();
         let mut stopped = None;
         loop {
             tokio::select! {
                 event = execution.next_event() => match event {
-                    Some(event) => writer.append(self.inner.clock.now(), event)?,
-                    None => return Ok(stopped == Some(Stop::Server)),
+                    Some(event) => {
+                        let at = execution.happened_at();
+                        writer.append(at.unwrap_or_else(|| self.inner.clock.now()), event)?;
+                    }
+                    None => return Ok(stopped),
                 },
                 wish = &mut stop, if stopped.is_none() => {
                     stopped = Some(wish);
                     canceler.cancel(match wish {
                         Stop::Asked(reason) => reason,
                         Stop::Server => CancelReason::Requested,
+                        Stop::Leave => return Ok(stopped),
                     });
                 }
             }
@@ -287,7 +366,10 @@ impl Work<'_> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stop {
     Asked(CancelReason),
+    /// The server ends, and its runs with it.
     Server,
+    /// The server ends, and its runs go on.
+    Leave,
 }
 
 /// What ran, in one hash: the task as it was written, the commit, and the source it named.
@@ -392,17 +474,25 @@ fn ended_as(outcome: Outcome, facts: Value, task: &TaskSpec) -> AttemptEnd {
             ),
         ),
         Outcome::Crashed { message, .. } => failed("DRIVER_ERROR", &message),
+        Outcome::Lost { message } => platform_failure("INTERNAL_ERROR", message),
     }
 }
 
-/// An attempt that was stopped while its environment was made ready.
-fn stopped_before_start(stop: Stop, task: &TaskSpec) -> AttemptEnd {
+/// What became of an attempt that its server took down with it.
+fn interrupted() -> AttemptEnd {
+    platform_failure("INTERNAL_ERROR", INTERRUPTED.to_owned())
+}
+
+/// An attempt that was stopped before its program was there.
+fn stopped_before_start(stop: Stop, task: &TaskSpec) -> Option<AttemptEnd> {
     let outcome = match stop {
-        Stop::Server => return platform_failure("INTERNAL_ERROR", INTERRUPTED.to_owned()),
+        // It has not begun, and the next server begins it.
+        Stop::Leave => return None,
+        Stop::Server => return Some(interrupted()),
         Stop::Asked(CancelReason::Requested) => Outcome::Canceled,
         Stop::Asked(CancelReason::TimedOut) => Outcome::TimedOut,
     };
-    ended_as(outcome, Value::Null, task)
+    Some(ended_as(outcome, Value::Null, task))
 }
 
 /// The executor could not begin: the platform's failure, not the user's.
@@ -464,43 +554,66 @@ fn platform_failure(code: &'static str, message: String) -> AttemptEnd {
     }
 }
 
-/// Ends live rows that nobody works on: their process died with an earlier server, or their task
-/// here came to grief. Their retry policy decides what next.
-pub(crate) async fn end_orphans(inner: &Arc<Inner>) {
+/// Gives every live row that nobody works on a task again: its process died with an earlier server,
+/// or its task here came to grief.
+pub(crate) async fn take_up(inner: &Arc<Inner>) {
     let _nobody_claims = inner.claiming.write().await;
-    let live = match inner.store.attempt_list_live().await {
-        Ok(live) => live,
-        Err(e) => {
-            error!(error = ?e, "cannot look for orphaned attempts");
-            return;
+    match inner.store.attempt_list_live().await {
+        Ok(live) => {
+            let mut live = live;
+            live.retain(|attempt| !inner.live.is_owned(attempt.id));
+            dispatch::begin_as(inner, live, Begin::Again);
         }
-    };
-    for attempt in live {
-        if !inner.live.is_owned(attempt.id)
-            && let Err(e) = end_orphan(inner, attempt).await
-        {
-            error!(error = ?e, "cannot end an orphaned attempt yet");
-        }
+        Err(e) => error!(error = ?e, "cannot look for orphaned attempts"),
     }
 }
 
-async fn end_orphan(inner: &Arc<Inner>, attempt: Attempt) -> Result<()> {
-    let (run, _) = inner.store.run_get(attempt.run_id).await?;
-    let now = inner.clock.now();
-    info!(run.id = %run.id, attempt.id = %attempt.id, "attempt {} was interrupted", attempt.id);
-    match JobDocument::of_normal(run.settings.clone()) {
-        Ok(document) => {
-            let end = platform_failure("INTERNAL_ERROR", INTERRUPTED.to_owned());
-            // No slot is given away here: the round that follows does that.
-            inner
-                .store
-                .attempt_end(attempt, document.plan, end, 0, now)
-                .await?;
-        }
-        Err(e) => return abandon(inner, &run, &e).await,
+/// Ends what an earlier server of this workspace left running and no live row knows: its last word
+/// on it, that it was not wanted, may not have arrived.
+pub(crate) async fn end_strays(inner: &Arc<Inner>) -> Result<()> {
+    let live = inner.store.attempt_list_live().await?.into_iter();
+    let known: HashSet<_> = live
+        .map(|attempt| output::spool_dir(&inner.dirs, attempt.id))
+        .collect();
+    let found = inner.executor.inherited().into_iter();
+    let strays = found.filter(|dir| dir.starts_with(&inner.dirs.runs) && !known.contains(dir));
+    for stray in strays {
+        info!("ending what runs in {} and nobody knows", stray.display());
+        end_execution(inner, &stray).await;
+        inner.executor.forget(&stray);
     }
-    inner.moved(&run);
     Ok(())
+}
+
+async fn end_execution(inner: &Inner, spool_dir: &Path) {
+    let adoption = inner.executor.adopt(spool_dir, 0, Arc::new(Refusing)).await;
+    if let Adoption::Found(execution) = adoption {
+        execution.finish().await;
+    }
+}
+
+/// The host of a program that is only to be ended.
+struct Refusing;
+
+#[async_trait]
+impl Host for Refusing {
+    async fn call(&self, _: CallId, method: &str, _: Value) -> Result<Value, HostError> {
+        Err(HostError::unknown_method(method))
+    }
+}
+
+/// A nested run does not outlive the attempt that waits for it. Usually the call that waits sees to
+/// that; here it may have gone with an earlier server.
+async fn stop_children(inner: &Arc<Inner>, attempt: &Attempt) {
+    let stop = async {
+        for child in inner.store.run_list_nested(attempt.id).await? {
+            inner.stop(&child, StopReason::Canceled).await?;
+        }
+        Ok::<(), Error>(())
+    };
+    if let Err(e) = stop.await {
+        error!(attempt.id = %attempt.id, error = ?e, "nested runs cannot be stopped");
+    }
 }
 
 /// Ends a run whose definition cannot be read any more.

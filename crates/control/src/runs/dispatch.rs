@@ -11,7 +11,7 @@ use forebay_types::{Error, Result};
 use tracing::{error, warn};
 
 use super::Inner;
-use super::attempt;
+use super::attempt::{self, Begin};
 use crate::jobs::JobDocument;
 
 /// The slow poll behind the wake-ups.
@@ -27,9 +27,12 @@ pub(crate) fn start(inner: &Arc<Inner>) {
             let stop = inner.tasks.stopping();
             // The first look finds what the last process left behind.
             let mut look_for_orphans = true;
+            if let Err(e) = attempt::end_strays(&inner).await {
+                error!(error = ?e, "cannot look for strays");
+            }
             while !stop.is_cancelled() {
                 if look_for_orphans {
-                    attempt::end_orphans(&inner).await;
+                    attempt::take_up(&inner).await;
                 }
                 let due = match round(&inner).await {
                     Ok(due) => due,
@@ -80,14 +83,18 @@ async fn round(inner: &Arc<Inner>) -> Result<Option<forebay_types::Millis>> {
 /// Starts attempts that have their slots, each in a task of its own; those that need none are
 /// looked at by their reconciler.
 pub(crate) fn begin(inner: &Arc<Inner>, claimed: Vec<Attempt>) {
-    for attempt in claimed {
+    begin_as(inner, claimed, Begin::First);
+}
+
+pub(crate) fn begin_as(inner: &Arc<Inner>, attempts: Vec<Attempt>, begin: Begin) {
+    for attempt in attempts {
         if !attempt.takes_slot {
             inner.containers.touch(attempt.id);
             continue;
         }
         let name = format!("attempt {}", attempt.id);
         let owned = inner.live.own(attempt.id);
-        let work = attempt::run(Arc::clone(inner), attempt, owned, Vec::new());
+        let work = attempt::run(Arc::clone(inner), attempt, owned, begin);
         inner.tasks.spawn(TaskKind::Attempt, name, work);
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use forebay_exec::{Canceler, Host, HostError, method};
+use forebay_engine::StopReason;
+use forebay_exec::{CallId, CancelReason, Canceler, Host, HostError, method};
 use forebay_runtime::TaskKind;
 use forebay_store::{Attempt, NewRun, Run, RunKind};
 use forebay_types::{Error, RunId, WorkspacePath};
@@ -14,7 +15,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 
 use super::Inner;
-use super::attempt;
+use super::dispatch;
 use super::source::{self, Code};
 use crate::Ctx;
 use crate::clusters::ResolvedCluster;
@@ -60,12 +61,12 @@ impl AttemptHost {
 
 #[async_trait]
 impl Host for AttemptHost {
-    async fn call(&self, name: &str, args: Value) -> Result<Value, HostError> {
+    async fn call(&self, call: CallId, name: &str, args: Value) -> Result<Value, HostError> {
         match name {
             method::SECRETS_GET => self.secret(parse(args)?).await,
             method::SECRETS_LIST => self.secret_keys(parse(args)?).await,
             method::SECRETS_LIST_SCOPES => self.secret_scopes().await,
-            method::NOTEBOOK_RUN => self.notebook_run(parse(args)?).await,
+            method::NOTEBOOK_RUN => self.notebook_run(call, parse(args)?).await,
             method::NOTEBOOK_SOURCE => self.notebook_source(parse(args)?).await,
             method::TASK_VALUES_SET => self.task_value_set(parse(args)?).await,
             method::TASK_VALUES_GET => self.task_value_get(parse(args)?).await,
@@ -171,59 +172,90 @@ impl AttemptHost {
         Ok(json!({"path": path.as_str(), "cells": cells}))
     }
 
-    /// Runs a notebook as a run of its own, in the slot of this one.
-    async fn notebook_run(&self, target: NotebookTarget) -> Result<Value, HostError> {
+    /// Runs a notebook as a run of its own, in the slot of this one. Asked again for the same call,
+    /// it waits for the run that is there.
+    async fn notebook_run(&self, call: CallId, target: NotebookTarget) -> Result<Value, HostError> {
         let path = self.resolve(&target)?;
         let shown = path.to_string();
         let failed = |message: String| HostError::new("WorkflowException", message);
-        // The child has a task of its own: when this call is dropped because its notebook was
-        // killed, the child is told to stop and still records its end.
-        let (started, child) = oneshot::channel();
-        let (done, finished) = oneshot::channel();
-        let stop = StopOnDrop(Canceler::new());
-        let stops = vec![stop.0.clone(), self.canceler.clone()];
-        let host = self.clone();
-        let name = format!("notebook run of {}", self.attempt);
-        self.inner.tasks.spawn(TaskKind::Attempt, name, async move {
-            let claiming = host.inner.claiming.read().await;
-            let (child, owned) = match host.start_child(&path, &target).await {
-                Ok(child) => {
-                    let owned = host.inner.live.own(child.id);
-                    drop(started.send(Ok(child.id)));
-                    (child, owned)
-                }
-                Err(e) => {
-                    drop(started.send(Err(e)));
-                    return Ok(());
-                }
-            };
-            drop(claiming);
-            let result = attempt::run(Arc::clone(&host.inner), child, owned, stops).await;
-            // Whoever waited may be gone.
-            done.send(()).unwrap_or_default();
-            result
-        });
-        let gone = |e| Error::internal("the server is stopping", e);
-        let child = child.await.map_err(|e| raise(gone(e)))?;
-        let attempt = child.map_err(|e| failed(e.to_string()))?;
-        drop(finished.await);
-        let found = self.inner.store.attempt_get(attempt).await.map_err(raise)?;
-        let (_, ended) = found.ok_or_else(|| failed("the run was deleted".to_owned()))?;
+        let mut child = self
+            .child(call, path, target)
+            .await
+            .map_err(|e| failed(e.to_string()))?;
+        self.until_ended(&child).await.map_err(raise)?;
+        child.waiting = false;
+        let found = self.inner.store.run_get(child.run).await;
+        let (_, attempts) = found.map_err(|_| failed("the run was deleted".to_owned()))?;
+        let ended = attempts.into_iter().next_back();
+        let ended = ended.ok_or_else(|| failed("the run has no task".to_owned()))?;
         match ended.phase.verdict() {
             Some(forebay_engine::Verdict::Succeeded) => Ok(json!({"exit_value": ended.exit_value})),
             verdict => Err(failed(format!(
-                "Notebook {shown} {}: {}. Its run is {attempt}.",
+                "Notebook {shown} {}: {}. Its run is {}.",
                 verdict.map_or("was interrupted", forebay_engine::Verdict::as_str),
                 ended.error.unwrap_or(ended.message).trim_end_matches('.'),
+                ended.id,
             ))),
+        }
+    }
+
+    /// The run of a call, started when there is none yet. In a task of its own, because this call
+    /// may be dropped between the claim and the start.
+    async fn child(
+        &self,
+        call: CallId,
+        path: WorkspacePath,
+        target: NotebookTarget,
+    ) -> Result<Child, Error> {
+        let (done, started) = oneshot::channel();
+        let host = self.clone();
+        let name = format!("notebook run of {}", self.attempt);
+        self.inner.tasks.spawn(TaskKind::Chore, name, async move {
+            let claiming = host.inner.claiming.read().await;
+            let child = host.start_child(call, &path, &target).await;
+            let child = child.map(|(run, claimed)| {
+                dispatch::begin(&host.inner, claimed);
+                Child {
+                    inner: Arc::clone(&host.inner),
+                    run,
+                    waiting: true,
+                }
+            });
+            drop(claiming);
+            // When nobody waits any more, dropping the child stops it.
+            drop(done.send(child));
+            Ok::<(), Error>(())
+        });
+        started
+            .await
+            .map_err(|e| Error::internal("the server is stopping", e))?
+    }
+
+    async fn until_ended(&self, child: &Child) -> Result<(), Error> {
+        let mut stopping = false;
+        loop {
+            let mut moved = self.inner.live.watch_run(child.run);
+            // Asked after subscribing, so that an end in between is not missed.
+            let (run, _) = self.inner.store.run_get(child.run).await?;
+            if run.phase.is_ended() {
+                return Ok(());
+            }
+            tokio::select! {
+                _ = moved.changed() => {}
+                reason = self.canceler.canceled(), if !stopping => {
+                    stopping = true;
+                    self.inner.stop(&run, stop_reason(reason)).await?;
+                }
+            }
         }
     }
 
     async fn start_child(
         &self,
+        call: CallId,
         path: &WorkspacePath,
         target: &NotebookTarget,
-    ) -> Result<Attempt, Error> {
+    ) -> Result<(RunId, Vec<Attempt>), Error> {
         if self.depth().await? >= DEPTH_MAX {
             return Err(Error::invalid(format!(
                 "notebooks run each other more than {DEPTH_MAX} deep, which looks like a circle"
@@ -251,13 +283,12 @@ impl AttemptHost {
         let creator = self.ctx.creator();
         let new = NewRun {
             parent_attempt: Some(self.attempt),
+            idempotency_token: Some(format!("call:{}:{}", self.attempt, call.0)),
             ..NewRun::new(RunKind::Workflow, creator, name, document.settings)
         };
         let now = self.inner.clock.now();
         let store = &self.inner.store;
-        let (id, claimed) = store.run_create(new, document.plan, 0, now).await?;
-        let own = claimed.into_iter().next();
-        own.ok_or_else(|| Error::internal("a nested run has nothing to start", id.to_string()))
+        store.run_create(new, document.plan, 0, now).await
     }
 
     /// How many notebooks above this one wait for it.
@@ -337,11 +368,31 @@ impl AttemptHost {
     }
 }
 
-/// Cancels when the one who waits for the child is gone.
-struct StopOnDrop(Canceler);
+/// A nested run that somebody waits for. Without the one who waits it is stopped, unless that is
+/// because the server goes.
+struct Child {
+    inner: Arc<Inner>,
+    run: RunId,
+    waiting: bool,
+}
 
-impl Drop for StopOnDrop {
+impl Drop for Child {
     fn drop(&mut self) {
-        self.0.cancel(forebay_exec::CancelReason::Requested);
+        if !self.waiting || self.inner.tasks.stopping().is_cancelled() {
+            return;
+        }
+        let (inner, run) = (Arc::clone(&self.inner), self.run);
+        let name = format!("stop the nested run {run}");
+        self.inner.tasks.spawn(TaskKind::Chore, name, async move {
+            let (run, _) = inner.store.run_get(run).await?;
+            inner.stop(&run, StopReason::Canceled).await
+        });
+    }
+}
+
+fn stop_reason(reason: CancelReason) -> StopReason {
+    match reason {
+        CancelReason::Requested => StopReason::Canceled,
+        CancelReason::TimedOut => StopReason::TimedOut,
     }
 }

@@ -143,6 +143,28 @@ pub(crate) struct Snapshot {
     pub(crate) source: String,
 }
 
+impl Snapshot {
+    pub(crate) fn keep(&self, dirs: &WorkspaceDirs, attempt: RunId) -> Result<()> {
+        let folder = folder(dirs, attempt);
+        let cannot = |e| storage("keep a run's notebook", e);
+        let text =
+            serde_json::to_vec(self).map_err(|e| Error::internal("cannot keep the notebook", e))?;
+        std::fs::create_dir_all(&folder).map_err(cannot)?;
+        std::fs::write(folder.join("notebook.json"), text).map_err(cannot)
+    }
+
+    /// As an earlier process kept it; `None` when the attempt is not of a notebook.
+    pub(crate) fn kept(dirs: &WorkspaceDirs, attempt: RunId) -> Option<Self> {
+        let text = std::fs::read(folder(dirs, attempt).join("notebook.json")).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+}
+
+/// Where an executor keeps its own things about an attempt.
+pub(crate) fn spool_dir(dirs: &WorkspaceDirs, attempt: RunId) -> PathBuf {
+    folder(dirs, attempt).join("spool")
+}
+
 /// Appends events to an attempt's file.
 pub(crate) struct Writer {
     file: std::fs::File,
@@ -151,31 +173,35 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn create(
+    /// Goes on after the last event that is there whole; the half of one that a crash left behind
+    /// is cut off.
+    pub(crate) fn open(
         dirs: &WorkspaceDirs,
         attempt: RunId,
-        snapshot: Option<&Snapshot>,
         watchers: watch::Sender<u64>,
     ) -> Result<Self> {
         let folder = folder(dirs, attempt);
         let cannot = |e| storage("keep a run's output", e);
         std::fs::create_dir_all(&folder).map_err(cannot)?;
-        if let Some(snapshot) = snapshot {
-            let text = serde_json::to_vec(snapshot)
-                .map_err(|e| Error::internal("cannot keep the notebook", e))?;
-            std::fs::write(folder.join("notebook.json"), text).map_err(cannot)?;
-        }
-        let path = folder.join("output.jsonl");
         let file = std::fs::File::options()
             .create(true)
+            .read(true)
             .append(true)
-            .open(path)
+            .open(folder.join("output.jsonl"))
             .map_err(cannot)?;
+        let (seq, bytes) = whole_lines(&file).map_err(cannot)?;
+        file.set_len(bytes).map_err(cannot)?;
+        watchers.send_replace(seq);
         Ok(Self {
             file,
-            seq: 0,
+            seq,
             watchers,
         })
+    }
+
+    /// How many events were written, by earlier writers too.
+    pub(crate) fn seq(&self) -> u64 {
+        self.seq
     }
 
     pub(crate) fn append(&mut self, at: Millis, event: Event) -> Result<()> {
@@ -193,6 +219,25 @@ impl Writer {
             .map_err(|e| storage("write a run's output", e))?;
         self.watchers.send_replace(self.seq);
         Ok(())
+    }
+}
+
+/// The number of complete lines, and their length in bytes.
+fn whole_lines(file: &std::fs::File) -> std::io::Result<(u64, u64)> {
+    let mut reader = BufReader::with_capacity(1 << 16, file);
+    let (mut lines, mut bytes, mut read) = (0, 0, 0);
+    loop {
+        let part = reader.fill_buf()?;
+        if part.is_empty() {
+            return Ok((lines, bytes));
+        }
+        for at in part.iter().enumerate().filter(|(_, byte)| **byte == b'\n') {
+            lines += 1;
+            bytes = read + at.0 as u64 + 1;
+        }
+        let length = part.len();
+        read += length as u64;
+        reader.consume(length);
     }
 }
 

@@ -21,6 +21,11 @@ pub(crate) struct Code {
 }
 
 impl Code {
+    /// The commit that is checked out.
+    pub(crate) fn commit(&self) -> Option<&str> {
+        self.checkout.as_ref().map(|own| own.commit.as_str())
+    }
+
     async fn read(&self, path: &WorkspacePath) -> Result<(Located, Blob)> {
         match &self.checkout {
             Some(checkout) if Checkout::holds(path)? => checkout.read(path).await,

@@ -10,7 +10,7 @@ use forebay_types::{AttemptNumber, Error, Result, WorkspacePath};
 use serde_json::Value;
 
 use super::Inner;
-use super::output::Snapshot;
+use super::output::{self, Snapshot};
 use super::scope::{Scoped, text, texts};
 use super::source::{self, Code};
 use crate::Ctx;
@@ -135,7 +135,7 @@ pub(crate) async fn prepare(
         private: code.checkout.as_ref().map(|own| own.run.to_string()),
         program,
         libraries,
-        env: compute.env.clone(),
+        env: environment(inner, run, attempt, compute),
         python_path: python_path(&home),
         working_dir,
         context: Context {
@@ -161,7 +161,7 @@ pub(crate) async fn prepare(
             ..Limits::default()
         },
         preload: may_fork(&compute.spark_conf),
-        spool_dir: inner.dirs.runs.join(attempt.id.to_string()).join("spool"),
+        spool_dir: output::spool_dir(&inner.dirs, attempt.id),
     };
     Ok(Prepared { workload, snapshot })
 }
@@ -169,6 +169,27 @@ pub(crate) async fn prepare(
 fn is_below(path: &str, folder: &str) -> bool {
     let rest = path.strip_prefix(folder);
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// What the cluster sets, and which attempt this is. A program may be executed more than once; the
+/// key is the same each time for the same attempt, and another for each other one.
+fn environment(
+    inner: &Inner,
+    run: &Run,
+    attempt: &Attempt,
+    compute: &ResolvedCluster,
+) -> BTreeMap<String, String> {
+    let key = format!(
+        "{}-{}-{}-{}",
+        inner.workspace_id, run.id, attempt.task_key, attempt.attempt
+    );
+    let mut env = compute.env.clone();
+    env.extend([
+        ("FOREBAY_RUN_ID".to_owned(), run.id.to_string()),
+        ("FOREBAY_ATTEMPT_ID".to_owned(), attempt.id.to_string()),
+        ("FOREBAY_IDEMPOTENCY_KEY".to_owned(), key),
+    ]);
+    env
 }
 
 /// Some libraries do not survive a fork from a warm parent: a cluster with `"forebay.warm": "false"`

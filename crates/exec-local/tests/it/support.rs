@@ -8,8 +8,8 @@ use std::sync::{Arc, LazyLock, Mutex};
 
 use async_trait::async_trait;
 use forebay_exec::{
-    CellKind, CellStatus, Ended, Event, ExecCell, Execution, Executor, Host, HostError, Limits,
-    Mount, Mounts, Outcome, Place, Program, StreamName, Workload,
+    CallId, CellKind, CellStatus, Ended, Event, ExecCell, Execution, Executor, Host, HostError,
+    Limits, Mount, Mounts, Outcome, Place, Program, StreamName, Workload,
 };
 use forebay_exec_local::{LocalConfig, LocalExecutor};
 use forebay_types::{AttemptNumber, RunId};
@@ -235,7 +235,7 @@ pub struct TestHost {
 
 #[async_trait]
 impl Host for TestHost {
-    async fn call(&self, method: &str, args: Value) -> Result<Value, HostError> {
+    async fn call(&self, _: CallId, method: &str, args: Value) -> Result<Value, HostError> {
         self.calls
             .lock()
             .unwrap()

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use forebay_exec::{Executor, Host, HostError, Mount, Outcome, StartError};
+use forebay_exec::{CallId, Executor, Host, HostError, Mount, Outcome, StartError};
 use forebay_exec_local::{LocalConfig, LocalExecutor};
 use serde_json::{Value, json};
 
@@ -191,7 +191,7 @@ struct BusyHost {
 
 #[async_trait]
 impl Host for BusyHost {
-    async fn call(&self, _: &str, _: Value) -> Result<Value, HostError> {
+    async fn call(&self, _: CallId, _: &str, _: Value) -> Result<Value, HostError> {
         let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(now, Ordering::SeqCst);
         tokio::time::sleep(Duration::from_millis(1)).await;

@@ -13,7 +13,7 @@ use super::digest::{Measured, write_line};
 use super::{ABOUT, About, DATABASE, DIGESTS, FORMAT, Report, WorkspaceAbout};
 
 /// Of the data folder: what is built again, and what belongs to one process.
-const NOT_DATA: &[&str] = &["exec", "lock"];
+const NOT_DATA: &[&str] = &["exec", "lock", "runner"];
 /// Of a workspace: half-made things. Its database is copied in a way of its own.
 const NOT_WORKSPACE: &[&str] = &[
     "staging",

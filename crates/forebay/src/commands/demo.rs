@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use forebay::Server;
 use forebay_cli::demo::{DemoServer, play};
 use forebay_cli::{DemoArgs, Exit, Failure, Format, Out, Outcome};
@@ -5,7 +7,7 @@ use forebay_config::Config;
 use forebay_runtime::Clock;
 
 use super::failure;
-use super::up::{STOP_GRACE, Signals};
+use super::up::{PROGRAM, Signals, stop};
 
 /// Between the first ports of two attempts.
 const PORT_STEP: u16 = 10;
@@ -16,7 +18,7 @@ pub(crate) async fn run(args: &DemoArgs) -> Outcome {
     let mut signals = Signals::listen()?;
     let clock = Clock::system();
     let began = clock.now();
-    let server = Server::start(config(args)?, clock.clone())
+    let server = Server::start(config(args)?, clock.clone(), Path::new(PROGRAM))
         .await
         .map_err(|e| failure(&e))?;
     let demo = DemoServer {
@@ -41,10 +43,7 @@ pub(crate) async fn run(args: &DemoArgs) -> Outcome {
             () = stopping.cancelled() => {}
         }
     }
-    tokio::select! {
-        _ = server.stop(STOP_GRACE) => {}
-        () = signals.next() => {}
-    }
+    stop(server, &mut signals, false).await;
     outcome
 }
 

@@ -2,6 +2,7 @@
 
 mod data;
 mod machine;
+mod runner;
 
 use forebay_cli::{Check, Checks, DoctorArgs, Outcome};
 use forebay_config::Config;
@@ -30,6 +31,7 @@ pub(crate) async fn run(args: &DoctorArgs) -> Outcome {
         )),
     }
     data::check(&config, &mut checks);
+    checks.0.push(runner::check(&config.data).await);
     machine::check(&config, &mut checks).await;
     checks.report(args.out())
 }

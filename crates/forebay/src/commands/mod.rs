@@ -3,6 +3,7 @@
 pub(crate) mod backup;
 pub(crate) mod demo;
 pub(crate) mod doctor;
+pub(crate) mod runner;
 pub(crate) mod up;
 
 use forebay_cli::{Exit, Failure};

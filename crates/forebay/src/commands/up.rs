@@ -1,21 +1,25 @@
+use std::path::Path;
 use std::time::Duration;
 
 use forebay::Server;
-use forebay_cli::{Exit, Failure, Format, Out, Outcome, ServerArgs};
+use forebay_cli::{Exit, Failure, Format, Out, Outcome, UpArgs};
 use forebay_runtime::Clock;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::failure;
 
 /// How long requests under way may take after a signal.
-pub(crate) const STOP_GRACE: Duration = Duration::from_secs(10);
+const STOP_GRACE: Duration = Duration::from_secs(10);
+/// This program, also when its file has been replaced meanwhile.
+pub(crate) const PROGRAM: &str = "/proc/self/exe";
 
-pub(crate) async fn run(args: &ServerArgs) -> Outcome {
+pub(crate) async fn run(args: &UpArgs) -> Outcome {
     let out = Out::new(Format::Text);
     let config = args.config().map_err(|e| failure(&e.into()))?;
     let profiles = config.data.join("databrickscfg");
     let mut signals = Signals::listen()?;
-    let server = Server::start(config, Clock::system())
+    let keep_runs = config.keep_runs;
+    let server = Server::start(config, Clock::system(), Path::new(PROGRAM))
         .await
         .map_err(|e| failure(&e))?;
     out.line("Forebay is ready")?;
@@ -36,12 +40,26 @@ pub(crate) async fn run(args: &ServerArgs) -> Outcome {
             return Err(Failure::new(Exit::Failed, message));
         }
     }
-    out.note("Stopping; a second Ctrl-C ends at once");
+    if keep_runs {
+        out.note("Stopping; running work goes on, and the next start takes it up");
+    } else {
+        out.note("Stopping; a second Ctrl-C ends at once");
+    }
+    stop(server, &mut signals, keep_runs).await;
+    Ok(Exit::Ok)
+}
+
+/// In good order; a second signal ends what is left at once.
+pub(crate) async fn stop(server: Server, signals: &mut Signals, keep_runs: bool) {
+    let runner = server.runner.clone();
     tokio::select! {
         _ = server.stop(STOP_GRACE) => {}
-        () = signals.next() => {}
+        () = signals.next() => {
+            if !keep_runs {
+                runner.kill().await;
+            }
+        }
     }
-    Ok(Exit::Ok)
 }
 
 /// Ctrl-C, and what a service manager sends.

@@ -6,12 +6,11 @@ use forebay::Server;
 use forebay_config::Config;
 use forebay_control::{Ctx, Services};
 use forebay_engine::{Plan, TaskPlan, Verdict};
-use forebay_runtime::Clock;
 use forebay_store::{Attempt, AttemptEnd, NewRun, RunFilter, RunKind, history_check};
 use forebay_types::{Millis, RunId, UserId};
 use serde_json::Value;
 
-use crate::program::{Ran, free_ports, served};
+use crate::program::{Ran, free_ports, served, start};
 
 fn plan() -> Plan {
     Plan::new(vec![TaskPlan::new("only")], &[Vec::new()]).unwrap()
@@ -79,7 +78,7 @@ async fn server(data: &Path) -> Server {
         port_80: Some(false),
         ..Config::default()
     };
-    Server::start(config, Clock::system()).await.unwrap()
+    start(config).await
 }
 
 #[tokio::test]

@@ -95,8 +95,16 @@ pub(crate) async fn served() -> (Program, Server) {
         port_80: Some(false),
         ..Config::default()
     };
-    let server = Server::start(config, Clock::system()).await.unwrap();
+    let server = start(config).await;
     (program, server)
+}
+
+/// The program that was built is the one that runners are started from.
+pub(crate) async fn start(config: Config) -> Server {
+    let program = Path::new(env!("CARGO_BIN_EXE_forebay"));
+    Server::start(config, Clock::system(), program)
+        .await
+        .unwrap()
 }
 
 /// The first of `count` neighbouring ports that nobody listens on.
