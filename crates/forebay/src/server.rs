@@ -130,8 +130,8 @@ impl Server {
     }
 }
 
-/// For the last words to and from the runner.
-const RUNNER_GRACE: Duration = Duration::from_secs(1);
+/// For the last words to the runner. One that goes on keeps its connection until this process ends.
+const RUNNER_GRACE: Duration = Duration::from_millis(100);
 
 /// What the workspaces are opened from.
 struct Opening<'a> {

@@ -126,11 +126,13 @@ impl Link {
             closed: CancellationToken::new(),
             gone: CancellationToken::new(),
         });
-        tasks.spawn(
-            TaskKind::Chore,
-            "write to the runner",
-            write_all(writer, messages),
-        );
+        let closed = link.closed.clone();
+        tasks.spawn(TaskKind::Chore, "write to the runner", async move {
+            tokio::select! {
+                written = write_all(writer, messages) => written,
+                () = closed.cancelled() => Ok(()),
+            }
+        });
         let reading = Arc::clone(&link).read_all(reader, tasks.clone());
         tasks.spawn(TaskKind::Chore, "read from the runner", reading);
         let beating = Arc::clone(&link).heartbeat(clock.clone());
