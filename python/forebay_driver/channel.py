@@ -42,6 +42,7 @@ class Channel:
         self.cell_limit = None
         self._cell_bytes = 0
         self._write = threading.Lock()
+        self._later = b""
         self._sending = None
         self._interrupted = False
         self.was_interrupted = False
@@ -54,20 +55,37 @@ class Channel:
 
     def send(self, kind, **fields):
         """Puts one frame on the wire; `cell` is added."""
-        fields.update(t=kind, cell=self.cell)
-        frame = _encode(fields)
-        if len(frame) > _FRAME_BYTES_MAX:
-            raise FrameTooLarge(f"{len(frame)} bytes for the server are more than {_FRAME_BYTES_MAX}")
+        frame = self._frame(kind, fields)
         with self._write:
             self._sending = threading.get_ident()
             try:
-                self.socket.sendall(struct.pack(">I", len(frame)))
-                self.socket.sendall(frame)
+                later, self._later = self._later, b""
+                self.socket.sendall(later + frame)
             finally:
                 self._sending = None
         if self._interrupted and threading.current_thread() is threading.main_thread():
             self._interrupted = False
             raise KeyboardInterrupt
+
+    def send_later(self, kind, **fields):
+        """Like `send`, together with the next frame, which must be about to come: waking the
+        server costs more than telling it."""
+        frame = self._frame(kind, fields)
+        with self._write:
+            self._later += frame
+
+    def flush(self):
+        """Sends what was to come with a next frame that does not come."""
+        with self._write:
+            later, self._later = self._later, b""
+            self.socket.sendall(later)
+
+    def _frame(self, kind, fields):
+        fields.update(t=kind, cell=self.cell)
+        frame = _encode(fields)
+        if len(frame) > _FRAME_BYTES_MAX:
+            raise FrameTooLarge(f"{len(frame)} bytes for the server are more than {_FRAME_BYTES_MAX}")
+        return struct.pack(">I", len(frame)) + frame
 
     def begin_cell(self, cell):
         self.cell = cell

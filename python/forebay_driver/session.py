@@ -110,7 +110,8 @@ class Session:
         sys.stdout.flush()
         sys.stderr.flush()
         elapsed = round((time.monotonic() - self.started) * 1000)
-        self.channel.send("finish", status=status, ms=elapsed)
+        # The next cell or the verdict follows at once.
+        self.channel.send_later("finish", status=status, ms=elapsed)
 
     def _execute(self, cell, path):
         kind, source = cell["kind"], cell["source"]
@@ -265,6 +266,7 @@ class Session:
 
 def replace_interpreter(run, job, channel):
     """Becomes a fresh interpreter that carries on with `job`. Same process, same walls."""
+    channel.flush()
     state = os.memfd_create("forebay-state", 0)
     data = json.dumps({"run": run, "job": job}).encode()
     while data:

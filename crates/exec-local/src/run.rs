@@ -1,7 +1,7 @@
 //! One run under way: the server's ends of its channel and pipes, and how it is brought to an end.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -219,7 +219,8 @@ impl LocalRun {
         let mut buffer = vec![0; 64 << 10];
         let mut total = 0;
         while total < READ_BYTES_MAX && !self.is_busy() {
-            match self.ends.channel.try_read(&mut buffer) {
+            let tried = self.ends.channel.try_read(&mut buffer);
+            match read_now(tried, &self.ends.channel, &mut buffer) {
                 Ok(0) => self.ends.channel_open = false,
                 Ok(length) => {
                     total += length;
@@ -351,7 +352,8 @@ impl LocalRun {
         let mut buffer = vec![0; 64 << 10];
         let mut total = 0;
         while *open && total < READ_BYTES_MAX {
-            match pipe.try_read(&mut buffer) {
+            let tried = pipe.try_read(&mut buffer);
+            match read_now(tried, pipe, &mut buffer) {
                 Ok(0) => *open = false,
                 Ok(length) => {
                     total += length;
@@ -533,6 +535,17 @@ impl LocalRun {
     }
 }
 
+/// What is there to read, also when the event loop has not heard of it yet: a short run may be
+/// over, and say so, before it has.
+fn read_now(tried: io::Result<usize>, fd: impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
+    match tried {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Ok(nix::unistd::read(fd, buffer)?)
+        }
+        tried => tried,
+    }
+}
+
 /// The driver sends a `%run` line as written, so that there is one reader of such lines.
 async fn notebook_source(host: &dyn Host, call: CallId, args: &Value) -> Result<Value, HostError> {
     let line = args
@@ -556,4 +569,28 @@ async fn notebook_source(host: &dyn Host, call: CallId, args: &Value) -> Result<
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_came_before_the_event_loop_looked_is_read() {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let ours = UnixStream::from_std(ours).unwrap();
+        nix::unistd::write(&theirs, b"done").unwrap();
+        let mut buffer = [0; 8];
+        // Nothing was awaited since, so the loop cannot have said that there is something.
+        let tried = ours.try_read(&mut buffer);
+        assert!(tried.is_err(), "{tried:?}");
+        assert_eq!(read_now(tried, &ours, &mut buffer).unwrap(), 4);
+        let tried = ours.try_read(&mut buffer);
+        let nothing = read_now(tried, &ours, &mut buffer).unwrap_err();
+        assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+        drop(theirs);
+        let tried = ours.try_read(&mut buffer);
+        assert_eq!(read_now(tried, &ours, &mut buffer).unwrap(), 0);
+    }
 }
