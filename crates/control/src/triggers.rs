@@ -29,6 +29,8 @@ const POLL: Duration = Duration::from_secs(5);
 const REST_MS: i64 = 30_000;
 /// How often one round looks again, so that it comes back to its caller.
 const LOOKS_MAX: usize = 100;
+/// What a round that did not come to an end leaves to others.
+const BREATH_MS: i64 = 1000;
 const EVENT_BYTES_MAX: usize = 64 * 1024;
 const KEY_CHARS_MAX: usize = 200;
 const PREVIEW_FIRINGS: usize = 10;
@@ -122,7 +124,7 @@ impl Triggers {
                 self.look_safely(trigger, now).await?;
             }
         }
-        Ok(Some(self.0.clock.now()))
+        Ok(Some(self.0.clock.now().plus_ms(BREATH_MS)))
     }
 
     /// A trigger that cannot fire says why, and rests; the others go on.

@@ -306,3 +306,6 @@ fn last_runs_on(conn: &Connection, job: JobId) -> Result<LastRuns> {
         ended_at,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use forebay_engine::{DebouncePolicy, Next, Timer, Verdict, arrival, debounce, restart_delay_ms};
 use forebay_store::{Consumed, Firing, Job, PendingEvent, Trigger, TriggerKind, TriggerNote};
-use forebay_types::{Error, Millis, Result};
+use forebay_types::{Error, ErrorCode, Millis, Result};
 use serde_json::{Map, Value, json};
 
 use super::arrival::{changes, scan};
@@ -99,7 +99,7 @@ impl Triggers {
         };
         let firing = Firing {
             due_at: step.next,
-            state,
+            state: state.clone(),
             ..Firing::of(trigger, at.0.to_string())
         };
         let fired = Fired {
@@ -108,7 +108,18 @@ impl Triggers {
             info: trigger_info("periodic", at, json!({})),
             job_parameters: Map::new(),
         };
-        self.fire(look, fired).await.map(drop)
+        match self.fire(look, fired).await {
+            // The clock went back, and the schedule was made anew: this time had its run.
+            Err(e) if e.code == ErrorCode::ResourceAlreadyExists => {
+                let note = TriggerNote {
+                    due_at: step.next,
+                    state,
+                    error: None,
+                };
+                self.0.store.trigger_note(trigger, note).await
+            }
+            made => made.map(drop),
+        }
     }
 
     async fn arrived(&self, trigger: &Trigger, look: &Look) -> Result<()> {
@@ -168,7 +179,7 @@ impl Triggers {
         let mut firing = Firing {
             due_at: Some(poll),
             consumed: Consumed::Files,
-            ..Firing::of(trigger, format!("{}/{}", look.now.0, trigger.version))
+            ..Firing::of(trigger, cause_of(trigger, look))
         };
         firing.state.insert("fired".to_owned(), json!(look.now));
         let mut job_parameters = Map::new();
@@ -204,8 +215,7 @@ impl Triggers {
             .and_then(Value::as_i64)
             .unwrap_or(0)
             + 1;
-        let mut firing = Firing::of(trigger, count.to_string());
-        firing.state.insert("count".to_owned(), json!(count));
+        let mut firing = Firing::of(trigger, cause_of(trigger, look));
         // A run that its job has no room for is no active run whose end would be told.
         firing.due_at = Some(look.now.plus_ms(self.0.poll_ms));
         let fired = Fired {
@@ -249,7 +259,8 @@ impl Triggers {
             let firing = Firing {
                 due_at: Some(look.now),
                 consumed: Consumed::EndedRun(run),
-                ..Firing::of(&trigger, run.to_string())
+                // A run that was repaired may end again, otherwise.
+                ..Firing::of(&trigger, format!("{run}/{}", verdict.as_str()))
             };
             let result = verdict.as_str();
             let more = json!({"run_id": run, "job_id": after.job_id, "result": result});
@@ -259,7 +270,14 @@ impl Triggers {
                 info: trigger_info("after_job", look.now, more),
                 job_parameters: Map::new(),
             };
-            self.fire(look, fired).await?;
+            match self.fire(look, fired).await {
+                Err(e) if e.code == ErrorCode::ResourceAlreadyExists => {
+                    let store = &self.0.store;
+                    store.trigger_ended_run_forget(trigger.job_id, run).await?;
+                    continue;
+                }
+                made => made?,
+            };
             trigger.version += 1;
             room -= 1;
         }
@@ -397,6 +415,11 @@ fn timer(trigger: &Trigger, look: &Look) -> Result<Option<Timer>, Error> {
         .and_then(|trigger| trigger.periodic.as_ref());
     let anchor = moment(trigger, "anchor").unwrap_or(look.now);
     Ok(periodic.map(|periodic| periodic.timer(anchor)))
+}
+
+/// For firings that nothing but their moment tells apart.
+fn cause_of(trigger: &Trigger, look: &Look) -> String {
+    format!("{}/{}", look.now.0, trigger.version)
 }
 
 fn moment(trigger: &Trigger, name: &str) -> Option<Millis> {

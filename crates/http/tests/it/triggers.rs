@@ -609,6 +609,20 @@ async fn run_now_on_a_continuous_job_begins_it_anew() {
 }
 
 #[tokio::test]
+async fn a_trigger_that_is_taken_away_and_given_back_begins_anew() {
+    let server = start().await;
+    let job = create(&server, json!({"continuous": {}})).await;
+    settle(&server).await;
+    for made in 1..=3 {
+        assert_eq!(runs(&server, job).await.len(), made);
+        let without = json!({"job_id": job, "fields_to_remove": ["continuous"]});
+        server.post("/api/2.1/jobs/update", without).await.ok();
+        update(&server, job, json!({"continuous": {}})).await;
+        pass(&server, MINUTE).await;
+    }
+}
+
+#[tokio::test]
 async fn a_storm_pauses_the_trigger_and_an_update_lets_it_go_on() {
     let server = start().await;
     let own = json!({"forebay": {

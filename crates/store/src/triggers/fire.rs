@@ -1,5 +1,5 @@
 use forebay_engine::{Phase, Verdict};
-use forebay_types::{JobId, Millis, Result, RunId};
+use forebay_types::{Error, JobId, Millis, Result, RunId};
 use rusqlite::{Transaction, params};
 use serde_json::{Map, Value};
 
@@ -54,7 +54,8 @@ pub enum Consumed {
 /// Takes the firing, before its run is made.
 ///
 /// # Errors
-/// `INVALID_STATE` when the trigger has changed since it was looked at, or has fired for this.
+/// `INVALID_STATE` when the trigger has changed since it was looked at; `RESOURCE_ALREADY_EXISTS`
+/// when it has fired for this before.
 pub(crate) fn take(tx: &Transaction<'_>, firing: &Firing, now: Millis) -> Result<()> {
     let (job, kind) = (firing.job_id.0, firing.kind.as_str());
     let taken = tx
@@ -76,8 +77,12 @@ pub(crate) fn take(tx: &Transaction<'_>, firing: &Firing, now: Millis) -> Result
         )
         .and_then(|mut statement| statement.execute(params![job, kind, firing.cause, now.0]))
         .map_err(|e| sql("record a firing", e))?;
-    if taken == 0 || recorded == 0 {
+    if taken == 0 {
         return Err(moved());
+    }
+    if recorded == 0 {
+        let message = format!("The trigger has fired for {} already.", firing.cause);
+        return Err(Error::exists(message));
     }
     consume(tx, firing)?;
     tx.prepare_cached("DELETE FROM trigger_firing WHERE job_id = ?1 AND fired_at < ?2")
@@ -158,7 +163,7 @@ pub(crate) fn run_ended(
     made(
         "INSERT INTO trigger_ended_run (job_id, run_id, verdict)
          SELECT job_id, ?2, ?3 FROM trigger WHERE kind = 'after_job' AND watches = ?1
-         ON CONFLICT DO NOTHING",
+         ON CONFLICT DO UPDATE SET verdict = excluded.verdict",
         &[&watched, &run.id.0, &verdict.as_str()],
     )?;
     made(
