@@ -5,8 +5,8 @@ use forebay_client::{Client, Profile, ProfileChoice};
 use forebay_config::{Config, ConfigError};
 
 use crate::commands::{
-    backup, cancel, completions, demo, doctor, endpoints, logs, reference, run, runs, schedule,
-    token, workspace,
+    backup, cancel, completions, cost, demo, doctor, endpoints, logs, reference, retention, run, runs,
+    schedule, token, workspace,
 };
 use crate::failure::Failure;
 use crate::output::{Format, Out};
@@ -46,6 +46,10 @@ pub enum Command {
     /// Create, list and delete access tokens
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Tell what runs used: CPU time, memory, bytes read and written
+    Cost(cost::CostArgs),
+    /// Remove runs that are older than they may be, or list them
+    Retention(retention::RetentionArgs),
     /// Check a data folder and this machine, and say what to do about what is wrong
     Doctor(doctor::DoctorArgs),
     /// Write everything in a data folder to one file, also while a server works in it

@@ -5,10 +5,12 @@
 //! so that an older or newer server, or another vendor's, can be read as well.
 
 mod client;
+mod cost;
 mod error;
 mod events;
 mod profile;
 mod repos;
+mod retention;
 mod runs;
 mod tokens;
 mod triggers;
@@ -16,10 +18,12 @@ mod users;
 mod workspace;
 
 pub use client::Client;
+pub use cost::{Cost, CostReport};
 pub use error::{Error, Result};
 pub use events::{Bundle, CellStatus, EventLine, Events, RunEvent, StreamName};
 pub use profile::{Profile, ProfileChoice, ProfileError};
 pub use repos::Repo;
+pub use retention::{RetentionDone, RetentionPreview, RetentionRun};
 pub use runs::{Run, RunFilter, RunOutput, RunState, Submit, TaskRun, Work};
 pub use tokens::{NewToken, Token};
 pub use triggers::ScheduleFiring;

@@ -41,6 +41,49 @@ pub struct WorkspaceConfig {
     pub public_url: Option<String>,
     #[serde(rename = "mount")]
     pub mounts: Vec<Mount>,
+    pub retention: Retention,
+    pub budget: Budget,
+}
+
+/// What a workspace may use; 0 is without limit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Budget {
+    pub cpu_seconds_per_day: u64,
+    /// `queue` or `stop`.
+    pub action: String,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            cpu_seconds_per_day: 0,
+            action: "queue".to_owned(),
+        }
+    }
+}
+
+/// How long runs stay; 0 is for ever. A job may say otherwise for its own runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retention {
+    pub days: u32,
+    pub runs_per_job: u32,
+    pub output_days: u32,
+    /// Of idempotency tokens, and of access tokens after they expired.
+    pub token_days: u32,
+}
+
+impl Default for Retention {
+    /// Days as Databricks keeps runs.
+    fn default() -> Self {
+        Self {
+            days: 60,
+            runs_per_job: 10_000,
+            output_days: 0,
+            token_days: 30,
+        }
+    }
 }
 
 /// A host folder that appears at `dbfs:/mnt/<name>` (or any absolute DBFS path given as `path`).
@@ -97,6 +140,8 @@ impl Default for WorkspaceConfig {
             name: "dev".to_owned(),
             public_url: None,
             mounts: Vec::new(),
+            retention: Retention::default(),
+            budget: Budget::default(),
         }
     }
 }
@@ -210,6 +255,10 @@ impl Config {
                 .any(|other| other.name == *name)
             {
                 problems.push(format!("workspace.name: '{name}' stands twice"));
+            }
+            let action = &workspace.budget.action;
+            if !matches!(action.as_str(), "queue" | "stop") {
+                problems.push(format!("budget.action: '{action}' (queue or stop)"));
             }
             for mount in &workspace.mounts {
                 if !mount.path.starts_with('/') || mount.path.contains("..") {

@@ -6,6 +6,6 @@ mod config;
 mod env;
 mod options;
 
-pub use config::{Config, ConfigError, Limits, Mount, WorkspaceConfig};
+pub use config::{Budget, Config, ConfigError, Limits, Mount, Retention, WorkspaceConfig};
 pub use env::{ENV_VARS, EnvVar, env_var, git_environment};
 pub use options::{ConfigOption, OPTIONS};

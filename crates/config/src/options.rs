@@ -130,6 +130,36 @@ pub const OPTIONS: &[ConfigOption] = &[
         "false",
         "runs and clients may not write to it",
     ),
+    option(
+        "workspace[].retention.days",
+        "60",
+        "days that a run stays after its end; 0 is for ever, here and in the next three",
+    ),
+    option(
+        "workspace[].retention.runs_per_job",
+        "10000",
+        "ended runs of a job that stay, the newest ones",
+    ),
+    option(
+        "workspace[].retention.output_days",
+        "0",
+        "days that the output of a run stays, if it is to go before the run",
+    ),
+    option(
+        "workspace[].retention.token_days",
+        "30",
+        "days that an idempotency token is known, and that an expired access token is listed",
+    ),
+    option(
+        "workspace[].budget.cpu_seconds_per_day",
+        "0",
+        "CPU-seconds that the runs of a day (UTC) may use before new ones wait; 0 is without limit",
+    ),
+    option(
+        "workspace[].budget.action",
+        "\"queue\"",
+        "what becomes of a run after that: `queue` lets it wait for the next day, `stop` skips it",
+    ),
 ];
 
 #[cfg(test)]

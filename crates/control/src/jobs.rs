@@ -15,7 +15,10 @@ use serde_json::{Map, Value};
 pub use document::{FLAT_TASK_KEY, JobDocument, is_flat, to_flat};
 pub use git_source::GitSourceSpec;
 pub(crate) use own::check_topic;
-pub use own::{After, AfterJob, Brake, Debounce, FileArrivalOwn, Missed, OWN_FIELD, OnEvent, Own};
+pub use own::{
+    After, AfterJob, Brake, Budget, Debounce, FileArrivalOwn, Missed, OWN_FIELD, OnEvent, Own,
+    Retention,
+};
 pub use spec::{
     ConditionTask, ForEachTask, LibrarySpec, NotebookTask, RunJobTask, ScriptTask, Spec, TaskSpec,
     WheelTask,

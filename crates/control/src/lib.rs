@@ -12,6 +12,7 @@ mod vault;
 
 pub mod access;
 pub mod clusters;
+pub mod cost;
 pub mod dbfs;
 pub mod files;
 pub mod git_credentials;
@@ -19,6 +20,7 @@ pub mod identity;
 pub mod jobs;
 pub mod permissions;
 pub mod repos;
+pub mod retention;
 pub mod runs;
 pub mod secrets;
 pub mod tokens;

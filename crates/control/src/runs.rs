@@ -7,6 +7,7 @@ mod condition;
 mod container;
 mod dispatch;
 mod host;
+mod keep;
 mod live;
 mod output;
 mod scope;
@@ -30,6 +31,7 @@ pub use output::{CellState, Cursor, EventPage, Ran, RunOutput, StoredEvent, fact
 pub(crate) use self::checkout::Checkouts;
 pub(crate) use self::container::Containers;
 pub(crate) use self::live::LiveAttempts;
+pub(crate) use self::output::{remove as output_remove, size as output_size};
 pub(crate) use self::workload::mounts;
 
 use crate::clusters::{ClusterChoice, Clusters, ResolvedCluster};
@@ -252,7 +254,8 @@ impl Runs {
     }
 
     /// In a task of its own: a client that hangs up must not come between a claim and its start.
-    async fn create(&self, new: NewRun, plan: forebay_engine::Plan) -> Result<RunId> {
+    async fn create(&self, mut new: NewRun, plan: forebay_engine::Plan) -> Result<RunId> {
+        new.gate = self.0.gate(&new).await?;
         let inner = Arc::clone(&self.0);
         let (done, created) = oneshot::channel();
         self.0
@@ -382,11 +385,12 @@ impl Runs {
     /// `Run N does not exist.`; `INVALID_STATE` while it is active; `PERMISSION_DENIED`.
     pub async fn delete(&self, ctx: &Ctx, id: RunId) -> Result<()> {
         let view = self.managed(ctx, id).await?;
-        for attempt in self.0.store.run_delete(view.run.id).await? {
-            output::remove(&self.0.dirs, attempt);
+        let attempts = self.0.store.run_delete(view.run.id).await?;
+        for attempt in &attempts {
+            output::remove(&self.0.dirs, *attempt);
         }
         self.0.checkouts.settle(view.run.id).await;
-        Ok(())
+        self.0.store.trash_forget(attempts).await
     }
 
     /// A run that the caller may stop and remove.

@@ -10,6 +10,7 @@ use forebay_store::Store;
 use forebay_types::{Error, Result};
 
 use crate::clusters::{Clusters, ExecutorRuntimes, Runtimes};
+use crate::cost::Costs;
 use crate::dbfs::Dbfs;
 use crate::files::Files;
 use crate::git_credentials::GitCredentials;
@@ -17,6 +18,7 @@ use crate::identity::Identity;
 use crate::jobs::Jobs;
 use crate::permissions::Permissions;
 use crate::repos::{self, Repos};
+use crate::retention::Retention;
 use crate::runs::{self, Runs};
 use crate::secrets::Secrets;
 use crate::tokens::Tokens;
@@ -83,7 +85,7 @@ impl WorkspaceDirs {
     }
 
     /// Deletes what can be deleted by now; the rest goes at the next start.
-    fn empty_trash(&self, tasks: &Tasks) {
+    pub(crate) fn empty_trash(&self, tasks: &Tasks) {
         let trash = self.trash();
         let empty = blocking(move || {
             let cannot = |e| Error::internal(format!("cannot empty {}", trash.display()), e);
@@ -147,6 +149,8 @@ pub struct Services {
     pub jobs: Jobs,
     pub runs: Runs,
     pub triggers: Triggers,
+    pub retention: Retention,
+    pub costs: Costs,
 }
 
 impl Services {
@@ -229,7 +233,18 @@ impl Services {
             },
             &setup.tasks,
         );
+        let retention = Retention::new(
+            store.clone(),
+            setup.clock.clone(),
+            setup.tasks.clone(),
+            dirs.clone(),
+            setup.config.retention.clone(),
+        );
+        retention.spawn();
+        let costs = Costs::new(store.clone(), setup.clock.clone());
         Ok(Self {
+            retention,
+            costs,
             setup,
             dirs,
             store,

@@ -35,6 +35,8 @@ pub enum Record {
     },
     /// The run waits because its job has as many runs as it may have.
     Queued,
+    /// No attempt of the run starts before this time.
+    Held { until: Millis },
     /// Nothing of the run starts: it ended before its first task.
     Refused { verdict: Verdict, code: String },
     /// An event went through the engine.
@@ -188,6 +190,11 @@ impl RunFacts {
         match record {
             Record::Created { .. } => return Err("it was created twice".to_owned()),
             Record::Queued => self.phase = Phase::Queued,
+            Record::Held { until } => {
+                for attempt in self.attempts.values_mut() {
+                    attempt.due_at = Some(*until);
+                }
+            }
             Record::Refused { verdict, code } => {
                 self.started_at = Some(at);
                 self.end_all(*verdict, Some(code), at);

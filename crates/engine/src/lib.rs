@@ -3,6 +3,7 @@
 //! Layer 0: no I/O, no clock, no randomness. State, an event and the time come in as arguments;
 //! the new state and a list of effects come out, and somebody else performs them.
 
+mod budget;
 mod civil;
 mod condition;
 mod container;
@@ -10,11 +11,13 @@ mod cron;
 mod history;
 mod plan;
 mod references;
+mod retention;
 mod run;
 mod run_if;
 mod triggers;
 mod verdict;
 
+pub use budget::{DayBudget, Gate, OverBudget, gate};
 pub use condition::{Comparison, NotANumber, compare};
 pub use container::{CONCURRENCY_MAX, Children, ITERATIONS_MAX, Step, next_step};
 pub use cron::{Cron, CronError, Zone, ZoneError};
@@ -23,6 +26,7 @@ pub use plan::{Dependency, Plan, PlanError, TASKS_MAX, TaskPlan};
 pub use references::{
     ReferenceError, References, TIME_ARGUMENTS, TaskReferences, may_refer, resolve, resolve_all,
 };
+pub use retention::{Fate, KeepRules, KeptRun, Why, fate};
 pub use run::{Effect, Event, NothingToRepair, Phase, RepairRequest, Run, StopReason, Task};
 pub use run_if::{Readiness, RunIf, readiness};
 pub use triggers::{

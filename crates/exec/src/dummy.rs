@@ -14,6 +14,7 @@
 //! | `exit VALUE` | ends the notebook well |
 //! | `fail NAME MESSAGE` | ends it badly |
 //! | `oom`, `crash SIGNAL` | its process dies |
+//! | `use CPU_MS READ WRITE` | is counted as the use of the run |
 //!
 //! Anything else does nothing. Scripts and wheels succeed at once.
 
@@ -101,6 +102,7 @@ impl Executor for DummyExecutor {
             output_bytes: 0,
             started: Instant::now(),
             outcome: None,
+            usage: Usage::default(),
         }))
     }
 
@@ -147,6 +149,7 @@ struct DummyRun {
     output_bytes: u64,
     started: Instant,
     outcome: Option<Outcome>,
+    usage: Usage,
 }
 
 #[async_trait]
@@ -181,7 +184,7 @@ impl Execution for DummyRun {
             outcome: self.outcome.unwrap_or(killed),
             usage: Usage {
                 wall_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-                ..Usage::default()
+                ..self.usage
             },
             isolation: IsolationLevel::Namespaces.as_str().to_owned(),
             environment: RUNTIME.to_owned(),
@@ -248,6 +251,12 @@ impl DummyRun {
             "fail" => {
                 let (ename, message) = rest.split_once(' ').unwrap_or((rest, ""));
                 self.fail(cell, ename, message);
+            }
+            "use" => {
+                let mut numbers = rest.split(' ').map(|number| number.parse().ok());
+                self.usage.cpu_ms = numbers.next().flatten();
+                self.usage.read_bytes = numbers.next().flatten();
+                self.usage.write_bytes = numbers.next().flatten();
             }
             "oom" => {
                 let limit_bytes = self.limits.memory_bytes;

@@ -10,6 +10,7 @@ mod server;
 
 mod around;
 mod clusters;
+mod cost;
 mod dbfs;
 mod files;
 mod git_credentials;
@@ -18,6 +19,7 @@ mod jobs;
 mod page;
 mod permissions;
 mod repos;
+mod retention;
 mod runs;
 mod secrets;
 mod tokens;

@@ -28,6 +28,7 @@ pub fn router(app: &Arc<App>) -> Router {
     for register in [
         crate::around::routes,
         crate::clusters::routes,
+        crate::cost::routes,
         crate::dbfs::routes,
         crate::files::routes,
         crate::git_credentials::routes,
@@ -35,6 +36,7 @@ pub fn router(app: &Arc<App>) -> Router {
         crate::jobs::routes,
         crate::permissions::routes,
         crate::repos::routes,
+        crate::retention::routes,
         crate::runs::routes,
         crate::secrets::routes,
         crate::tokens::routes,

@@ -186,7 +186,8 @@ async fn delete(
     Ok(Json(json!({})))
 }
 
-/// The run as `runs/get` shows it, once it has ended or `wait_ms` have passed.
+/// The run as `runs/get` shows it, with what only this server knows in `forebay`, once it has ended
+/// or `wait_ms` have passed.
 async fn wait(
     State(app): State<Arc<App>>,
     Caller(ctx): Caller,
@@ -195,7 +196,14 @@ async fn wait(
 ) -> ApiResult<Json<Value>> {
     let wait = Duration::from_millis(request.wait_ms).min(WAIT_MAX);
     let found = app.services.runs.wait(&ctx, RunId(id), wait).await?;
-    Ok(Json(run_json(&app, &found, ApiVersion::V2_2, true)))
+    let (pinned, output_removed) = app.services.runs.kept(&found).await?;
+    let mut shown = run_json(&app, &found, ApiVersion::V2_2, true);
+    shown["forebay"] = json!({
+        "pinned": pinned,
+        "output_removed": output_removed,
+        "usage": crate::cost::used_json(&found.used()),
+    });
+    Ok(Json(shown))
 }
 
 /// Events of one attempt as JSON lines; `{"end":true}` follows the last one there will ever be, and

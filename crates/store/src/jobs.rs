@@ -153,6 +153,30 @@ impl Store {
         .await
     }
 
+    /// What jobs say in the object `field` of their own settings, as the JSON they wrote.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn job_own(&self, field: &'static str) -> Result<Vec<(JobId, Value)>> {
+        self.read(move |conn| {
+            conn.prepare_cached(
+                "SELECT id, json_extract(settings, ?1) FROM job
+                 WHERE deleted_at IS NULL AND json_type(settings, ?1) = 'object'",
+            )
+            .and_then(|mut statement| {
+                let path = format!("$.forebay.{field}");
+                let pairs = statement.query_map([path], |row| {
+                    let text = row.get_ref(1)?.as_str()?;
+                    let value = serde_json::from_str(text).unwrap_or(Value::Null);
+                    Ok((JobId(row.get(0)?), value))
+                })?;
+                pairs.collect()
+            })
+            .map_err(|e| sql("read the own settings of jobs", e))
+        })
+        .await
+    }
+
     /// Replaces the settings by what `change` makes of them, in one transaction.
     ///
     /// # Errors

@@ -21,6 +21,8 @@ const MIGRATIONS: &[(&str, &str)] = &[
         include_str!("../migrations/tree_permissions.sql"),
     ),
     ("triggers", include_str!("../migrations/triggers.sql")),
+    ("retention", include_str!("../migrations/retention.sql")),
+    ("cost", include_str!("../migrations/cost.sql")),
 ];
 
 /// How many steps lead to the newest form.

@@ -5,7 +5,7 @@ mod change;
 mod container;
 mod transition;
 
-use forebay_engine::{Phase, StopReason, Verdict};
+use forebay_engine::{Gate, Phase, StopReason, Verdict};
 use forebay_types::{Error, JobId, Millis, Result, RunId, UserId};
 use rusqlite::types::Value as SqlValue;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
@@ -127,6 +127,8 @@ pub struct NewRun {
     pub timeout_ms: i64,
     /// The firing that makes it, which is recorded with it or not at all.
     pub firing: Option<Firing>,
+    /// Whether the day's budget lets it start.
+    pub gate: Gate,
 }
 
 impl NewRun {
@@ -154,6 +156,7 @@ impl NewRun {
             queue: false,
             timeout_ms: 0,
             firing: None,
+            gate: Gate::Open,
         }
     }
 }

@@ -134,6 +134,8 @@ const TABLES: &[(&str, &[Endpoint])] = &[
     ("Jobs", crate::jobs::ENDPOINTS),
     ("Runs", crate::runs::ENDPOINTS),
     ("Triggers", crate::triggers::ENDPOINTS),
+    ("Retention", crate::retention::ENDPOINTS),
+    ("Cost", crate::cost::ENDPOINTS),
     ("Users", crate::users::ENDPOINTS),
     ("Around", crate::around::ENDPOINTS),
     ("Secrets", crate::secrets::ENDPOINTS),

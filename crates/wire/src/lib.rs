@@ -8,6 +8,7 @@ pub mod sdk;
 
 pub mod around;
 pub mod clusters;
+pub mod cost;
 pub mod dbfs;
 pub mod files;
 pub mod git_credentials;
@@ -15,6 +16,7 @@ pub mod identity;
 pub mod jobs;
 pub mod permissions;
 pub mod repos;
+pub mod retention;
 pub mod runs;
 pub mod secrets;
 pub mod tokens;

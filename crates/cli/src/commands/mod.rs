@@ -3,11 +3,13 @@
 pub(crate) mod backup;
 pub(crate) mod cancel;
 pub(crate) mod completions;
+pub(crate) mod cost;
 pub mod demo;
 pub(crate) mod doctor;
 pub(crate) mod endpoints;
 pub(crate) mod logs;
 pub(crate) mod reference;
+pub(crate) mod retention;
 pub(crate) mod run;
 pub(crate) mod runs;
 pub(crate) mod schedule;
@@ -29,6 +31,8 @@ pub async fn run_client(command: &Command) -> Option<Outcome> {
         | Command::Runner(_) => return None,
         Command::Run(args) => run::run(args).await,
         Command::Runs(args) => runs::run(args).await,
+        Command::Retention(args) => retention::run(args).await,
+        Command::Cost(args) => cost::run(args).await,
         Command::Logs(args) => logs::run(args).await,
         Command::Cancel(args) => cancel::run(args).await,
         Command::Schedule(args) => schedule::run(args).await,

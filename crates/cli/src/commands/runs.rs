@@ -21,6 +21,20 @@ pub(crate) enum RunsCommand {
     /// List runs, the newest first
     #[command(visible_alias = "ls")]
     List(ListArgs),
+    /// Keep a run from retention
+    Pin(PinArgs),
+    /// Give a run back to retention
+    Unpin(PinArgs),
+}
+
+/// Arguments of `forebay runs pin` and `unpin`.
+#[derive(Debug, Args)]
+pub(crate) struct PinArgs {
+    /// The run's id
+    #[arg(value_name = "RUN")]
+    run_id: i64,
+    #[command(flatten)]
+    connection: Connection,
 }
 
 /// Arguments of `forebay runs list`.
@@ -43,6 +57,8 @@ pub(crate) struct ListArgs {
 pub(crate) async fn run(args: &RunsArgs) -> Outcome {
     match &args.command {
         Some(RunsCommand::List(args)) => list(args).await?,
+        Some(RunsCommand::Pin(args)) => pin(args, true).await?,
+        Some(RunsCommand::Unpin(args)) => pin(args, false).await?,
         None => list(&args.list).await?,
     }
     Ok(Exit::Ok)
@@ -69,6 +85,20 @@ async fn list(args: &ListArgs) -> Result<(), Failure> {
     }
     let rows: Vec<_> = runs.iter().map(row).collect();
     out.table(["RUN", "STATE", "STARTED", "TOOK", "NAME"], &rows)
+}
+
+async fn pin(args: &PinArgs, pinned: bool) -> Result<(), Failure> {
+    let out = args.connection.out();
+    let answer = args
+        .connection
+        .client()?
+        .run_pin(args.run_id, pinned)
+        .await?;
+    if out.is_json() {
+        return out.json(&answer);
+    }
+    let verb = if pinned { "is pinned" } else { "is not pinned" };
+    out.line(format_args!("Run {} {verb}", answer["run_id"]))
 }
 
 fn row(run: &Run) -> [String; 5] {

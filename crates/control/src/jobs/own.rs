@@ -4,6 +4,7 @@
 //! refused by its name, because a setting without effect would look like one that has it.
 
 pub use forebay_engine::Missed;
+use forebay_engine::OverBudget;
 use forebay_types::{Error, JobId, Result};
 use serde::Deserialize;
 
@@ -27,6 +28,10 @@ pub struct Own {
     pub brake: Option<Brake>,
     pub debounce: Option<Debounce>,
     pub file_arrival: FileArrivalOwn,
+    /// How long the runs of the job stay, where it differs from the workspace.
+    pub retention: Option<Retention>,
+    /// What the runs of the job may use.
+    pub budget: Option<Budget>,
 }
 
 /// A run starts when a run of another job has ended.
@@ -77,6 +82,25 @@ pub struct FileArrivalOwn {
     pub short_waits: bool,
 }
 
+/// How long the runs of a job stay. What is left out is as in the workspace, 0 is for ever.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    pub days: Option<u32>,
+    /// Ended runs that stay, the newest ones.
+    pub runs: Option<u32>,
+    pub output_days: Option<u32>,
+}
+
+/// What the runs of a job may use in a day (UTC), and what becomes of a run after that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Budget {
+    pub cpu_seconds_per_day: u32,
+    #[serde(default)]
+    pub action: OverBudget,
+}
+
 /// A trigger that makes more than `runs` runs within `minutes` is paused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -105,6 +129,15 @@ impl Own {
     pub(super) fn check(&self) -> Result<()> {
         if let Some(event) = &self.on_event {
             check_topic("forebay.on_event.topic", &event.topic)?;
+        }
+        if let Some(budget) = self.budget {
+            let seconds = i64::from(budget.cpu_seconds_per_day);
+            within(
+                "budget.cpu_seconds_per_day",
+                seconds,
+                1,
+                i64::from(u32::MAX),
+            )?;
         }
         if let Some(brake) = self.brake {
             within("brake.runs", i64::from(brake.runs), 1, 1_000_000)?;
@@ -135,17 +168,19 @@ impl Own {
     /// A one-time run has no trigger, so settings of one would do nothing.
     ///
     /// # Errors
-    /// The first setting that says when a job runs.
+    /// The first setting that only a job can have.
     pub(crate) fn check_one_time(&self) -> Result<()> {
         let given = [
             ("after_job", self.after_job.is_some()),
             ("on_event", self.on_event.is_some()),
             ("brake", self.brake.is_some()),
+            ("retention", self.retention.is_some()),
+            ("budget", self.budget.is_some()),
         ];
         match given.into_iter().find(|(_, given)| *given) {
             None => Ok(()),
             Some((field, _)) => Err(Error::invalid(format!(
-                "Field 'forebay.{field}' is for jobs; a one-time run starts at once."
+                "Field 'forebay.{field}' is for jobs; a one-time run has none."
             ))),
         }
     }

@@ -95,6 +95,8 @@ pub struct RunOutput {
     pub result: Option<(String, bool)>,
     /// What a script or wheel printed, cut to its last 5 MB.
     pub logs: Option<(String, bool)>,
+    /// Retention has removed it.
+    pub is_gone: bool,
 }
 
 /// A notebook as it ran.
@@ -123,6 +125,15 @@ fn folder(dirs: &WorkspaceDirs, attempt: RunId) -> PathBuf {
 /// Forgets an attempt's files; what cannot be removed now is only space.
 pub(crate) fn remove(dirs: &WorkspaceDirs, attempt: RunId) {
     drop(std::fs::remove_dir_all(folder(dirs, attempt)));
+}
+
+/// What an attempt's files take, in bytes.
+pub(crate) fn size(dirs: &WorkspaceDirs, attempt: RunId) -> u64 {
+    let Ok(entries) = std::fs::read_dir(folder(dirs, attempt)) else {
+        return 0;
+    };
+    let sizes = entries.flatten().filter_map(|entry| entry.metadata().ok());
+    sizes.map(|meta| meta.len()).sum()
 }
 
 /// A full disk is the operator's to mend, and the run says so.
@@ -378,11 +389,13 @@ impl Runs {
             let events = blocking(move || read_events(&path)).await?;
             Some(cut_start(streams(&events)))
         };
+        let (_, is_gone) = self.0.store.run_kept(view.run.id).await?;
         Ok(RunOutput {
             view,
             attempt,
             result,
             logs,
+            is_gone,
         })
     }
 
@@ -411,6 +424,12 @@ impl Runs {
     /// As for [`Runs::notebook`].
     pub async fn rendered(&self, ctx: &Ctx, id: RunId) -> Result<Ran> {
         let (_, attempt) = self.attempt(ctx, id).await?;
+        let (_, is_gone) = self.0.store.run_kept(attempt.run_id).await?;
+        if is_gone {
+            return Err(Error::missing(format!(
+                "What run {id} put out was removed by retention."
+            )));
+        }
         let folder = folder(&self.0.dirs, attempt.id);
         blocking(move || {
             let text = std::fs::read(folder.join("notebook.json")).map_err(|e| {

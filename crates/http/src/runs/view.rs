@@ -328,6 +328,7 @@ pub(crate) fn output_json(app: &App, output: RunOutput, version: ApiVersion) -> 
         attempt,
         result,
         logs,
+        is_gone,
     } = output;
     let flat = is_flat(&view.run.settings);
     if !flat {
@@ -348,6 +349,10 @@ pub(crate) fn output_json(app: &App, output: RunOutput, version: ApiVersion) -> 
     if let Some((text, truncated)) = logs {
         fields.insert("logs".to_owned(), json!(text));
         fields.insert("logs_truncated".to_owned(), json!(truncated));
+    }
+    if is_gone {
+        let info = "What this run put out was removed by retention.";
+        fields.insert("info".to_owned(), json!(info));
     }
     if let Some(error) = attempt.error {
         fields.insert("error".to_owned(), json!(error));

@@ -7,15 +7,18 @@
 
 mod clusters;
 mod control_flow;
+mod cost;
 mod dbfs;
 mod endpoints;
 mod files;
 mod git_source;
 mod permissions;
 mod repos;
+mod retention;
 mod runs;
 mod tokens;
 mod tree_permissions;
 mod triggers;
 mod users;
+mod work;
 mod workspace;

@@ -1,6 +1,6 @@
 //! The changes of runs: each one transaction, each through the engine where a phase moves.
 
-use forebay_engine::{Effect, Event, Phase, Plan, Record, StopReason, Verdict};
+use forebay_engine::{Effect, Event, Gate, Phase, Plan, Record, StopReason, Verdict};
 use forebay_types::{Error, Millis, Result, RunId};
 use rusqlite::{OptionalExtension, Transaction, params};
 use serde_json::Value;
@@ -14,6 +14,8 @@ use super::{
     run_get_on,
 };
 use crate::connection::sql;
+use crate::cost;
+use crate::retention::trash_attempts;
 use crate::store::{Store, next_id};
 use crate::triggers;
 
@@ -51,6 +53,14 @@ impl Store {
             let id = insert_run(tx, &new, &plan, now)?;
             if let Some(firing) = &new.firing {
                 triggers::fired(tx, firing, id)?;
+            }
+            match &new.gate {
+                Gate::Open => {}
+                Gate::Wait { until, message } => hold(tx, id, (*until, message), now)?,
+                Gate::Closed { message } => {
+                    refuse(tx, id, ("BUDGET_POLICY_LIMIT_EXCEEDED", message), now)?;
+                    return Ok((id, Vec::new()));
+                }
             }
             match admission {
                 Admission::Now => {
@@ -167,6 +177,7 @@ impl Store {
                 outcome: outcome(end.exit_value.as_deref()),
                 retry: end.retry,
             };
+            cost::add(tx, attempt.run_id, &end.facts, now)?;
             let ended = (&event, Some(end.code));
             advance_from(tx, &run, &mut state, &plan, ended, now)?;
             claim(tx, cap, now)
@@ -231,7 +242,8 @@ impl Store {
         .await
     }
 
-    /// Removes an ended run with its attempts, events and values.
+    /// Removes an ended run with its attempts, events and values. The files of the attempts returned
+    /// are the caller's to delete, and noted in case it does not come to that.
     ///
     /// # Errors
     /// `Run N does not exist.`; `INVALID_STATE` while it is active.
@@ -247,6 +259,7 @@ impl Store {
                 .into_iter()
                 .map(|attempt| attempt.id)
                 .collect();
+            trash_attempts(tx, id)?;
             tx.execute("DELETE FROM run WHERE id = ?1", [id.0])
                 .map_err(|e| sql("delete a run", e))?;
             Ok(attempts)
@@ -444,10 +457,19 @@ fn skip(tx: &Transaction<'_>, id: RunId, new: &NewRun, now: Millis) -> Result<()
         "Skipped: the job already has {} active runs, as many as max_concurrent_runs allows.",
         new.concurrency_max
     );
+    refuse(tx, id, ("MAX_CONCURRENT_RUNS_EXCEEDED", &message), now)
+}
+
+fn refuse(
+    tx: &Transaction<'_>,
+    id: RunId,
+    (code, message): (&str, &str),
+    now: Millis,
+) -> Result<()> {
     tx.execute(
         "UPDATE attempt SET phase = 'ended', verdict = 'skipped', message = ?2, ended_at = ?3,
-           code = 'MAX_CONCURRENT_RUNS_EXCEEDED' WHERE run_id = ?1",
-        params![id.0, message, now.0],
+           code = ?4 WHERE run_id = ?1",
+        params![id.0, message, now.0, code],
     )
     .map_err(|e| sql("skip a run", e))?;
     tx.execute(
@@ -458,7 +480,28 @@ fn skip(tx: &Transaction<'_>, id: RunId, new: &NewRun, now: Millis) -> Result<()
     .map_err(|e| sql("skip a run", e))?;
     let refused = Record::Refused {
         verdict: Verdict::Skipped,
-        code: "MAX_CONCURRENT_RUNS_EXCEEDED".to_owned(),
+        code: code.to_owned(),
     };
     log(tx, id, now, &refused)
+}
+
+/// Keeps every attempt of a new run from a slot until then.
+fn hold(
+    tx: &Transaction<'_>,
+    id: RunId,
+    (until, message): (Millis, &str),
+    now: Millis,
+) -> Result<()> {
+    tx.execute(
+        "UPDATE attempt SET due_at = ?2 WHERE run_id = ?1",
+        params![id.0, until.0],
+    )
+    .and_then(|_| {
+        tx.execute(
+            "UPDATE run SET message = ?2 WHERE id = ?1",
+            params![id.0, message],
+        )
+    })
+    .map_err(|e| sql("hold a run", e))?;
+    log(tx, id, now, &Record::Held { until })
 }

@@ -1,0 +1,91 @@
+//! What keeps a run, what it used, and whether it may start on a day of budgets.
+
+use forebay_engine::{DayBudget, Gate, OverBudget, gate};
+use forebay_store::{NewRun, Used, day_of};
+use forebay_types::{Result, RunId};
+use serde_json::Value;
+
+use super::{Inner, RunView, Runs};
+use crate::Ctx;
+use crate::jobs::{Budget, OWN_FIELD};
+
+impl RunView {
+    /// What its attempts used so far; one that goes on counts when it ends.
+    #[must_use]
+    pub fn used(&self) -> Used {
+        let mut sum = Used::default();
+        let ended = self
+            .attempts
+            .iter()
+            .filter(|a| a.facts["usage"].is_object());
+        for attempt in ended {
+            sum.add(&Used::of_facts(&attempt.facts));
+        }
+        sum
+    }
+}
+
+impl Runs {
+    /// Keeps a run from retention (`true`), or gives it back to it. Returns the run's id, which
+    /// differs from `id` when that was a task's.
+    ///
+    /// # Errors
+    /// `Run N does not exist.`; `PERMISSION_DENIED`.
+    pub async fn pin(&self, ctx: &Ctx, id: RunId, pinned: bool) -> Result<RunId> {
+        let run = self.managed(ctx, id).await?.run;
+        let by = pinned.then(|| ctx.user.name.clone());
+        let now = self.0.clock.now();
+        self.0.store.run_pin(run.id, by, now).await?;
+        Ok(run.id)
+    }
+
+    /// Whether a run is pinned, and whether retention removed what it put out.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn kept(&self, view: &RunView) -> Result<(bool, bool)> {
+        self.0.store.run_kept(view.run.id).await
+    }
+}
+
+impl Inner {
+    /// Whether the budgets of the job and of the workspace let a new run start today.
+    pub(super) async fn gate(&self, new: &NewRun) -> Result<Gate> {
+        let own = new
+            .settings
+            .get(OWN_FIELD)
+            .and_then(|own| own.get("budget"));
+        // It was checked when the job was written.
+        let own = own.and_then(|own: &Value| serde_json::from_value::<Budget>(own.clone()).ok());
+        let config = &self.setup.config.budget;
+        if own.is_none() && config.cpu_seconds_per_day == 0 {
+            return Ok(Gate::Open);
+        }
+        let now = self.clock.now();
+        let used = self.store.cost_of_day(day_of(now), new.job_id).await?;
+        let (used_by_job, used_by_all) = used;
+        let ms = |seconds: u64| i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX);
+        let mut budgets = Vec::new();
+        if let Some(own) = own {
+            budgets.push(DayBudget {
+                whose: "the job",
+                cpu_ms: ms(own.cpu_seconds_per_day.into()),
+                used_cpu_ms: used_by_job,
+                action: own.action,
+            });
+        }
+        if config.cpu_seconds_per_day > 0 {
+            let action = match config.action.as_str() {
+                "stop" => OverBudget::Stop,
+                _ => OverBudget::Queue,
+            };
+            budgets.push(DayBudget {
+                whose: "the workspace",
+                cpu_ms: ms(config.cpu_seconds_per_day),
+                used_cpu_ms: used_by_all,
+                action,
+            });
+        }
+        Ok(gate(&budgets, now))
+    }
+}

@@ -1,0 +1,126 @@
+use std::time::Duration;
+
+use forebay_testkit::TestServer;
+use serde_json::{Value, json};
+
+use crate::work::{ended, job, notebook, ran, run_now, start};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+async fn cost(server: &TestServer, query: &str) -> Value {
+    let path = format!("/api/forebay/v1/cost?{query}");
+    server.get(&path).await.ok()
+}
+
+#[tokio::test]
+async fn what_attempts_used_is_summed_up_and_outlives_them() {
+    let server = start(|_| {}).await;
+    notebook(&server, "/Shared/n", &["use 1500 10 20"]).await;
+    notebook(&server, "/Shared/unknown", &["print x"]).await;
+    let counted = job(&server, "/Shared/n", json!({"name": "counted"})).await;
+    let unknown = job(&server, "/Shared/unknown", json!({})).await;
+    let run = ran(&server, counted).await;
+    ran(&server, unknown).await;
+    server.clock.advance(DAY);
+    ran(&server, counted).await;
+
+    let shown = ended(&server, run).await["forebay"]["usage"].clone();
+    assert_eq!(shown["cpu_seconds"], 1.5);
+    assert_eq!(
+        (&shown["read_bytes"], &shown["write_bytes"]),
+        (&json!(10), &json!(20))
+    );
+    let days = cost(&server, "by=day").await;
+    assert_eq!(days["to"], "2023-11-15");
+    let days = days["rows"].as_array().unwrap();
+    assert_eq!(
+        (&days[0]["day"], &days[0]["attempts"]),
+        (&json!("2023-11-14"), &json!(2))
+    );
+    assert_eq!(days[0]["cpu_unknown"], 1);
+    assert_eq!(
+        (&days[1]["cpu_seconds"], &days[1]["cpu_unknown"]),
+        (&json!(1.5), &json!(0))
+    );
+
+    server.clock.advance(DAY * 61);
+    let done = server
+        .post("/api/forebay/v1/retention/apply", json!({}))
+        .await;
+    done.ok();
+    let jobs = cost(&server, "by=job&from=2023-11-14").await;
+    assert_eq!(jobs["rows"][0]["job_name"], "counted");
+    assert_eq!(jobs["rows"][0]["cpu_seconds"], 3.0);
+    assert_eq!(jobs["total"]["attempts"], 3);
+    let first = cost(&server, "by=user&from=2023-11-14&to=2023-11-14").await;
+    assert_eq!(first["rows"].as_array().unwrap().len(), 1);
+    assert_eq!(first["total"]["attempts"], 2);
+}
+
+#[tokio::test]
+async fn a_plain_user_sees_the_own_cost_and_bad_dates_are_named() {
+    let server = start(|_| {}).await;
+    notebook(&server, "/Shared/n", &["use 1500 10 20"]).await;
+    let job = job(&server, "/Shared/n", json!({})).await;
+    ran(&server, job).await;
+    let plain = server.plain.clone();
+    let path = "/api/forebay/v1/cost?by=user";
+    let own = server.call(&plain, "GET", path, Value::Null).await.ok();
+    assert_eq!(own["rows"], json!([]));
+    for (query, named) in [
+        ("by=weather", "'by'"),
+        ("from=yesterday", "'from'"),
+        ("from=2023-11-14&to=2023-11-13", "'from' is after 'to'"),
+    ] {
+        let answer = server.get(&format!("/api/forebay/v1/cost?{query}")).await;
+        assert_eq!(answer.status, 400);
+        assert!(answer.text().contains(named), "{}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn a_used_up_day_makes_runs_wait_for_the_next() {
+    let server = start(|_| {}).await;
+    notebook(&server, "/Shared/n", &["use 1500"]).await;
+    let budget = json!({"forebay": {"budget": {"cpu_seconds_per_day": 1}}});
+    let job = job(&server, "/Shared/n", budget).await;
+    ran(&server, job).await;
+    let held = run_now(&server, job).await;
+    let shown = server
+        .get(&format!("/api/2.1/jobs/runs/get?run_id={held}"))
+        .await
+        .ok();
+    let message = shown["state"]["state_message"].as_str().unwrap();
+    assert!(
+        message.contains("the job used 1.5 of its 1 CPU-seconds of today"),
+        "{shown}"
+    );
+    assert!(shown["state"]["result_state"].is_null());
+    server.clock.advance(DAY);
+    let over = ended(&server, held).await;
+    assert_eq!(over["state"]["result_state"], "SUCCESS");
+}
+
+#[tokio::test]
+async fn a_workspace_can_skip_what_is_over_its_day() {
+    let server = start(|config| {
+        config.budget.cpu_seconds_per_day = 1;
+        config.budget.action = "stop".to_owned();
+    })
+    .await;
+    notebook(&server, "/Shared/n", &["use 1000"]).await;
+    let job = job(&server, "/Shared/n", json!({})).await;
+    ran(&server, job).await;
+    let refused = run_now(&server, job).await;
+    let shown = ended(&server, refused).await;
+    assert_eq!(shown["state"]["life_cycle_state"], "SKIPPED", "{shown}");
+    assert_eq!(
+        shown["status"]["termination_details"]["code"],
+        "BUDGET_POLICY_LIMIT_EXCEEDED"
+    );
+    let message = shown["state"]["state_message"].as_str().unwrap();
+    assert!(
+        message.contains("the workspace used 1 of its 1 CPU-seconds"),
+        "{message}"
+    );
+}

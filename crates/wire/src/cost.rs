@@ -1,0 +1,16 @@
+use serde::Deserialize;
+
+use crate::endpoints::{Endpoint, Method::Get, works};
+
+pub const COST: &str = "/api/forebay/v1/cost";
+
+pub const ENDPOINTS: &[Endpoint] = &[works(Get, &[], COST, "http/tests/it/cost.rs")];
+
+#[derive(Debug, Deserialize)]
+pub struct ListCost {
+    /// `day` (default), `job` or `user`.
+    pub by: Option<String>,
+    /// `YYYY-MM-DD`, in UTC; the last 30 days when absent.
+    pub from: Option<String>,
+    pub to: Option<String>,
+}
