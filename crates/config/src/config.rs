@@ -28,6 +28,8 @@ pub struct Config {
     pub keep_runs: bool,
     pub uv: Option<PathBuf>,
     pub python: Option<PathBuf>,
+    pub notifications: Notifications,
+    pub smtp: Option<Smtp>,
     #[serde(rename = "workspace")]
     pub workspaces: Vec<WorkspaceConfig>,
 }
@@ -60,6 +62,47 @@ impl Default for Budget {
             cpu_seconds_per_day: 0,
             action: "queue".to_owned(),
         }
+    }
+}
+
+/// Where notifications may be posted to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Notifications {
+    /// Loopback and link-local addresses that may be reached all the same, such as `127.0.0.1`.
+    pub allow_addresses: Vec<String>,
+}
+
+/// The mail server that sends notifications.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Smtp {
+    pub host: String,
+    #[serde(default = "smtp_port")]
+    pub port: u16,
+    /// The address that mails are from.
+    pub from: String,
+    /// `none`, `starttls` or `tls`.
+    #[serde(default = "smtp_security")]
+    pub security: String,
+    #[serde(default)]
+    pub username: Option<String>,
+    #[serde(default)]
+    pub password: Option<String>,
+}
+
+fn smtp_port() -> u16 {
+    587
+}
+
+fn smtp_security() -> String {
+    "starttls".to_owned()
+}
+
+impl std::fmt::Debug for Smtp {
+    /// Leaves the password out.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Smtp").field("host", &self.host).finish()
     }
 }
 
@@ -163,6 +206,8 @@ impl Default for Config {
             keep_runs: false,
             uv: None,
             python: None,
+            notifications: Notifications::default(),
+            smtp: None,
             workspaces: workspaces.to_vec(),
         }
     }
@@ -276,6 +321,14 @@ impl Config {
             problems.push(format!(
                 "isolation: '{}' (namespaces or none)",
                 self.isolation
+            ));
+        }
+        if let Some(smtp) = &self.smtp
+            && !matches!(smtp.security.as_str(), "none" | "starttls" | "tls")
+        {
+            let security = &smtp.security;
+            problems.push(format!(
+                "smtp.security: '{security}' (none, starttls or tls)"
             ));
         }
         if self.limits.running_attempts_max == 0 {

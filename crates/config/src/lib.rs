@@ -6,6 +6,8 @@ mod config;
 mod env;
 mod options;
 
-pub use config::{Budget, Config, ConfigError, Limits, Mount, Retention, WorkspaceConfig};
+pub use config::{
+    Budget, Config, ConfigError, Limits, Mount, Notifications, Retention, Smtp, WorkspaceConfig,
+};
 pub use env::{ENV_VARS, EnvVar, env_var, git_environment};
 pub use options::{ConfigOption, OPTIONS};

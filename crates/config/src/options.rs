@@ -65,6 +65,26 @@ pub const OPTIONS: &[ConfigOption] = &[
         "the Python interpreter of the runtimes; looked for on `PATH` when absent",
     ),
     option(
+        "notifications.allow_addresses",
+        "[]",
+        "loopback and link-local addresses, or ranges such as 127.0.0.0/8, that notifications may be posted to; others \
+         of these are refused",
+    ),
+    option(
+        "smtp.host",
+        "",
+        "mail server that sends notifications; without `[smtp]` e-mail notifications are refused",
+    ),
+    option("smtp.port", "587", "its port"),
+    option("smtp.from", "", "the address that mails are from"),
+    option(
+        "smtp.security",
+        "\"starttls\"",
+        "`none`, `starttls` or `tls` from the first byte",
+    ),
+    option("smtp.username", "", "name to sign in with, if it wants one"),
+    option("smtp.password", "", "password of that name"),
+    option(
         "limits.running_attempts_max",
         "15",
         "attempts that run at once, over all workspaces",
@@ -167,7 +187,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::{Config, Mount, WorkspaceConfig};
+    use crate::{Config, Mount, Smtp, WorkspaceConfig};
 
     /// Every field with a value, so that none is left out when it is written.
     fn full() -> Config {
@@ -180,6 +200,14 @@ mod tests {
             port_80: Some(true),
             uv: Some("uv".into()),
             python: Some("python3".into()),
+            smtp: Some(Smtp {
+                host: "mail".to_owned(),
+                port: 25,
+                from: "a@b.c".to_owned(),
+                security: "none".to_owned(),
+                username: Some("u".to_owned()),
+                password: Some("p".to_owned()),
+            }),
             workspaces: vec![WorkspaceConfig {
                 public_url: Some("http://h".to_owned()),
                 mounts: vec![mount],
@@ -217,7 +245,9 @@ mod tests {
     #[test]
     fn the_listed_defaults_are_the_defaults() {
         let defaults = toml::Value::try_from(Config::default()).unwrap();
-        for option in OPTIONS.iter().filter(|o| !o.name.contains("[]")) {
+        // What is there only when its table is has defaults of its own.
+        let always = |name: &str| !name.contains("[]") && !name.starts_with("smtp.");
+        for option in OPTIONS.iter().filter(|o| always(o.name)) {
             let mut value = Some(&defaults);
             for part in option.name.split('.') {
                 value = value.and_then(|value| value.get(part));

@@ -30,6 +30,7 @@ pub use when::{
 };
 
 use crate::Ctx;
+use crate::notifications::check_settings;
 use crate::permissions::{Permissions, first_grants};
 use crate::triggers::Watch;
 
@@ -40,6 +41,8 @@ pub struct Jobs {
     clock: Clock,
     permissions: Permissions,
     watch: Watch,
+    /// Whether there is a mail server for notifications.
+    has_smtp: bool,
 }
 
 impl Jobs {
@@ -49,7 +52,19 @@ impl Jobs {
             clock,
             permissions,
             watch,
+            has_smtp: false,
         }
+    }
+
+    pub(crate) fn with_smtp(mut self, has_smtp: bool) -> Self {
+        self.has_smtp = has_smtp;
+        self
+    }
+
+    /// # Errors
+    /// Somebody to be told who cannot be told, or a health rule that cannot be kept.
+    pub(crate) async fn check_alerts(&self, settings: &Map<String, Value>) -> Result<()> {
+        check_settings(&self.store, self.has_smtp, settings).await
     }
 
     /// # Errors
@@ -57,6 +72,7 @@ impl Jobs {
     pub async fn create(&self, ctx: &Ctx, mut settings: Map<String, Value>) -> Result<JobId> {
         let grants = first_grants(&self.store, ctx, &mut settings).await?;
         let document = JobDocument::parse(settings)?;
+        self.check_alerts(&document.settings).await?;
         let now = self.clock.now();
         self.check_after(ctx, &document).await?;
         let triggers = self.watch.wanted(&document.spec, None, now).await?;
@@ -127,6 +143,7 @@ impl Jobs {
     /// What is wrong with the settings; `PERMISSION_DENIED`; `Job N does not exist.`
     pub async fn reset(&self, ctx: &Ctx, id: JobId, settings: Map<String, Value>) -> Result<()> {
         self.permitted(ctx, id, PermissionLevel::CanManage).await?;
+        self.check_alerts(&settings).await?;
         let reset = move |old: Map<String, Value>| {
             let mut new = settings.clone();
             for field in ["run_as", OWN_FIELD] {
@@ -176,6 +193,7 @@ impl Jobs {
         fields_to_remove: Vec<String>,
     ) -> Result<()> {
         self.permitted(ctx, id, PermissionLevel::CanManage).await?;
+        self.check_alerts(&new_settings).await?;
         let change = move |old: Map<String, Value>| {
             let merged = merge(old, new_settings.clone(), &fields_to_remove)?;
             JobDocument::parse(merged)

@@ -149,6 +149,7 @@ impl Runs {
         let grants = first_grants(&self.0.store, ctx, &mut settings).await?;
         let document = JobDocument::parse(settings)?;
         check_one_time(&document.spec)?;
+        self.0.jobs.check_alerts(&document.settings).await?;
         let name = document.name().to_owned();
         let new = NewRun {
             idempotency_token: scoped_token(ctx, "submit", token)?,
@@ -394,7 +395,7 @@ impl Runs {
     }
 
     /// A run that the caller may stop and remove.
-    async fn managed(&self, ctx: &Ctx, id: RunId) -> Result<RunView> {
+    pub(crate) async fn managed(&self, ctx: &Ctx, id: RunId) -> Result<RunView> {
         let view = self.get(ctx, id).await?;
         self.require(ctx, &view.run, PermissionLevel::CanManageRun)
             .await?;

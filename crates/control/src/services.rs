@@ -16,6 +16,7 @@ use crate::files::Files;
 use crate::git_credentials::GitCredentials;
 use crate::identity::Identity;
 use crate::jobs::Jobs;
+use crate::notifications::{self, Notifications};
 use crate::permissions::Permissions;
 use crate::repos::{self, Repos};
 use crate::retention::Retention;
@@ -151,6 +152,7 @@ pub struct Services {
     pub triggers: Triggers,
     pub retention: Retention,
     pub costs: Costs,
+    pub notifications: Notifications,
 }
 
 impl Services {
@@ -197,7 +199,8 @@ impl Services {
         let limits = &setup.server.limits;
         let watch = Watch::new(dbfs.clone(), wake.clone(), limits.trigger_files_max);
         let clock = setup.clock.clone();
-        let jobs = Jobs::new(store.clone(), clock, permissions.clone(), watch.clone());
+        let jobs = Jobs::new(store.clone(), clock, permissions.clone(), watch.clone())
+            .with_smtp(setup.server.smtp.is_some());
         let checkouts =
             runs::Checkouts::new(store.clone(), repos.clone(), workspace.clone(), &dirs);
         checkouts.sweep().await?;
@@ -241,8 +244,21 @@ impl Services {
             setup.config.retention.clone(),
         );
         retention.spawn();
+        let notifications = Notifications::new(notifications::Parts {
+            store: store.clone(),
+            clock: setup.clock.clone(),
+            tasks: setup.tasks.clone(),
+            vault,
+            runs: runs.clone(),
+            workspace_id: identity.workspace_id,
+            public_url: setup.public_url.clone(),
+            config: setup.server.notifications.clone(),
+            smtp: setup.server.smtp.clone(),
+        })?;
+        notifications.spawn();
         let costs = Costs::new(store.clone(), setup.clock.clone());
         Ok(Self {
+            notifications,
             retention,
             costs,
             setup,

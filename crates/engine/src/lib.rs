@@ -3,6 +3,7 @@
 //! Layer 0: no I/O, no clock, no randomness. State, an event and the time come in as arguments;
 //! the new state and a list of effects come out, and somebody else performs them.
 
+mod alerts;
 mod budget;
 mod civil;
 mod condition;
@@ -17,6 +18,7 @@ mod run_if;
 mod triggers;
 mod verdict;
 
+pub use alerts::{Alerts, Moment, Recipient, next_try};
 pub use budget::{DayBudget, Gate, OverBudget, gate};
 pub use condition::{Comparison, NotANumber, compare};
 pub use container::{CONCURRENCY_MAX, Children, ITERATIONS_MAX, Step, next_step};

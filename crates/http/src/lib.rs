@@ -16,6 +16,7 @@ mod files;
 mod git_credentials;
 mod identity;
 mod jobs;
+mod notifications;
 mod page;
 mod permissions;
 mod repos;

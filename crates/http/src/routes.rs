@@ -34,6 +34,7 @@ pub fn router(app: &Arc<App>) -> Router {
         crate::git_credentials::routes,
         crate::identity::routes,
         crate::jobs::routes,
+        crate::notifications::routes,
         crate::permissions::routes,
         crate::repos::routes,
         crate::retention::routes,

@@ -23,6 +23,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("triggers", include_str!("../migrations/triggers.sql")),
     ("retention", include_str!("../migrations/retention.sql")),
     ("cost", include_str!("../migrations/cost.sql")),
+    (
+        "notifications",
+        include_str!("../migrations/notifications.sql"),
+    ),
 ];
 
 /// How many steps lead to the newest form.

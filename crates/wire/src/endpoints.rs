@@ -136,6 +136,7 @@ const TABLES: &[(&str, &[Endpoint])] = &[
     ("Triggers", crate::triggers::ENDPOINTS),
     ("Retention", crate::retention::ENDPOINTS),
     ("Cost", crate::cost::ENDPOINTS),
+    ("Notifications", crate::notifications::ENDPOINTS),
     ("Users", crate::users::ENDPOINTS),
     ("Around", crate::around::ENDPOINTS),
     ("Secrets", crate::secrets::ENDPOINTS),

@@ -14,6 +14,7 @@ pub mod files;
 pub mod git_credentials;
 pub mod identity;
 pub mod jobs;
+pub mod notifications;
 pub mod permissions;
 pub mod repos;
 pub mod retention;

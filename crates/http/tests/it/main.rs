@@ -12,6 +12,7 @@ mod dbfs;
 mod endpoints;
 mod files;
 mod git_source;
+mod notifications;
 mod permissions;
 mod repos;
 mod retention;

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::connection::sql;
 use crate::cost;
+use crate::notifications;
 use crate::retention::trash_attempts;
 use crate::store::{Store, next_id};
 use crate::triggers;
@@ -122,7 +123,8 @@ impl Store {
             else {
                 return Ok(());
             };
-            log(tx, run_id, now, &Record::Executing { task, attempt })
+            log(tx, run_id, now, &Record::Executing { task, attempt })?;
+            notifications::began(tx, run_id, (task, attempt), now)
         })
         .await
     }
@@ -482,7 +484,8 @@ fn refuse(
         verdict: Verdict::Skipped,
         code: code.to_owned(),
     };
-    log(tx, id, now, &refused)
+    log(tx, id, now, &refused)?;
+    notifications::refused(tx, id, now)
 }
 
 /// Keeps every attempt of a new run from a slot until then.

@@ -9,6 +9,7 @@ use rusqlite::{Transaction, params};
 
 use super::{Attempt, Run, attempts_on, missing_run, run_get_on};
 use crate::connection::sql;
+use crate::notifications;
 use crate::store::next_id;
 use crate::triggers::run_ended;
 
@@ -106,6 +107,7 @@ pub(super) fn advance_from(
             ids,
         };
         log(tx, id, now, &record)?;
+        notifications::follow(tx, &row, event, (&effects, phase), now)?;
     }
     Ok(effects)
 }
