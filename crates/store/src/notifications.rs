@@ -86,7 +86,7 @@ struct About<'a> {
 pub(crate) fn follow(
     tx: &Transaction<'_>,
     run: &Run,
-    event: Event,
+    event: &Event,
     (effects, phase): (&[Effect], Option<Phase>),
     now: Millis,
 ) -> Result<()> {
@@ -103,6 +103,7 @@ pub(crate) fn follow(
         ..
     } = event
     {
+        let (task, attempt, verdict) = (*task, *attempt, *verdict);
         let again = effects.iter().any(|effect| {
             matches!(effect, Effect::Start { task: t, .. } | Effect::StartAt { task: t, .. } if *t == task)
         });

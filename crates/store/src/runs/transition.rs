@@ -107,7 +107,7 @@ pub(super) fn advance_from(
             ids,
         };
         log(tx, id, now, &record)?;
-        notifications::follow(tx, &row, event, (&effects, phase), now)?;
+        notifications::follow(tx, row, event, (&effects, phase), now)?;
     }
     Ok(effects)
 }
