@@ -5,8 +5,8 @@ use forebay_client::{Client, Profile, ProfileChoice};
 use forebay_config::{Config, ConfigError};
 
 use crate::commands::{
-    backup, cancel, completions, cost, demo, doctor, endpoints, logs, reference, retention, run, runs,
-    schedule, token, workspace,
+    backup, cancel, completions, cost, demo, doctor, endpoints, logs, reference, retention, run,
+    runs, schedule, token, workspace,
 };
 use crate::failure::Failure;
 use crate::output::{Format, Out};

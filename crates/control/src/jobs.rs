@@ -143,7 +143,6 @@ impl Jobs {
     /// What is wrong with the settings; `PERMISSION_DENIED`; `Job N does not exist.`
     pub async fn reset(&self, ctx: &Ctx, id: JobId, settings: Map<String, Value>) -> Result<()> {
         self.permitted(ctx, id, PermissionLevel::CanManage).await?;
-        self.check_alerts(&settings).await?;
         let reset = move |old: Map<String, Value>| {
             let mut new = settings.clone();
             for field in ["run_as", OWN_FIELD] {
@@ -167,6 +166,7 @@ impl Jobs {
         let old = self.store.job_get(id).await?;
         let before = JobDocument::of_normal(old.settings.clone()).ok();
         let document = change(old.settings)?;
+        self.check_alerts(&document.settings).await?;
         let now = self.clock.now();
         self.check_after(ctx, &document).await?;
         let before = before.as_ref().map(|document| &document.spec);
@@ -193,7 +193,6 @@ impl Jobs {
         fields_to_remove: Vec<String>,
     ) -> Result<()> {
         self.permitted(ctx, id, PermissionLevel::CanManage).await?;
-        self.check_alerts(&new_settings).await?;
         let change = move |old: Map<String, Value>| {
             let merged = merge(old, new_settings.clone(), &fields_to_remove)?;
             JobDocument::parse(merged)
