@@ -86,6 +86,9 @@ function follow(page) {
   });
 }
 
+for (const zone of document.querySelectorAll("[data-show=zone]")) {
+  zone.textContent = `On your clock (${EXACT.resolvedOptions().timeZone})`;
+}
 showTimes(document);
 setInterval(() => showTimes(document), 30000);
 const page = document.querySelector("[data-live]");

@@ -155,10 +155,8 @@ pub(crate) fn what(run: &Run) -> String {
 
 /// What one task of a definition runs.
 pub(crate) fn task_what(task: &Value) -> String {
-    let text = |kind: &str, field: &str| {
-        let value = task.get(kind).and_then(|kind| kind.get(field));
-        value.and_then(Value::as_str).map(str::to_owned)
-    };
+    let field = |kind: &str, field: &str| task.get(kind).and_then(|kind| kind.get(field));
+    let text = |kind: &str, name: &str| field(kind, name)?.as_str().map(str::to_owned);
     text("notebook_task", "notebook_path")
         .or_else(|| text("spark_python_task", "python_file"))
         .or_else(|| {
@@ -166,11 +164,34 @@ pub(crate) fn task_what(task: &Value) -> String {
             let entry = text("python_wheel_task", "entry_point").unwrap_or_default();
             Some(format!("{package}: {entry}"))
         })
+        .or_else(|| task.get("condition_task").map(condition))
+        .or_else(|| {
+            Some(format!(
+                "each: {}",
+                task_what(field("for_each_task", "task")?)
+            ))
+        })
+        .or_else(|| Some(format!("job {}", field("run_job_task", "job_id")?)))
         .unwrap_or_else(|| {
             let fields = task.as_object();
             let kind = fields.and_then(|fields| fields.keys().find(|key| key.ends_with("_task")));
             kind.cloned().unwrap_or_default()
         })
+}
+
+/// `if {{tasks.a.values.n}} > 3`.
+fn condition(task: &Value) -> String {
+    let text = |name: &str| task.get(name).and_then(Value::as_str).unwrap_or_default();
+    let sign = match text("op") {
+        "EQUAL_TO" => "=",
+        "NOT_EQUAL" => "≠",
+        "GREATER_THAN" => ">",
+        "GREATER_THAN_OR_EQUAL" => "≥",
+        "LESS_THAN" => "<",
+        "LESS_THAN_OR_EQUAL" => "≤",
+        other => other,
+    };
+    format!("if {} {sign} {}", text("left"), text("right"))
 }
 
 /// Why it failed, in one line.
@@ -187,6 +208,34 @@ pub(crate) fn failure_line(view: &RunView) -> Markup {
             }
         } @else if !view.run.message.is_empty() {
             div class="soft" { (first_line(&view.run.message, 160)) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_task_tells_what_it_runs_whatever_its_kind() {
+        let condition = json!({"op": "GREATER_THAN", "left": "{{job.parameters.n}}", "right": "3"});
+        let notebook = json!({"task_key": "one", "notebook_task": {"notebook_path": "/Shared/n"}});
+        for (task, expected) in [
+            (notebook.clone(), "/Shared/n"),
+            (
+                json!({"condition_task": condition}),
+                "if {{job.parameters.n}} > 3",
+            ),
+            (
+                json!({"for_each_task": {"inputs": "[1]", "task": notebook}}),
+                "each: /Shared/n",
+            ),
+            (json!({"run_job_task": {"job_id": 7}}), "job 7"),
+            (json!({"sql_task": {}}), "sql_task"),
+        ] {
+            assert_eq!(task_what(&task), expected);
         }
     }
 }
