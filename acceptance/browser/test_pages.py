@@ -60,7 +60,19 @@ def test_workspace_browser_renders_a_notebook(browse, good_run):
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/runs", "/runs?state=failed", "/jobs", "/repos", "/clusters", "/workspace/Shared", "/workspace/Shared/pages/report"]
+    "path",
+    [
+        "/",
+        "/runs",
+        "/runs?state=failed",
+        "/queue",
+        "/jobs",
+        "/schedule",
+        "/repos",
+        "/clusters",
+        "/workspace/Shared",
+        "/workspace/Shared/pages/report",
+    ],
 )
 def test_pages_fit_a_phone(browse, good_run, path):
     assert fits(browse(path, size=PHONE))
@@ -177,3 +189,43 @@ def test_the_matrix_follows_the_runs_and_leads_to_their_output(browse, api, nigh
 def test_job_pages_fit_a_phone(browse, nightly):
     for path in ("/jobs", f"/jobs/{nightly}"):
         assert fits(browse(path, size=PHONE))
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+def test_a_schedule_is_tried_out_and_its_error_is_marked(browse, javascript):
+    page = browse("/schedule", javascript=javascript, size=PHONE)
+    page.fill("#expression", "0 30 2 ? * MON-FRI")
+    page.fill("#timezone", "Europe/Berlin")
+    page.click("text=Show the next firings")
+    assert page.locator(".firings tbody tr").count() == 10
+    assert fits(page)
+    page.fill("#expression", "0 30 25 ? * MON-FRI")
+    page.click("text=Show the next firings")
+    assert page.inner_text("mark").strip() == "2"
+    assert fits(page)
+
+
+def test_a_schedule_is_paused_from_the_page_of_its_job(browse, api, cluster_id):
+    api.notebook("/Shared/pages/load", ["print('loaded')"])
+    task = {"task_key": "load", "existing_cluster_id": cluster_id, "notebook_task": {"notebook_path": "/Shared/pages/load"}}
+    schedule = {"quartz_cron_expression": "0 0 3 * * ?", "timezone_id": "America/New_York"}
+    job = api.post("/api/2.1/jobs/create", {"name": "Scheduled", "tasks": [task], "schedule": schedule})["job_id"]
+    page = browse(f"/jobs/{job}", javascript=False)
+    assert "America/New_York" in page.inner_text(".trigger")
+    page.click("button >> text=Pause")
+    assert "starts no more by itself" in page.inner_text("[role=status]")
+    page.click("button >> text=Go on")
+    assert api.get("/api/2.1/jobs/get", job_id=job)["settings"]["schedule"]["pause_status"] == "UNPAUSED"
+
+
+def test_the_queue_tells_why_a_run_waits(browse, api, cluster_id):
+    api.notebook("/Shared/pages/slow", ["import time\ntime.sleep(60)"])
+    task = {"task_key": "slow", "existing_cluster_id": cluster_id, "notebook_task": {"notebook_path": "/Shared/pages/slow"}}
+    job = api.post("/api/2.1/jobs/create", {"name": "One at a time", "tasks": [task], "queue": {"enabled": True}})["job_id"]
+    page = browse("/queue", size=PHONE)
+    for _ in range(2):
+        api.post("/api/2.1/jobs/run-now", {"job_id": job})
+    page.wait_for_selector("#waiting >> text=One at a time")
+    page.wait_for_selector("#running >> text=One at a time")
+    assert fits(page)
+    api.post("/api/2.1/jobs/runs/cancel-all", {"job_id": job})

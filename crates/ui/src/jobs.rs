@@ -47,7 +47,7 @@ pub(crate) async fn list(
     }
     let now = pages.now();
     let body = html! {
-        h1 { "Jobs" }
+        div class="head" { h1 { "Jobs" } a href="/schedule" { "Try a schedule" } }
         @if jobs.is_empty() {
             p class="nothing" {
                 "There are no jobs yet. Create one over the API: "

@@ -17,6 +17,7 @@ mod queue;
 mod repos;
 mod run;
 mod runs;
+mod schedule;
 mod session;
 mod show;
 mod site;

@@ -13,7 +13,8 @@ use forebay_types::Millis;
 
 use crate::session::Codes;
 use crate::{
-    assets, clusters, failure, home, job, jobs, layout, login, queue, repos, run, runs, workspace,
+    assets, clusters, failure, home, job, jobs, layout, login, queue, repos, run, runs, schedule,
+    workspace,
 };
 
 /// One workspace of the server, as the pages of all of them know it.
@@ -80,6 +81,8 @@ impl Pages {
             .route("/jobs/{job_id}", get(job::show))
             .route("/jobs/{job_id}/live", get(job::live))
             .route("/jobs/{job_id}/run", post(job::run))
+            .route("/jobs/{job_id}/pause", post(job::pause))
+            .route("/schedule", get(schedule::show))
             .route("/jobs/{job_id}/runs/{run_id}", get(run::show_of_job))
             .route("/workspace", get(workspace::root))
             .route("/workspace/", get(workspace::root))

@@ -3,12 +3,14 @@
 mod definition;
 mod matrix;
 mod start;
+mod when;
 
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use forebay_control::jobs::JobDocument;
 use forebay_control::runs::RunView;
+use forebay_control::triggers::{Preview, TriggerView};
 use forebay_store::{Job, RunFilter};
 use forebay_types::{Error, Grant, JobId, ObjectKind, ObjectRef, PermissionLevel};
 use maud::{Markup, html};
@@ -26,6 +28,7 @@ use crate::show::exact_time;
 use crate::site::Pages;
 
 pub(crate) use start::run;
+pub(crate) use when::pause;
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(default)]
@@ -47,6 +50,8 @@ struct Seen {
     document: Option<JobDocument>,
     grants: Vec<Grant>,
     may_run: bool,
+    may_manage: bool,
+    triggers: Vec<TriggerView>,
     runs: Vec<RunView>,
 }
 
@@ -61,6 +66,8 @@ impl Seen {
             document: JobDocument::of_normal(job.settings.clone()).ok(),
             grants: services.permissions.get(ctx, &object).await?,
             may_run: may(PermissionLevel::CanManageRun),
+            may_manage: may(PermissionLevel::CanManage),
+            triggers: services.triggers.get(ctx, id).await?,
             runs: newest_runs(pages, session, id).await?,
             job,
         })
@@ -96,6 +103,7 @@ pub(crate) async fn show(
         p class="soft" {
             "Made by " (job.creator_name) ", " (exact_time(job.created_at)) (tags(job))
         }
+        (when::section(&session, &seen, &firings(&pages, &seen), pages.now()))
         article data-live={ "/jobs/" (job.id) "/live?from=" (asked.from) } {
             (runs(&pages, &seen, asked.from).render())
         }
@@ -106,6 +114,19 @@ pub(crate) async fn show(
         ..Page::new(name(job), Section::Jobs, body)
     };
     Ok(pages.page(Some(&session), page))
+}
+
+/// What the schedule makes of the time to come; nothing while it is paused.
+fn firings(pages: &Pages, seen: &Seen) -> Vec<Preview> {
+    let schedule = seen
+        .document
+        .as_ref()
+        .and_then(|one| one.spec.schedule.as_ref());
+    let firings = schedule.map(|schedule| {
+        let triggers = &pages.services().triggers;
+        triggers.preview(&schedule.quartz_cron_expression, &schedule.timezone_id)
+    });
+    firings.and_then(Result::ok).unwrap_or_default()
 }
 
 fn runs(pages: &Pages, seen: &Seen, from: usize) -> Fragment {

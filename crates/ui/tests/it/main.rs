@@ -11,5 +11,6 @@ mod content;
 mod jobs;
 mod live;
 mod queue;
+mod schedule;
 mod signing_in;
 mod timeline;
