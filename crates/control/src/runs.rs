@@ -1,11 +1,13 @@
 //! Runs: submission, what clients see of them, and the ways to stop them. The work itself is done
 //! by the dispatcher in [`dispatch`] and by one task per attempt in [`attempt`].
 
+mod adoption;
 mod attempt;
 mod checkout;
 mod condition;
 mod container;
 mod dispatch;
+mod ending;
 mod host;
 mod keep;
 mod live;

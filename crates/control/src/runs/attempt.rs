@@ -1,28 +1,24 @@
 //! The server's side of one attempt, from its slot to its recorded end.
 
-use std::collections::HashSet;
 use std::future::Future;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use forebay_engine::{StopReason, Verdict};
-use forebay_exec::{
-    Adoption, CallId, CancelReason, Canceler, Ended, Execution, Host, HostError, Outcome,
-    StartError,
-};
+use forebay_engine::StopReason;
+use forebay_exec::{Adoption, CancelReason, Canceler, Execution, Host, Outcome};
 use forebay_runtime::TaskKind;
 use forebay_store::{Attempt, AttemptEnd, Run, RunKind};
 use forebay_types::{Error, ErrorCode, Result};
-use serde_json::{Value, json};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use tracing::{error, info};
 
 use super::Inner;
+use super::adoption::{end_execution, stop_children};
 use super::checkout::Checkout;
 use super::dispatch;
+use super::ending::{ended_as, facts, failed_to_start, interrupted, not_checked_out, not_started};
 use super::host::AttemptHost;
 use super::live::Owned;
 use super::output::{self, Snapshot, Writer};
@@ -32,13 +28,6 @@ use super::workload::{self, Prepared};
 use crate::Ctx;
 use crate::clusters::ResolvedCluster;
 use crate::jobs::{JobDocument, TaskSpec};
-
-/// What a failed task of a user says on the wire; the exception itself is in the run's output.
-const FAILED: &str = "Workload failed, see run output for details";
-
-/// What a run says that its server took down with it.
-const INTERRUPTED: &str =
-    "The server stopped while this run was under way; its output up to then is kept.";
 
 /// Whether an attempt may have begun before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -388,101 +377,6 @@ fn digest(task: &TaskSpec, commit: Option<&str>, snapshot: Option<&Snapshot>) ->
         .collect()
 }
 
-fn facts(ended: &Ended, digest: &str) -> Value {
-    json!({
-        "usage": ended.usage,
-        "isolation": ended.isolation,
-        "environment": ended.environment,
-        "warm": ended.warm,
-        "source_digest": digest,
-    })
-}
-
-fn ended_as(outcome: Outcome, facts: Value, task: &TaskSpec) -> AttemptEnd {
-    let end = |verdict, code, message: &str| AttemptEnd {
-        verdict,
-        code,
-        message: message.to_owned(),
-        error: None,
-        trace: None,
-        exit_value: None,
-        facts: facts.clone(),
-        retry: true,
-    };
-    let failed = |code, message: &str| AttemptEnd {
-        error: Some(message.to_owned()),
-        ..end(Verdict::Failed, code, message)
-    };
-    match outcome {
-        Outcome::Succeeded { exit_value } => AttemptEnd {
-            exit_value,
-            ..end(Verdict::Succeeded, "SUCCESS", "")
-        },
-        Outcome::Failed {
-            ename,
-            message,
-            trace,
-            ..
-        } if ename == "LibraryInstallationError" => AttemptEnd {
-            trace: Some(trace),
-            verdict: Verdict::InternalError,
-            ..failed("LIBRARY_INSTALLATION_ERROR", &message)
-        },
-        Outcome::Failed {
-            ename,
-            message,
-            trace,
-            ..
-        } => AttemptEnd {
-            error: Some(if message.is_empty() {
-                ename
-            } else {
-                format!("{ename}: {message}")
-            }),
-            trace: Some(trace),
-            ..end(Verdict::Failed, "RUN_EXECUTION_ERROR", FAILED)
-        },
-        Outcome::Canceled => end(Verdict::Canceled, "USER_CANCELED", "Run cancelled."),
-        Outcome::TimedOut if task.timeout_seconds == 0 => end(
-            Verdict::TimedOut,
-            "CANCELED",
-            "The run exceeded its time limit.",
-        ),
-        Outcome::TimedOut => end(
-            Verdict::TimedOut,
-            "CANCELED",
-            &format!(
-                "The task exceeded its time limit of {} seconds.",
-                task.timeout_seconds
-            ),
-        ),
-        Outcome::OutOfMemory { limit_bytes } => failed(
-            "DRIVER_ERROR",
-            &match limit_bytes {
-                Some(limit) => format!(
-                    "Out of memory: the run needed more than its limit of {} MiB.",
-                    limit >> 20
-                ),
-                None => "Out of memory: the system ended a process of the run.".to_owned(),
-            },
-        ),
-        Outcome::OutputLimit { limit_bytes } => failed(
-            "RUN_EXECUTION_ERROR",
-            &format!(
-                "The run wrote more output than its limit of {} MiB.",
-                limit_bytes >> 20
-            ),
-        ),
-        Outcome::Crashed { message, .. } => failed("DRIVER_ERROR", &message),
-        Outcome::Lost { message } => platform_failure("INTERNAL_ERROR", message),
-    }
-}
-
-/// What became of an attempt that its server took down with it.
-fn interrupted() -> AttemptEnd {
-    platform_failure("INTERNAL_ERROR", INTERRUPTED.to_owned())
-}
-
 /// An attempt that was stopped before its program was there.
 fn stopped_before_start(stop: Stop, task: &TaskSpec) -> Option<AttemptEnd> {
     let outcome = match stop {
@@ -493,127 +387,6 @@ fn stopped_before_start(stop: Stop, task: &TaskSpec) -> Option<AttemptEnd> {
         Stop::Asked(CancelReason::TimedOut) => Outcome::TimedOut,
     };
     Some(ended_as(outcome, Value::Null, task))
-}
-
-/// The executor could not begin: the platform's failure, not the user's.
-fn not_started(error: &StartError) -> AttemptEnd {
-    let code = match error {
-        StartError::Invalid(_) => "INVALID_RUN_CONFIGURATION",
-        StartError::UnknownRuntime { .. } => "INVALID_CLUSTER_REQUEST",
-        _ => "CLUSTER_ERROR",
-    };
-    let mut message = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(next) = cause {
-        message = format!("{message}: {next}");
-        cause = next.source();
-    }
-    platform_failure(code, message)
-}
-
-/// The run's Git source could not be had.
-fn not_checked_out(error: &Error) -> AttemptEnd {
-    let message = format!("Failed to check out the Git source: {error}");
-    platform_failure("REPOSITORY_CHECKOUT_FAILED", message)
-}
-
-/// Whether an error says something of this server rather than of what it was asked to run.
-pub(crate) fn is_ours(error: &Error) -> bool {
-    matches!(
-        error.code,
-        ErrorCode::Internal | ErrorCode::TemporarilyUnavailable | ErrorCode::InvalidState
-    )
-}
-
-pub(crate) fn failed_to_start(error: &Error) -> AttemptEnd {
-    let code = match error.code {
-        ErrorCode::ResourceDoesNotExist => "RESOURCE_NOT_FOUND",
-        ErrorCode::PermissionDenied => "UNAUTHORIZED_ERROR",
-        ErrorCode::InvalidParameterValue | ErrorCode::NotImplemented => "INVALID_RUN_CONFIGURATION",
-        _ => {
-            error!(error = ?error, "attempt failed to start");
-            "INTERNAL_ERROR"
-        }
-    };
-    platform_failure(code, error.to_string())
-}
-
-fn platform_failure(code: &'static str, message: String) -> AttemptEnd {
-    AttemptEnd {
-        verdict: Verdict::InternalError,
-        code,
-        error: Some(message.clone()),
-        message,
-        trace: None,
-        exit_value: None,
-        facts: Value::Null,
-        retry: !matches!(
-            code,
-            "INVALID_RUN_CONFIGURATION" | "RESOURCE_NOT_FOUND" | "UNAUTHORIZED_ERROR"
-        ),
-    }
-}
-
-/// Gives every live row that nobody works on a task again: its process died with an earlier server,
-/// or its task here came to grief.
-pub(crate) async fn take_up(inner: &Arc<Inner>) {
-    let _nobody_claims = inner.claiming.write().await;
-    match inner.store.attempt_list_live().await {
-        Ok(live) => {
-            let mut live = live;
-            live.retain(|attempt| !inner.live.is_owned(attempt.id));
-            dispatch::begin_as(inner, live, Begin::Again);
-        }
-        Err(e) => error!(error = ?e, "cannot look for orphaned attempts"),
-    }
-}
-
-/// Ends what an earlier server of this workspace left running and no live row knows: its last word
-/// on it, that it was not wanted, may not have arrived.
-pub(crate) async fn end_strays(inner: &Arc<Inner>) -> Result<()> {
-    let live = inner.store.attempt_list_live().await?.into_iter();
-    let known: HashSet<_> = live
-        .map(|attempt| output::spool_dir(&inner.dirs, attempt.id))
-        .collect();
-    let found = inner.executor.inherited().into_iter();
-    let strays = found.filter(|dir| dir.starts_with(&inner.dirs.runs) && !known.contains(dir));
-    for stray in strays {
-        info!("ending what runs in {} and nobody knows", stray.display());
-        end_execution(inner, &stray).await;
-        inner.executor.forget(&stray);
-    }
-    Ok(())
-}
-
-async fn end_execution(inner: &Inner, spool_dir: &Path) {
-    let adoption = inner.executor.adopt(spool_dir, 0, Arc::new(Refusing)).await;
-    if let Adoption::Found(execution) = adoption {
-        execution.finish().await;
-    }
-}
-
-/// The host of a program that is only to be ended.
-struct Refusing;
-
-#[async_trait]
-impl Host for Refusing {
-    async fn call(&self, _: CallId, method: &str, _: Value) -> Result<Value, HostError> {
-        Err(HostError::unknown_method(method))
-    }
-}
-
-/// A nested run does not outlive the attempt that waits for it. Usually the call that waits sees to
-/// that; here it may have gone with an earlier server.
-async fn stop_children(inner: &Arc<Inner>, attempt: &Attempt) {
-    let stop = async {
-        for child in inner.store.run_list_nested(attempt.id).await? {
-            inner.stop(&child, StopReason::Canceled).await?;
-        }
-        Ok::<(), Error>(())
-    };
-    if let Err(e) = stop.await {
-        error!(attempt.id = %attempt.id, error = ?e, "nested runs cannot be stopped");
-    }
 }
 
 /// Ends a run whose definition cannot be read any more.

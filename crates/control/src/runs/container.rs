@@ -16,7 +16,7 @@ use forebay_types::{Error, Result, RunId};
 use tokio::sync::Notify;
 use tracing::{error, info};
 
-use super::{Inner, attempt, condition, dispatch, scope};
+use super::{Inner, attempt, condition, dispatch, ending, scope};
 use crate::jobs::JobDocument;
 
 /// The slow poll behind the wake-ups; it also finds time-outs.
@@ -110,8 +110,8 @@ async fn look(inner: &Arc<Inner>, id: RunId) -> Result<()> {
     };
     // What is wrong with the task ends it; what is wrong with us is tried again.
     match container.step().await {
-        Err(e) if attempt::is_ours(&e) => Err(e),
-        Err(e) => container.end(attempt::failed_to_start(&e)).await,
+        Err(e) if ending::is_ours(&e) => Err(e),
+        Err(e) => container.end(ending::failed_to_start(&e)).await,
         Ok(()) => Ok(()),
     }
 }

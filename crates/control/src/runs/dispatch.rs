@@ -11,6 +11,7 @@ use forebay_types::{Error, Result};
 use tracing::{error, warn};
 
 use super::Inner;
+use super::adoption;
 use super::attempt::{self, Begin};
 use crate::jobs::JobDocument;
 
@@ -27,12 +28,12 @@ pub(crate) fn start(inner: &Arc<Inner>) {
             let stop = inner.tasks.stopping();
             // The first look finds what the last process left behind.
             let mut look_for_orphans = true;
-            if let Err(e) = attempt::end_strays(&inner).await {
+            if let Err(e) = adoption::end_strays(&inner).await {
                 error!(error = ?e, "cannot look for strays");
             }
             while !stop.is_cancelled() {
                 if look_for_orphans {
-                    attempt::take_up(&inner).await;
+                    adoption::take_up(&inner).await;
                 }
                 let due = match round(&inner).await {
                     Ok(due) => due,
