@@ -5,8 +5,8 @@ use forebay_client::{Client, Profile, ProfileChoice};
 use forebay_config::{Config, ConfigError};
 
 use crate::commands::{
-    backup, cancel, completions, cost, demo, doctor, endpoints, logs, reference, retention, run,
-    runs, schedule, token, workspace,
+    backup, cancel, completions, cost, demo, doctor, endpoints, logs, queue, reference, retention,
+    run, runs, schedule, token, workspace,
 };
 use crate::failure::Failure;
 use crate::output::{Format, Out};
@@ -34,6 +34,8 @@ pub enum Command {
     Run(run::RunArgs),
     /// List runs
     Runs(runs::RunsArgs),
+    /// Show what runs, what waits and why
+    Queue(queue::QueueArgs),
     /// Print what a run printed
     Logs(logs::LogsArgs),
     /// Ask a run to stop

@@ -41,6 +41,10 @@ pub struct WorkspaceConfig {
     pub name: String,
     /// The address clients should use in links; derived from the listener when absent.
     pub public_url: Option<String>,
+    /// Attempts of this workspace that run at once; as many as the server's when absent.
+    pub running_attempts_max: Option<usize>,
+    /// Share of the server's slots in relation to the other workspaces' weights.
+    pub weight: u32,
     #[serde(rename = "mount")]
     pub mounts: Vec<Mount>,
     pub retention: Retention,
@@ -146,6 +150,10 @@ pub struct Mount {
 pub struct Limits {
     /// Attempts that run at once, over all workspaces.
     pub running_attempts_max: usize,
+    /// Hours that a run may wait for its job or key to have room; 0 for any time.
+    pub queue_hours_max: u32,
+    /// Runs that may be created in one workspace in an hour; 0 for any number.
+    pub runs_per_hour_max: u32,
     pub run_memory_bytes: u64,
     pub run_processes_max: u64,
     /// Output of one cell that is kept, in bytes; the rest is cut with a notice.
@@ -165,6 +173,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             running_attempts_max: 15,
+            queue_hours_max: 48,
+            runs_per_hour_max: 100_000,
             run_memory_bytes: 4 << 30,
             run_processes_max: 512,
             cell_output_bytes_max: 8 << 20,
@@ -182,6 +192,8 @@ impl Default for WorkspaceConfig {
         Self {
             name: "dev".to_owned(),
             public_url: None,
+            running_attempts_max: None,
+            weight: 1,
             mounts: Vec::new(),
             retention: Retention::default(),
             budget: Budget::default(),
@@ -304,6 +316,17 @@ impl Config {
             let action = &workspace.budget.action;
             if !matches!(action.as_str(), "queue" | "stop") {
                 problems.push(format!("budget.action: '{action}' (queue or stop)"));
+            }
+            if workspace.running_attempts_max == Some(0) {
+                problems.push(format!(
+                    "workspace.running_attempts_max of '{name}': must be at least 1"
+                ));
+            }
+            if !(1..=1000).contains(&workspace.weight) {
+                problems.push(format!(
+                    "workspace.weight of '{name}': {} (1 to 1000)",
+                    workspace.weight
+                ));
             }
             for mount in &workspace.mounts {
                 if !mount.path.starts_with('/') || mount.path.contains("..") {

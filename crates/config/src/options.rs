@@ -90,6 +90,16 @@ pub const OPTIONS: &[ConfigOption] = &[
         "attempts that run at once, over all workspaces",
     ),
     option(
+        "limits.queue_hours_max",
+        "48",
+        "hours that a run may wait for its job or its key to have room; then it is skipped; 0 means any time",
+    ),
+    option(
+        "limits.runs_per_hour_max",
+        "100000",
+        "runs that may be created in one workspace in an hour; more answer 429; 0 means any number",
+    ),
+    option(
         "limits.run_memory_bytes",
         "4294967296",
         "memory of one run with all its processes",
@@ -138,6 +148,16 @@ pub const OPTIONS: &[ConfigOption] = &[
         "workspace[].public_url",
         "",
         "the address clients should use in links; made from the listener when absent",
+    ),
+    option(
+        "workspace[].running_attempts_max",
+        "",
+        "attempts of the workspace that run at once; `limits.running_attempts_max` holds all the same",
+    ),
+    option(
+        "workspace[].weight",
+        "1",
+        "the workspace's share of the server's slots, in relation to the other workspaces' weights; 1 to 1000",
     ),
     option(
         "workspace[].mount[].path",
@@ -210,6 +230,7 @@ mod tests {
             }),
             workspaces: vec![WorkspaceConfig {
                 public_url: Some("http://h".to_owned()),
+                running_attempts_max: Some(1),
                 mounts: vec![mount],
                 ..WorkspaceConfig::default()
             }],

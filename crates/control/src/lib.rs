@@ -7,6 +7,7 @@ mod context;
 mod rate;
 mod services;
 mod sessions;
+mod slots;
 mod turns;
 mod vault;
 
@@ -31,3 +32,4 @@ pub mod workspace;
 
 pub use context::Ctx;
 pub use services::{ExecutorHandle, Services, WorkspaceDirs, WorkspaceSetup};
+pub use slots::server_slots;

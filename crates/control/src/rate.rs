@@ -28,6 +28,22 @@ impl RateLimit {
         }
     }
 
+    /// A bucket that holds `count` and needs an hour to fill; 0 means no limit.
+    pub(crate) fn per_hour(count: u32) -> Self {
+        Self {
+            interval_us: 3_600_000_000_i64.checked_div(i64::from(count)).unwrap_or(0),
+            burst: i64::from(count.max(1)),
+            full_at_us: Mutex::default(),
+        }
+    }
+
+    /// Whole seconds until a token that was refused may take one more.
+    pub(crate) fn wait_s(&self) -> u32 {
+        u32::try_from(self.interval_us / 1_000_000)
+            .unwrap_or(u32::MAX)
+            .max(1)
+    }
+
     /// Takes one request out of the token's bucket; `false` when it is empty.
     pub(crate) fn take(&self, token: [u8; 32], now: Millis) -> bool {
         if self.interval_us == 0 {

@@ -12,8 +12,10 @@ mod host;
 mod keep;
 mod live;
 mod output;
+mod queue;
 mod scope;
 mod source;
+mod standing;
 mod workload;
 
 use std::sync::Arc;
@@ -21,24 +23,28 @@ use std::sync::Arc;
 use forebay_engine::StopReason;
 use forebay_exec::Executor;
 use forebay_runtime::{Clock, TaskKind, Tasks};
-use forebay_store::{Attempt, Job, NewRun, Run, RunFilter, RunKind, Store};
+use forebay_store::{Attempt, Job, NewRun, Run, RunFilter, RunKind, Slots, Store};
 use forebay_types::{
-    ClusterId, Error, Grant, JobId, ObjectKind, ObjectRef, PermissionLevel, Result, RunId,
+    ClusterId, Error, ErrorCode, Grant, JobId, ObjectKind, ObjectRef, PermissionLevel, Result,
+    RunId,
 };
 use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 
 pub use output::{CellState, Cursor, EventPage, Ran, RunOutput, StoredEvent, fact};
+pub use queue::{QueuePage, Reason, Waiting};
 
 pub(crate) use self::checkout::Checkouts;
 pub(crate) use self::container::Containers;
 pub(crate) use self::live::LiveAttempts;
 pub(crate) use self::output::{remove as output_remove, size as output_size};
+use self::standing::standing;
 pub(crate) use self::workload::mounts;
 
 use crate::clusters::{ClusterChoice, Clusters, ResolvedCluster};
 use crate::jobs::{JobDocument, Spec, TaskSpec, check_one_time};
 use crate::permissions::first_grants;
+use crate::rate::RateLimit;
 use crate::secrets::Secrets;
 use crate::services::{WorkspaceDirs, WorkspaceSetup};
 use crate::tokens::Tokens;
@@ -71,6 +77,9 @@ pub(crate) struct Inner {
     pub(crate) tokens: Tokens,
     pub(crate) checkouts: Checkouts,
     pub(crate) workspace_id: i64,
+    pub(crate) slots: Slots,
+    /// How many runs the workspace may create in an hour.
+    pub(crate) creations: RateLimit,
     pub(crate) live: LiveAttempts,
     pub(crate) containers: Containers,
     pub(crate) wake: tokio::sync::Notify,
@@ -152,8 +161,10 @@ impl Runs {
         let document = JobDocument::parse(settings)?;
         check_one_time(&document.spec)?;
         self.0.jobs.check_alerts(&document.settings).await?;
+        self.count_creation()?;
         let name = document.name().to_owned();
         let new = NewRun {
+            standing: standing(&document, None, &Map::new(), "ONE_TIME")?,
             idempotency_token: scoped_token(ctx, "submit", token)?,
             timeout_ms: document.spec.timeout_seconds.saturating_mul(1000),
             ..NewRun::new(RunKind::Submit, ctx.creator(), name, document.settings)
@@ -183,6 +194,7 @@ impl Runs {
             .await?;
         let document = JobDocument::of_normal(job.settings)?;
         let parameters = parameters(&request)?;
+        self.count_creation()?;
         let spec = &document.spec;
         let queue = request
             .queue
@@ -191,6 +203,7 @@ impl Runs {
         let restarts = spec.continuous.is_some();
         let name = document.name().to_owned();
         let new = NewRun {
+            standing: standing(&document, Some(id), &parameters, "ONE_TIME")?,
             job_id: Some(id),
             parameters,
             idempotency_token: scoped_token(ctx, &id.to_string(), request.idempotency_token)?,
@@ -244,6 +257,7 @@ impl Runs {
         let creator = (job.creator_id, job.creator_name.clone());
         let name = document.name().to_owned();
         let new = NewRun {
+            standing: standing(document, Some(job.id), &parameters, fired.trigger)?,
             job_id: Some(job.id),
             parameters,
             trigger: fired.trigger,
@@ -256,6 +270,18 @@ impl Runs {
         self.create(new, document.plan.clone()).await
     }
 
+    /// # Errors
+    /// `REQUEST_LIMIT_EXCEEDED` when the workspace created as many runs as it may in an hour.
+    fn count_creation(&self) -> Result<()> {
+        let rate = &self.0.creations;
+        if rate.take([0; 32], self.0.clock.now()) {
+            return Ok(());
+        }
+        let max = self.0.setup.server.limits.runs_per_hour_max;
+        let message = format!("The workspace created {max} runs in an hour, as many as it may.");
+        Err(Error::new(ErrorCode::RequestLimitExceeded, message).retry_after_s(rate.wait_s()))
+    }
+
     /// In a task of its own: a client that hangs up must not come between a claim and its start.
     async fn create(&self, mut new: NewRun, plan: forebay_engine::Plan) -> Result<RunId> {
         new.gate = self.0.gate(&new).await?;
@@ -266,10 +292,16 @@ impl Runs {
             .spawn(TaskKind::Chore, "create a run", async move {
                 let claiming = inner.claiming.read().await;
                 let now = inner.clock.now();
-                let result = inner.store.run_create(new, plan, inner.cap(), now).await;
-                let answer = result.map(|(id, claimed)| {
-                    dispatch::begin(&inner, claimed);
-                    id
+                let result = inner
+                    .store
+                    .run_create(new, plan, Some(inner.slots.clone()), now)
+                    .await;
+                let answer = result.map(|created| {
+                    dispatch::begin(&inner, created.claimed);
+                    if created.queued {
+                        inner.wake.notify_one();
+                    }
+                    created.id
                 });
                 drop(claiming);
                 // The client may be gone; the run is there all the same.
@@ -427,11 +459,6 @@ impl Runs {
 }
 
 impl Inner {
-    /// How many attempts of this workspace may run at once.
-    pub(crate) fn cap(&self) -> usize {
-        self.setup.server.limits.running_attempts_max
-    }
-
     /// A run of a job acts for the job's owner, whoever started it; any other for who submitted it.
     /// Both with the rights they have now, not with those of back then.
     async fn ctx_of(&self, run: &Run) -> Result<Ctx> {

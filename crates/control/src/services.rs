@@ -6,7 +6,7 @@ use forebay_config::{Config, WorkspaceConfig, git_environment};
 use forebay_exec::Executor;
 use forebay_git::{Git, GitSetup};
 use forebay_runtime::{Clock, TaskKind, Tasks, blocking};
-use forebay_store::Store;
+use forebay_store::{ServerSlots, Store};
 use forebay_types::{Error, Result};
 
 use crate::clusters::{Clusters, ExecutorRuntimes, Runtimes};
@@ -18,6 +18,7 @@ use crate::identity::Identity;
 use crate::jobs::Jobs;
 use crate::notifications::{self, Notifications};
 use crate::permissions::Permissions;
+use crate::rate::RateLimit;
 use crate::repos::{self, Repos};
 use crate::retention::Retention;
 use crate::runs::{self, Runs};
@@ -128,6 +129,8 @@ pub struct WorkspaceSetup {
     pub runtimes: Option<Arc<dyn Runtimes>>,
     /// Shared by the workspaces of one server; runs of different workspaces never share a process.
     pub executor: ExecutorHandle,
+    /// Shared by the workspaces of one server, all of which it knows by name.
+    pub slots: ServerSlots,
 }
 
 /// The services of one workspace: small handles, each made from what it needs.
@@ -195,6 +198,12 @@ impl Services {
         let dbfs = Dbfs::open(&dirs, &setup.config.mounts, setup.clock.clone())?;
         let files = Files::open(&dirs, workspace.clone(), setup.clock.clone())?;
         sweep_uploads(&setup, dbfs.clone(), files.clone());
+        let slots = setup.slots.of(&setup.config.name).ok_or_else(|| {
+            Error::internal(
+                "the server has no slots for this workspace",
+                "a fault of its setup",
+            )
+        })?;
         let wake = Wake::default();
         let limits = &setup.server.limits;
         let watch = Watch::new(dbfs.clone(), wake.clone(), limits.trigger_files_max);
@@ -218,6 +227,8 @@ impl Services {
             tokens: tokens.clone(),
             checkouts,
             workspace_id: identity.workspace_id,
+            slots,
+            creations: RateLimit::per_hour(setup.server.limits.runs_per_hour_max),
             live: runs::LiveAttempts::default(),
             containers: runs::Containers::default(),
             wake: tokio::sync::Notify::new(),

@@ -33,10 +33,16 @@ pub enum Record {
         /// The id of each first attempt, in the order of the tasks.
         ids: Vec<i64>,
     },
-    /// The run waits because its job has as many runs as it may have.
+    /// The run waits because its job or its key has as many runs as it may have.
     Queued,
     /// No attempt of the run starts before this time.
     Held { until: Millis },
+    /// Another run was asked for, and this one, which has not started, stands for it as well.
+    Coalesced {
+        by: String,
+        /// What that run would have been given.
+        parameters: serde_json::Value,
+    },
     /// Nothing of the run starts: it ended before its first task.
     Refused { verdict: Verdict, code: String },
     /// An event went through the engine.
@@ -195,6 +201,7 @@ impl RunFacts {
                     attempt.due_at = Some(*until);
                 }
             }
+            Record::Coalesced { .. } => {}
             Record::Refused { verdict, code } => {
                 self.started_at = Some(at);
                 self.end_all(*verdict, Some(code), at);

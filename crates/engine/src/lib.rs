@@ -5,6 +5,7 @@
 
 mod alerts;
 mod budget;
+pub mod admission;
 mod civil;
 mod condition;
 mod container;

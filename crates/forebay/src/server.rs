@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use forebay_config::Config;
-use forebay_control::{ExecutorHandle, Services, WorkspaceSetup};
+use forebay_control::{ExecutorHandle, Services, WorkspaceSetup, server_slots};
 use forebay_exec::Executor;
 use forebay_http::{App, serve};
 use forebay_runner::RunnerClient;
@@ -147,6 +147,7 @@ impl Opening<'_> {
         listeners: &[Bound],
     ) -> Result<(Vec<WorkspaceAddress>, Vec<Arc<App>>, Tasks)> {
         let tasks = Tasks::default();
+        let slots = server_slots(self.config);
         let mut addresses = Vec::new();
         let mut apps = Vec::new();
         for (index, workspace) in self.config.workspaces.iter().enumerate() {
@@ -167,6 +168,7 @@ impl Opening<'_> {
                 tasks: tasks.clone(),
                 runtimes: None,
                 executor: ExecutorHandle(Arc::new(self.runner.clone())),
+                slots: slots.clone(),
             };
             let services = Services::open(setup)
                 .await

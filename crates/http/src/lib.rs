@@ -19,6 +19,7 @@ mod jobs;
 mod notifications;
 mod page;
 mod permissions;
+mod queue;
 mod repos;
 mod retention;
 mod runs;

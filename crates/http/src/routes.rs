@@ -36,6 +36,7 @@ pub fn router(app: &Arc<App>) -> Router {
         crate::jobs::routes,
         crate::notifications::routes,
         crate::permissions::routes,
+        crate::queue::routes,
         crate::repos::routes,
         crate::retention::routes,
         crate::runs::routes,

@@ -19,6 +19,7 @@ use crate::auth::Caller;
 use crate::error::ApiResult;
 use crate::extract::{ApiVersion, Fields, IdInPath, Params};
 use crate::page;
+use crate::queue::put_reason;
 use crate::routes::Routes;
 use crate::server::App;
 
@@ -57,6 +58,9 @@ async fn get(
 ) -> ApiResult<Json<Value>> {
     let found = app.services.runs.get(&ctx, RunId(request.run_id)).await?;
     let mut shown = run_json(&app, &found, version, true);
+    if let Some(reason) = app.services.runs.why_waiting(&ctx, &found).await? {
+        put_reason(&mut shown, &reason);
+    }
     if version >= ApiVersion::V2_2 {
         page::lists(&mut shown, "", request.page_token.as_deref())?;
     }
@@ -203,6 +207,9 @@ async fn wait(
         "output_removed": output_removed,
         "usage": crate::cost::used_json(&found.used()),
     });
+    if let Some(reason) = app.services.runs.why_waiting(&ctx, &found).await? {
+        put_reason(&mut shown, &reason);
+    }
     Ok(Json(shown))
 }
 

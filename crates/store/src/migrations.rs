@@ -27,6 +27,8 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "notifications",
         include_str!("../migrations/notifications.sql"),
     ),
+    ("admission", include_str!("../migrations/admission.sql")),
+    ("run_lists", include_str!("../migrations/run_lists.sql")),
 ];
 
 /// How many steps lead to the newest form.

@@ -1,9 +1,16 @@
 //! Runs and their attempts as clients ask for them. What changes them is in [`change`], and what
 //! follows from a change in [`transition`].
 
+mod admit;
 mod change;
+mod claim;
 mod container;
 mod transition;
+
+pub use admit::Standing;
+pub(crate) use admit::{job_room, key_room, rooms_of};
+pub use change::Created;
+pub(crate) use claim::{count, one};
 
 use forebay_engine::{Gate, Phase, StopReason, Verdict};
 use forebay_types::{Error, JobId, Millis, Result, RunId, UserId};
@@ -129,6 +136,7 @@ pub struct NewRun {
     pub firing: Option<Firing>,
     /// Whether the day's budget lets it start.
     pub gate: Gate,
+    pub standing: Standing,
 }
 
 impl NewRun {
@@ -157,6 +165,7 @@ impl NewRun {
             timeout_ms: 0,
             firing: None,
             gate: Gate::Open,
+            standing: Standing::default(),
         }
     }
 }
@@ -230,18 +239,48 @@ impl RunFilter {
                 Vec::new(),
             );
         }
-        if let Some((id, name)) = &self.visible_to {
-            add(
-                "(run.creator_id = ? OR coalesce(run.job_id, run.id) IN (
-                   SELECT CAST(object_id AS INTEGER) FROM permission WHERE kind = 'jobs'
-                     AND ((principal_kind = 'user' AND principal = ?)
-                       OR (principal_kind = 'group' AND principal = 'users'))))",
-                vec![id.0.into(), name.clone().into()],
-            );
-        }
         (texts.join(" AND "), bounds)
     }
+
+    /// A query for the ids of the page, newest first. Each half of what a user may see is walked in
+    /// its own order, and only as far as the page needs.
+    fn ids(&self) -> (String, Vec<SqlValue>) {
+        let (conditions, bounds) = self.conditions();
+        let page = |limit: usize, offset: usize| {
+            format!("ORDER BY run.id DESC LIMIT {limit} OFFSET {offset}")
+        };
+        let Some((id, name)) = &self.visible_to else {
+            let page = page(self.limit, self.offset);
+            return (
+                format!("SELECT run.id FROM run WHERE {conditions} {page}"),
+                bounds,
+            );
+        };
+        let both = page(self.offset + self.limit, 0);
+        let own =
+            format!("SELECT run.id FROM run WHERE run.creator_id = ? AND {conditions} {both}");
+        let shared = format!(
+            "SELECT run.id FROM run WHERE coalesce(run.job_id, run.id) IN (
+               SELECT CAST(object_id AS INTEGER) FROM permission WHERE kind = 'jobs'
+                 AND ((principal_kind = 'user' AND principal = ?)
+                   OR (principal_kind = 'group' AND principal = 'users'))) AND {conditions} {both}"
+        );
+        let query = format!(
+            "SELECT id FROM (SELECT id FROM ({own}) UNION SELECT id FROM ({shared}))
+             ORDER BY id DESC LIMIT {} OFFSET {}",
+            self.limit, self.offset
+        );
+        let mut all: Vec<SqlValue> = vec![id.0.into()];
+        all.extend(bounds.iter().cloned());
+        all.push(name.clone().into());
+        all.extend(bounds);
+        (query, all)
+    }
 }
+
+/// Runs with a time-out that is still to come, in the words of the index of them.
+const TIMED: &str =
+    "phase <> 'ended' AND timeout_ms > 0 AND stopping IS NULL AND started_at IS NOT NULL";
 
 const RUN_COLUMNS: &str =
     "run.id, run.job_id, run.kind, run.name, run.creator_id, run.creator_name,
@@ -374,10 +413,9 @@ impl Store {
     /// When the database refuses.
     pub async fn run_list(&self, filter: RunFilter) -> Result<Vec<(Run, Vec<Attempt>)>> {
         self.read(move |conn| {
-            let (conditions, bounds) = filter.conditions();
+            let (ids, bounds) = filter.ids();
             let query = format!(
-                "SELECT {RUN_COLUMNS} FROM run WHERE {conditions} ORDER BY run.id DESC LIMIT {} OFFSET {}",
-                filter.limit, filter.offset
+                "SELECT {RUN_COLUMNS} FROM run WHERE run.id IN ({ids}) ORDER BY run.id DESC"
             );
             let runs: Vec<Run> = conn
                 .prepare_cached(&query)
@@ -427,31 +465,6 @@ impl Store {
         .await
     }
 
-    /// Admits the oldest queued run of each job that has room. Returns the ids of queued runs that
-    /// may go; the caller admits them with their plans.
-    ///
-    /// # Errors
-    /// When the database refuses.
-    pub async fn run_admissible(&self) -> Result<Vec<RunId>> {
-        self.read(|conn| {
-            conn.prepare_cached(
-                "SELECT min(waiting.id) FROM run AS waiting
-                 WHERE waiting.phase = 'queued' AND waiting.phase <> 'ended' AND waiting.concurrency_max > (
-                   SELECT count(*) FROM run AS active
-                   WHERE active.job_id = waiting.job_id
-                     AND active.phase <> 'ended' AND active.phase <> 'queued')
-                 GROUP BY waiting.job_id",
-            )
-            .and_then(|mut statement| {
-                statement
-                    .query_map([], |row| row.get(0).map(RunId))?
-                    .collect()
-            })
-            .map_err(|e| sql("look for queued runs", e))
-        })
-        .await
-    }
-
     /// Attempts that somebody must be working on: after a restart, those whose processes died with
     /// the server.
     ///
@@ -469,38 +482,42 @@ impl Store {
         .await
     }
 
-    /// Active runs whose own time-out has passed, and when the next timer of any kind is due.
+    /// Active runs whose own time-out has passed, at most 100, and when the next timer of any kind
+    /// is due.
     ///
     /// # Errors
     /// When the database refuses.
     pub async fn run_timers(&self, now: Millis) -> Result<(Vec<RunId>, Option<Millis>)> {
         self.read(move |conn| {
-            let timers: Vec<(i64, i64)> = conn
-                .prepare_cached(
-                    "SELECT id, started_at + timeout_ms FROM run
-                     WHERE phase <> 'ended' AND timeout_ms > 0 AND started_at IS NOT NULL
-                       AND stopping IS NULL",
-                )
+            let timed_out = conn
+                .prepare_cached(&format!(
+                    "SELECT id FROM run WHERE {TIMED} AND started_at + timeout_ms <= ?1
+                     ORDER BY started_at + timeout_ms LIMIT 100"
+                ))
                 .and_then(|mut statement| {
                     statement
-                        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+                        .query_map([now.0], |row| row.get("id").map(RunId))?
                         .collect()
                 })
                 .map_err(|e| sql("read timers", e))?;
-            let retry: Option<i64> = conn
-                .prepare_cached(
-                    "SELECT min(due_at) FROM attempt
-                     WHERE phase IN ('pending', 'waiting_for_retry') AND due_at > ?1",
-                )
-                .and_then(|mut statement| statement.query_row([now.0], |row| row.get(0)))
-                .map_err(|e| sql("read timers", e))?;
-            let (due, later): (Vec<_>, Vec<_>) =
-                timers.into_iter().partition(|(_, at)| *at <= now.0);
-            let next = later.into_iter().map(|(_, at)| at).chain(retry).min();
-            Ok((
-                due.into_iter().map(|(id, _)| RunId(id)).collect(),
-                next.map(Millis),
-            ))
+            let first = |query: &str| {
+                conn.prepare_cached(query)
+                    .and_then(|mut statement| {
+                        statement.query_row([now.0], |row| row.get::<_, Option<i64>>(0))
+                    })
+                    .map_err(|e| sql("read timers", e))
+            };
+            let run = first(&format!(
+                "SELECT min(started_at + timeout_ms) FROM run
+                 WHERE {TIMED} AND started_at + timeout_ms > ?1"
+            ))?;
+            let retry = first("SELECT min(due_at) FROM line WHERE state = 'due' AND due_at > ?1")?;
+            let without_slot = first(
+                "SELECT min(due_at) FROM attempt
+                 WHERE phase IN ('pending', 'waiting_for_retry') AND NOT takes_slot AND due_at > ?1",
+            )?;
+            let timers = [run, retry, without_slot];
+            Ok((timed_out, timers.into_iter().flatten().min().map(Millis)))
         })
         .await
     }

@@ -11,9 +11,11 @@
 mod answer;
 mod runtimes;
 mod server;
+mod simulation;
 mod wait;
 
 pub use answer::Answer;
 pub use runtimes::TestRuntimes;
 pub use server::{PLAIN_USER, TestServer};
+pub use simulation::{Simulated, simulate};
 pub use wait::wait_until;

@@ -5,7 +5,7 @@ use axum::body::Body;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{Method, Request};
 use forebay_config::{Config, Limits, WorkspaceConfig};
-use forebay_control::{Ctx, ExecutorHandle, Services, WorkspaceSetup};
+use forebay_control::{Ctx, ExecutorHandle, Services, WorkspaceSetup, server_slots};
 use forebay_exec::dummy::DummyExecutor;
 use forebay_http::{App, service};
 use forebay_runtime::{Clock, Tasks};
@@ -104,8 +104,13 @@ impl TestServer {
             tasks: tasks.clone(),
             runtimes: Some(Arc::new(TestRuntimes::ready())),
             executor: ExecutorHandle(Arc::clone(&executor) as _),
+            slots: server_slots(&Config::default()),
         };
         change(&mut setup);
+        setup.slots = server_slots(&Config {
+            workspaces: vec![setup.config.clone()],
+            ..setup.server.clone()
+        });
         let services = Services::open(setup).await.unwrap();
         let admin = services.identity.first_admin().await.unwrap();
         let plain = match services.store.user_get_by_name(PLAIN_USER).await.unwrap() {

@@ -85,6 +85,7 @@ impl ErrorCode {
 pub struct Error {
     pub code: ErrorCode,
     pub message: String,
+    wait_s: Option<u32>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -93,8 +94,22 @@ impl Error {
         Self {
             code,
             message: message.into(),
+            wait_s: None,
             source: None,
         }
+    }
+
+    /// Says after how many seconds the same call may succeed.
+    #[must_use]
+    pub fn retry_after_s(mut self, seconds: u32) -> Self {
+        self.wait_s = Some(seconds);
+        self
+    }
+
+    /// Seconds after which the same call may succeed, where that is known.
+    #[must_use]
+    pub fn wait_s(&self) -> Option<u32> {
+        self.wait_s
     }
 
     /// Attaches the cause, which only the log shows.

@@ -133,6 +133,7 @@ const TABLES: &[(&str, &[Endpoint])] = &[
     ("Tokens", crate::tokens::ENDPOINTS),
     ("Jobs", crate::jobs::ENDPOINTS),
     ("Runs", crate::runs::ENDPOINTS),
+    ("Queue", crate::queue::ENDPOINTS),
     ("Triggers", crate::triggers::ENDPOINTS),
     ("Retention", crate::retention::ENDPOINTS),
     ("Cost", crate::cost::ENDPOINTS),

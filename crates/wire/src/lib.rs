@@ -16,6 +16,7 @@ pub mod identity;
 pub mod jobs;
 pub mod notifications;
 pub mod permissions;
+pub mod queue;
 pub mod repos;
 pub mod retention;
 pub mod runs;

@@ -8,6 +8,7 @@ pub mod demo;
 pub(crate) mod doctor;
 pub(crate) mod endpoints;
 pub(crate) mod logs;
+pub(crate) mod queue;
 pub(crate) mod reference;
 pub(crate) mod retention;
 pub(crate) mod run;
@@ -33,6 +34,7 @@ pub async fn run_client(command: &Command) -> Option<Outcome> {
         Command::Runs(args) => runs::run(args).await,
         Command::Retention(args) => retention::run(args).await,
         Command::Cost(args) => cost::run(args).await,
+        Command::Queue(args) => queue::run(args).await,
         Command::Logs(args) => logs::run(args).await,
         Command::Cancel(args) => cancel::run(args).await,
         Command::Schedule(args) => schedule::run(args).await,

@@ -5,6 +5,7 @@
 
 pub use forebay_engine::Missed;
 use forebay_engine::OverBudget;
+use forebay_engine::admission::PRIORITY_MAX;
 use forebay_types::{Error, JobId, Result};
 use serde::Deserialize;
 
@@ -32,6 +33,19 @@ pub struct Own {
     pub retention: Option<Retention>,
     /// What the runs of the job may use.
     pub budget: Option<Budget>,
+    /// Runs of the same key share a cap and slots, whatever their job; may have references such as
+    /// `{{job.parameters.customer}}`.
+    pub key: Option<String>,
+    /// Runs of the key that may be active at once.
+    pub key_max: Option<u32>,
+    /// A step is worth a minute of waiting.
+    pub priority: i64,
+    /// Share of the workspace's slots in relation to other keys, jobs and users.
+    pub weight: Option<u32>,
+    /// Runs of the job, or of the key, that may wait.
+    pub queue_max: Option<u32>,
+    /// A run whose key has a run of this job that has not started becomes one with that run.
+    pub coalesce: bool,
 }
 
 /// A run starts when a run of another job has ended.
@@ -139,6 +153,7 @@ impl Own {
                 i64::from(u32::MAX),
             )?;
         }
+        self.check_standing()?;
         if let Some(brake) = self.brake {
             within("brake.runs", i64::from(brake.runs), 1, 1_000_000)?;
             within("brake.minutes", i64::from(brake.minutes), 1, 7 * 24 * 60)?;
@@ -161,6 +176,33 @@ impl Own {
                     "Field 'forebay.debounce' needs 'forebay.on_event': only events are gathered.",
                 ));
             }
+        }
+        Ok(())
+    }
+
+    fn check_standing(&self) -> Result<()> {
+        let needs_key = [
+            ("key_max", self.key_max.is_some()),
+            ("coalesce", self.coalesce),
+        ];
+        if let Some((field, _)) = needs_key.into_iter().find(|(_, given)| *given)
+            && self.key.is_none()
+        {
+            return Err(Error::invalid(format!(
+                "Field 'forebay.{field}' needs 'forebay.key'."
+            )));
+        }
+        if self.key.as_ref().is_some_and(|key| key.trim().is_empty()) {
+            return Err(Error::invalid("Field 'forebay.key' is empty."));
+        }
+        within("priority", self.priority, -PRIORITY_MAX, PRIORITY_MAX)?;
+        let whole = [
+            ("key_max", self.key_max, 1000),
+            ("weight", self.weight, 1000),
+            ("queue_max", self.queue_max, 1_000_000),
+        ];
+        for (field, value, max) in whole {
+            within(field, value.map_or(1, i64::from), 1, max)?;
         }
         Ok(())
     }

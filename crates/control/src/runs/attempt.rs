@@ -115,7 +115,13 @@ async fn record(
         let claiming = inner.claiming.read().await;
         match inner
             .store
-            .attempt_end(attempt.clone(), plan, end.clone(), inner.cap(), now)
+            .attempt_end(
+                attempt.clone(),
+                plan,
+                end.clone(),
+                Some(inner.slots.clone()),
+                now,
+            )
             .await
         {
             Ok(claimed) => {

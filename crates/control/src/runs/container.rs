@@ -157,7 +157,7 @@ impl Container<'_> {
                 attempt.clone(),
                 document.plan.clone(),
                 end,
-                inner.cap(),
+                Some(inner.slots.clone()),
                 now,
             )
             .await?;

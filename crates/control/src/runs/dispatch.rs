@@ -7,7 +7,7 @@ use std::time::Duration;
 use forebay_engine::StopReason;
 use forebay_runtime::TaskKind;
 use forebay_store::Attempt;
-use forebay_types::{Error, Result};
+use forebay_types::{Error, Millis, Result};
 use tracing::{error, warn};
 
 use super::Inner;
@@ -50,6 +50,7 @@ pub(crate) fn start(inner: &Arc<Inner>) {
                 let next = due.map_or(poll, |due| due.min(poll));
                 tokio::select! {
                     () = inner.wake.notified() => look_for_orphans = false,
+                    () = inner.slots.offered() => look_for_orphans = false,
                     () = inner.clock.sleep_until(next) => look_for_orphans = true,
                     () = stop.cancelled() => {}
                 }
@@ -59,7 +60,7 @@ pub(crate) fn start(inner: &Arc<Inner>) {
 }
 
 /// One look at everything; returns when the next timer is due.
-async fn round(inner: &Arc<Inner>) -> Result<Option<forebay_types::Millis>> {
+async fn round(inner: &Arc<Inner>) -> Result<Option<Millis>> {
     let now = inner.clock.now();
     let (timed_out, next) = inner.store.run_timers(now).await?;
     for id in timed_out {
@@ -68,17 +69,49 @@ async fn round(inner: &Arc<Inner>) -> Result<Option<forebay_types::Millis>> {
             warn!(run.id = %id, error = ?e, "run {id} cannot be stopped at its time");
         }
     }
-    for id in inner.store.run_admissible().await? {
-        let (run, _) = inner.store.run_get(id).await?;
-        match JobDocument::of_normal(run.settings) {
-            Ok(document) => drop(inner.store.run_admit(id, document.plan, now).await?),
-            Err(e) => warn!(run.id = %id, error = ?e, "queued run {id} cannot be read"),
-        }
-    }
+    expire(inner, now).await?;
+    admit(inner, now).await?;
     let _claiming = inner.claiming.read().await;
-    let claimed = inner.store.attempt_claim(inner.cap(), now).await?;
+    let claimed = inner.store.attempt_claim(inner.slots.clone(), now).await?;
     begin(inner, claimed);
     Ok(next)
+}
+
+/// Admits every queued run whose job and key have room.
+async fn admit(inner: &Arc<Inner>, now: Millis) -> Result<()> {
+    loop {
+        let queued = inner.store.run_admissible().await?;
+        if queued.is_empty() {
+            return Ok(());
+        }
+        for id in queued {
+            let (run, _) = inner.store.run_get(id).await?;
+            match JobDocument::of_normal(run.settings) {
+                Ok(document) => drop(inner.store.run_admit(id, document.plan, now).await?),
+                Err(e) => {
+                    warn!(run.id = %id, error = ?e, "queued run {id} cannot be read");
+                    let message = format!("The run's definition cannot be read any more: {e}");
+                    inner.store.run_abandon(id, message, now).await?;
+                    inner.live.ended(id);
+                }
+            }
+        }
+    }
+}
+
+/// Ends runs that waited in the queue for longer than a run may.
+async fn expire(inner: &Arc<Inner>, now: Millis) -> Result<()> {
+    let hours = inner.setup.server.limits.queue_hours_max;
+    if hours == 0 {
+        return Ok(());
+    }
+    let before = now.plus_ms(-i64::from(hours) * 3_600_000);
+    let message =
+        format!("Skipped: the run waited in the queue for {hours} hours, as long as a run may.");
+    for id in inner.store.run_expire(before, message, now).await? {
+        inner.live.ended(id);
+    }
+    Ok(())
 }
 
 /// Starts attempts that have their slots, each in a task of its own; those that need none are

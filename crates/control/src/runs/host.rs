@@ -288,7 +288,8 @@ impl AttemptHost {
         };
         let now = self.inner.clock.now();
         let store = &self.inner.store;
-        store.run_create(new, document.plan, 0, now).await
+        let created = store.run_create(new, document.plan, None, now).await?;
+        Ok((created.id, created.claimed))
     }
 
     /// How many notebooks above this one wait for it.

@@ -6,7 +6,10 @@ use forebay::Server;
 use forebay_config::Config;
 use forebay_control::{Ctx, Services};
 use forebay_engine::{Plan, TaskPlan, Verdict};
-use forebay_store::{Attempt, AttemptEnd, NewRun, RunFilter, RunKind, history_check};
+use forebay_runtime::Clock;
+use forebay_store::{
+    Attempt, AttemptEnd, Created, NewRun, RunFilter, RunKind, Slots, history_check,
+};
 use forebay_types::{Millis, RunId, UserId};
 use serde_json::Value;
 
@@ -34,10 +37,11 @@ async fn begun(services: &Services) -> (RunId, Attempt) {
     let creator = (UserId(1), "a@b.c".to_owned());
     let new = NewRun::new(RunKind::Submit, creator, "t", serde_json::Map::new());
     let store = &services.store;
-    let (id, mut claimed) = store
-        .run_create(new, plan(), 1000, Millis(1))
-        .await
-        .unwrap();
+    let slots = Some(Slots::of_one(1000));
+    let created = store.run_create(new, plan(), slots, Millis(1));
+    let Created {
+        id, mut claimed, ..
+    } = created.await.unwrap();
     let attempt = claimed.pop().unwrap();
     let folder = services.dirs.runs.join(attempt.id.to_string());
     std::fs::create_dir_all(&folder).unwrap();
@@ -54,7 +58,7 @@ async fn load(services: Arc<Services>, stop: Arc<AtomicBool>) {
         let folder = services.dirs.runs.join(attempt.id.to_string());
         let end = services
             .store
-            .attempt_end(attempt, plan(), succeeded(), 0, Millis(2));
+            .attempt_end(attempt, plan(), succeeded(), None, Millis(2));
         end.await.unwrap();
         before.push((id, folder));
         count += 1;

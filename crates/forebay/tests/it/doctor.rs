@@ -1,5 +1,5 @@
 use forebay_engine::{Plan, TaskPlan};
-use forebay_store::{NewRun, RunKind, Store};
+use forebay_store::{NewRun, RunKind, Slots, Store};
 use forebay_types::{Millis, UserId};
 use serde_json::Value;
 
@@ -68,7 +68,9 @@ async fn a_run_whose_rows_differ_from_its_history_is_named() {
     let creator = (UserId(1), "a@b.c".to_owned());
     let new = NewRun::new(RunKind::Submit, creator, "t", serde_json::Map::new());
     let plan = Plan::new(vec![TaskPlan::new("only")], &[Vec::new()]).unwrap();
-    let (id, _) = store.run_create(new, plan, 1, Millis(1)).await.unwrap();
+    let slots = Some(Slots::of_one(1));
+    let created = store.run_create(new, plan, slots, Millis(1)).await;
+    let id = created.unwrap().id;
     let port = free_ports(3).to_string();
     let doctor = ["doctor", "--port", &port];
     let ran = program.run(&doctor).await;

@@ -118,7 +118,7 @@ pub(crate) fn run_json(app: &App, view: &RunView, version: ApiVersion, with_task
     let run = &view.run;
     let flat = is_flat(&run.settings);
     let task = view.task.and(view.only_attempt());
-    let phase = task.map_or(run.phase, |attempt| attempt.phase);
+    let phase = task.map_or_else(|| run_phase(view), |attempt| attempt.phase);
     let message = match task {
         Some(attempt) => attempt.message.clone(),
         None => run_message(view, flat),
@@ -189,6 +189,14 @@ fn git_source(run: &Run) -> Option<Value> {
         source.insert("git_snapshot".to_owned(), json!({"used_commit": commit}));
     }
     Some(Value::Object(source))
+}
+
+/// A run of one task that waits for its slot is not running yet; one of many tasks is at once.
+fn run_phase(view: &RunView) -> Phase {
+    match (view.run.phase, view.only_attempt()) {
+        (Phase::Running, Some(attempt)) if attempt.phase == Phase::Pending => Phase::Pending,
+        (phase, _) => phase,
+    }
 }
 
 /// What clients of the many-task form read about a run of one task names the task.

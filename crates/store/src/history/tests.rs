@@ -3,7 +3,8 @@ use forebay_types::UserId;
 use serde_json::{Map, Value};
 
 use super::*;
-use crate::runs::{AttemptEnd, NewRun, RunKind};
+use crate::runs::{AttemptEnd, Created, NewRun, RunKind};
+use crate::slots::Slots;
 use crate::store::Store;
 
 fn plan() -> Plan {
@@ -32,20 +33,22 @@ fn failed() -> AttemptEnd {
 
 /// A run that failed, was tried again and failed once more.
 async fn failed_twice(store: &Store) -> RunId {
-    let (id, first) = store
-        .run_create(new_run(), plan(), 1, Millis(10))
+    let slots = Some(Slots::of_one(1));
+    let Created { id, claimed, .. } = store
+        .run_create(new_run(), plan(), slots.clone(), Millis(10))
         .await
         .unwrap();
+    let first = &claimed[0];
     store
-        .attempt_executing(first[0].id, None, Millis(11))
+        .attempt_executing(first.id, None, Millis(11))
         .await
         .unwrap();
     let second = store
-        .attempt_end(first[0].clone(), plan(), failed(), 1, Millis(12))
+        .attempt_end(first.clone(), plan(), failed(), slots.clone(), Millis(12))
         .await
         .unwrap();
     store
-        .attempt_end(second[0].clone(), plan(), failed(), 1, Millis(13))
+        .attempt_end(second[0].clone(), plan(), failed(), slots, Millis(13))
         .await
         .unwrap();
     id

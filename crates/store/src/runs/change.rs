@@ -1,10 +1,13 @@
 //! The changes of runs: each one transaction, each through the engine where a phase moves.
 
+use forebay_engine::admission::Admission;
 use forebay_engine::{Effect, Event, Gate, Phase, Plan, Record, StopReason, Verdict};
 use forebay_types::{Error, Millis, Result, RunId};
 use rusqlite::{OptionalExtension, Transaction, params};
 use serde_json::Value;
 
+use super::admit::{self, admission, check_ceiling, coalesced, look_at_rooms};
+use super::claim::{claim, log_claim};
 use super::container::Child;
 use super::transition::{
     Place, advance, advance_from, insert_attempt, log, outcome, set_phase, state_of,
@@ -17,39 +20,70 @@ use crate::connection::sql;
 use crate::cost;
 use crate::notifications;
 use crate::retention::trash_attempts;
+use crate::slots::Slots;
 use crate::store::{Store, next_id};
 use crate::triggers;
 
+/// What came of a request for a run.
+#[derive(Debug)]
+pub struct Created {
+    /// The run, new or older.
+    pub id: RunId,
+    /// Attempts that got a slot in the same commit: the caller's to start.
+    pub claimed: Vec<Attempt>,
+    /// Whether it waits for its job or key; the dispatcher should look.
+    pub queued: bool,
+}
+
+impl Created {
+    fn older(id: RunId) -> Self {
+        Self {
+            id,
+            claimed: Vec::new(),
+            queued: false,
+        }
+    }
+}
+
 impl Store {
-    /// Records a run and, where its job allows, admits it. The same idempotency token gives the
-    /// run of the first call. What finds a free slot under `cap` is claimed in the same commit;
-    /// the caller starts it. A nested run takes no slot: only its own attempt is claimed. The same
-    /// child of a container is started once, and only while the container runs.
+    /// Records a run and, where its job and key allow, admits it. The same idempotency token gives
+    /// the run of the first call, and a run that is to be one with a waiting run gives that one.
+    /// What finds a free slot is claimed in the same commit; the caller starts it. A nested run
+    /// takes no slot: only its own attempt is claimed. The same child of a container is started
+    /// once, and only while the container runs.
     ///
     /// # Errors
-    /// When the database refuses; `INVALID_STATE` for a child that comes too late, and when the
-    /// trigger that fires has moved meanwhile.
+    /// When the database refuses; `REQUEST_LIMIT_EXCEEDED` when too many wait already;
+    /// `INVALID_STATE` for a child that comes too late, and when the trigger that fires has moved
+    /// meanwhile.
     pub async fn run_create(
         &self,
         new: NewRun,
         plan: Plan,
-        cap: usize,
+        slots: Option<Slots>,
         now: Millis,
-    ) -> Result<(RunId, Vec<Attempt>)> {
+    ) -> Result<Created> {
         self.write(move |tx| {
             if let Some(token) = &new.idempotency_token
                 && let Some(id) = run_by_token(tx, token)?
             {
-                return Ok((id, Vec::new()));
+                return Ok(Created::older(id));
             }
             if let Some(child) = Child::of(&new)
                 && let Some(id) = child.started(tx)?
             {
-                return Ok((id, Vec::new()));
+                return Ok(Created::older(id));
             }
             if let Some(firing) = &new.firing {
                 triggers::take(tx, firing, now)?;
             }
+            if let Some(id) = coalesced(tx, &new, now)? {
+                if let Some(firing) = &new.firing {
+                    triggers::fired(tx, firing, id)?;
+                }
+                return Ok(Created::older(id));
+            }
+            check_ceiling(tx, &new)?;
             let admission = admission(tx, &new)?;
             let id = insert_run(tx, &new, &plan, now)?;
             if let Some(firing) = &new.firing {
@@ -60,36 +94,40 @@ impl Store {
                 Gate::Wait { until, message } => hold(tx, id, (*until, message), now)?,
                 Gate::Closed { message } => {
                     refuse(tx, id, ("BUDGET_POLICY_LIMIT_EXCEEDED", message), now)?;
-                    return Ok((id, Vec::new()));
+                    return Ok(Created::older(id));
                 }
             }
             match admission {
                 Admission::Now => {
                     advance(tx, id, &plan, (&Event::Admitted, None), now)?;
                 }
-                Admission::Later => {
+                Admission::Queue => {
                     set_phase(tx, id, Phase::Queued, now)?;
+                    look_at_rooms(tx, id)?;
                     log(tx, id, now, &Record::Queued)?;
                 }
-                Admission::Never => skip(tx, id, &new, now)?,
+                Admission::Skip => skip(tx, id, &job_is_full(&new), now)?,
             }
-            if new.kind.is_nested() {
-                let own = claim_nested(tx, id, now)?;
-                return Ok((id, own.into_iter().collect()));
-            }
-            Ok((id, claim(tx, cap, now)?))
+            let claimed = if new.kind.is_nested() {
+                claim_nested(tx, id, now)?.into_iter().collect()
+            } else {
+                claim_some(tx, slots, now)?
+            };
+            Ok(Created {
+                id,
+                claimed,
+                queued: admission == Admission::Queue,
+            })
         })
         .await
     }
 
-    /// Gives slots to the oldest waiting attempts, never more than `cap` at once in all.
-    ///
-    /// The count and the claim are one transaction, so the cap holds whoever asks.
+    /// Gives free slots to waiting attempts, never more than the caps of server and workspace allow.
     ///
     /// # Errors
     /// When the database refuses.
-    pub async fn attempt_claim(&self, cap: usize, now: Millis) -> Result<Vec<Attempt>> {
-        self.write(move |tx| claim(tx, cap, now)).await
+    pub async fn attempt_claim(&self, slots: Slots, now: Millis) -> Result<Vec<Attempt>> {
+        self.write(move |tx| claim(tx, &slots, now)).await
     }
 
     /// Records where an attempt runs and that its program began.
@@ -139,7 +177,7 @@ impl Store {
         attempt: Attempt,
         plan: Plan,
         end: AttemptEnd,
-        cap: usize,
+        slots: Option<Slots>,
         now: Millis,
     ) -> Result<Vec<Attempt>> {
         self.write(move |tx| {
@@ -182,7 +220,7 @@ impl Store {
             cost::add(tx, attempt.run_id, &end.facts, now)?;
             let ended = (&event, Some(end.code));
             advance_from(tx, &run, &mut state, &plan, ended, now)?;
-            claim(tx, cap, now)
+            claim_some(tx, slots, now)
         })
         .await
     }
@@ -201,22 +239,6 @@ impl Store {
         self.write(move |tx| {
             let stop = Event::StopRequested(reason);
             advance(tx, id, &plan, (&stop, None), now)
-        })
-        .await
-    }
-
-    /// Admits a queued run; without effect when it is not queued any more.
-    ///
-    /// # Errors
-    /// When the database refuses.
-    pub async fn run_admit(&self, id: RunId, plan: Plan, now: Millis) -> Result<Vec<Effect>> {
-        self.write(move |tx| {
-            let queued = run_get_on(tx, id)?.is_some_and(|run| run.phase == Phase::Queued);
-            if queued {
-                advance(tx, id, &plan, (&Event::Admitted, None), now)
-            } else {
-                Ok(Vec::new())
-            }
         })
         .await
     }
@@ -291,59 +313,8 @@ impl Store {
     }
 }
 
-/// Gives slots to the oldest waiting attempts, never more than `cap` in all. What needs no slot
-/// comes first, whatever the cap.
-fn claim(tx: &Transaction<'_>, cap: usize, now: Millis) -> Result<Vec<Attempt>> {
-    let mut claimed = claim_without_slot(tx, now)?;
-    let live: usize = tx
-        .prepare_cached(
-            "SELECT count(*) FROM attempt
-             WHERE phase IN ('running', 'terminating') AND NOT nested AND takes_slot",
-        )
-        .and_then(|mut statement| statement.query_row([], |row| row.get::<_, u32>(0)))
-        .map_err(|e| sql("count slots", e))? as usize;
-    let free = cap.saturating_sub(live);
-    let with_slot: Vec<Attempt> = tx
-        .prepare_cached(&format!(
-            "UPDATE attempt SET phase = 'running', started_at = ?1 WHERE id IN (
-           SELECT id FROM attempt
-           WHERE phase IN ('pending', 'waiting_for_retry') AND (due_at IS NULL OR due_at <= ?1)
-             AND NOT nested AND takes_slot
-           ORDER BY id LIMIT ?2)
-         RETURNING {ATTEMPT_COLUMNS}"
-        ))
-        .and_then(|mut statement| {
-            statement
-                .query_map(params![now.0, free], attempt_from_row)?
-                .collect()
-        })
-        .map_err(|e| sql("claim attempts", e))?;
-    claimed.extend(with_slot);
-    for attempt in &claimed {
-        log_claim(tx, attempt, now)?;
-    }
-    Ok(claimed)
-}
-
-/// Starts what only waits or compares: conditions, for-each and run-job tasks.
-fn claim_without_slot(tx: &Transaction<'_>, now: Millis) -> Result<Vec<Attempt>> {
-    tx.prepare_cached(&format!(
-        "UPDATE attempt SET phase = 'running', started_at = ?1
-         WHERE phase IN ('pending', 'waiting_for_retry') AND NOT takes_slot
-           AND (due_at IS NULL OR due_at <= ?1)
-         RETURNING {ATTEMPT_COLUMNS}"
-    ))
-    .and_then(|mut statement| {
-        statement
-            .query_map(params![now.0], attempt_from_row)?
-            .collect()
-    })
-    .map_err(|e| sql("claim attempts without slots", e))
-}
-
-fn log_claim(tx: &Transaction<'_>, claimed: &Attempt, now: Millis) -> Result<()> {
-    let Attempt { task, attempt, .. } = *claimed;
-    log(tx, claimed.run_id, now, &Record::Claimed { task, attempt })
+fn claim_some(tx: &Transaction<'_>, slots: Option<Slots>, now: Millis) -> Result<Vec<Attempt>> {
+    slots.map_or(Ok(Vec::new()), |slots| claim(tx, &slots, now))
 }
 
 /// Gives the one attempt of a nested run the slot of its parent.
@@ -364,32 +335,6 @@ fn claim_nested(tx: &Transaction<'_>, run: RunId, now: Millis) -> Result<Option<
         log_claim(tx, attempt, now)?;
     }
     Ok(claimed)
-}
-
-enum Admission {
-    Now,
-    Later,
-    Never,
-}
-
-fn admission(tx: &Transaction<'_>, new: &NewRun) -> Result<Admission> {
-    let Some(job) = new.job_id else {
-        return Ok(Admission::Now);
-    };
-    let active: i64 = tx
-        .prepare_cached("SELECT count(*) FROM run WHERE job_id = ?1 AND phase <> 'ended'")
-        .and_then(|mut statement| statement.query_row([job.0], |row| row.get(0)))
-        .map_err(|e| sql("count a job's runs", e))?;
-    Ok(
-        match (
-            active < new.concurrency_max,
-            new.queue && new.concurrency_max > 0,
-        ) {
-            (true, _) => Admission::Now,
-            (false, true) => Admission::Later,
-            (false, false) => Admission::Never,
-        },
-    )
 }
 
 fn run_by_token(tx: &Transaction<'_>, token: &str) -> Result<Option<RunId>> {
@@ -443,6 +388,7 @@ fn insert_run(tx: &Transaction<'_>, new: &NewRun, plan: &Plan, now: Millis) -> R
     if let Some(child) = Child::of(new) {
         child.start(tx, RunId(id))?;
     }
+    admit::insert(tx, RunId(id), new, now)?;
     let created = Record::Created {
         kind: new.kind.as_str().to_owned(),
         job: new.job_id.map(|id| id.0),
@@ -453,13 +399,16 @@ fn insert_run(tx: &Transaction<'_>, new: &NewRun, plan: &Plan, now: Millis) -> R
     Ok(RunId(id))
 }
 
-/// Ends a run that its job has no room for, before anything of it started.
-fn skip(tx: &Transaction<'_>, id: RunId, new: &NewRun, now: Millis) -> Result<()> {
-    let message = format!(
+fn job_is_full(new: &NewRun) -> String {
+    format!(
         "Skipped: the job already has {} active runs, as many as max_concurrent_runs allows.",
         new.concurrency_max
-    );
-    refuse(tx, id, ("MAX_CONCURRENT_RUNS_EXCEEDED", &message), now)
+    )
+}
+
+/// Ends a run that there is no room for, before anything of it started.
+pub(super) fn skip(tx: &Transaction<'_>, id: RunId, message: &str, now: Millis) -> Result<()> {
+    refuse(tx, id, ("MAX_CONCURRENT_RUNS_EXCEEDED", message), now)
 }
 
 fn refuse(

@@ -56,8 +56,8 @@ impl World {
             ..NewRun::new(RunKind::Job, creator, "j", Map::new())
         };
         let plan = Plan::new(vec![TaskPlan::new("a")], &[Vec::new()]).unwrap();
-        let created = self.store.run_create(new, plan, 0, NOW).await;
-        created.map(|(id, _)| id)
+        let created = self.store.run_create(new, plan, None, NOW).await;
+        created.map(|created| created.id)
     }
 
     async fn runs(&self) -> usize {
