@@ -74,6 +74,27 @@ def test_update_follows_branch_and_tag(api, w, origin, url, repo_path):
         w.workspace.get_status(f"{repo_path}/new.py")
 
 
+def test_a_commit_is_checked_out_by_its_id(api, origin, url, repo_path, forebay, server):
+    first = origin.commit({"n.py": NOTEBOOK.format("v1")})
+    second = origin.commit({"n.py": NOTEBOOK.format("v2")})
+    repo = create(api, url, repo_path)
+    at = api.call("PATCH", f"/api/2.0/repos/{repo['id']}", json={"commit": first[:10]}).json()
+    assert (at["head_commit_id"], "branch" in at) == (first, False)
+    message = refused(
+        api.call("PATCH", f"/api/2.0/repos/{repo['id']}", json={"branch": "main", "commit": first}), 400, "INVALID_PARAMETER_VALUE"
+    )
+    assert "only one" in message
+    # The same at a terminal, where nothing that could be pulled is an error.
+    place = ("--data", server.data)
+    assert "--branch" in forebay.failing("repos", "update", repo_path, *place).stderr
+    moved = json.loads(forebay("repos", "update", repo_path, "--branch", "main", "--output", "json", *place))
+    assert moved["head_commit_id"] == second
+    assert repo_path in forebay("repos", "list", *place)
+    other = repo_path + "-at-a-commit"
+    assert first[:10] in forebay("repos", "create", url, "--path", other, "--provider", "gitHub", "--commit", first, *place)
+    forebay("repos", "delete", other, *place)
+
+
 def test_missing_branch_leaves_everything_as_it_was(api, origin, url, repo_path):
     head = origin.commit({"n.py": NOTEBOOK.format("v1")})
     repo = create(api, url, repo_path)

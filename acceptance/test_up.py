@@ -1,5 +1,6 @@
 """The program at a terminal: start, stop, messages when it cannot, and its small commands."""
 
+import base64
 import json
 import os
 import socket
@@ -8,8 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
+import requests
 
-from harness.api import new_cluster
+from harness import wait
+from harness.api import cells, new_cluster
 from harness.programs import Program
 from harness.server import Server, binary
 
@@ -164,3 +167,57 @@ def test_demo_runs_the_example_for_real(tmp_path):
 
 def test_new_cluster_helper_matches_the_server(api):
     assert api.get("/api/2.0/clusters/get", cluster_id=new_cluster(api))["state"]
+
+
+def test_a_sign_in_link_at_the_command_line(server, forebay):
+    link = forebay("sign-in", "--data", server.data).strip()
+    assert link.startswith(server.profile().host + "/login?code=")
+    with requests.Session() as browser:
+        browser.trust_env = False
+        assert "Workspaces" in browser.get(link, timeout=10).text
+    with requests.Session() as another:
+        another.trust_env = False
+        assert another.get(link, timeout=10).status_code == 403
+
+
+def test_jobs_clusters_and_secrets_at_the_command_line(server, forebay, api, home, cluster_id, tmp_path):
+    place = ("--data", server.data)
+    api.notebook(f"{home}/n", cells("print('hello', dbutils.widgets.get('who'))"))
+    definition = {
+        "name": f"cli {home}",
+        "parameters": [{"name": "who", "default": "nobody"}],
+        "tasks": [{"task_key": "t", "existing_cluster_id": cluster_id, "notebook_task": {"notebook_path": f"{home}/n"}}],
+    }
+    (tmp_path / "job.json").write_text(json.dumps(definition))
+    job = forebay("jobs", "create", "--file", tmp_path / "job.json", *place).strip()
+    listed = json.loads(forebay("jobs", "list", "--name", definition["name"], "--output", "json", *place))
+    assert [str(entry["job_id"]) for entry in listed] == [job]
+    assert json.loads(forebay("jobs", "get", job, *place))["settings"]["name"] == definition["name"]
+    assert "hello you" in forebay("jobs", "run", job, "--param", "who=you", *place)
+    (tmp_path / "broken.json").write_text("{")
+    assert forebay.failing("jobs", "create", "--file", tmp_path / "broken.json", *place).status == 2
+    assert cluster_id in forebay("clusters", "list", *place)
+
+    put = [*forebay.words, "secrets", "put", "cli", "key", "--data", str(server.data)]
+    subprocess.run(put, env=forebay.env, input="value\n", text=True, timeout=60, check=True)
+    assert "cli" in forebay("secrets", "list", *place).split()
+    assert "key" in forebay("secrets", "list", "cli", *place)
+    assert base64.b64decode(api.get("/api/2.0/secrets/get", scope="cli", key="key")["value"]) == b"value"
+    forebay("secrets", "delete", "cli", "key", *place)
+    assert "No secrets" in forebay.run("secrets", "list", "cli", *place).stderr
+
+
+def test_a_run_says_that_its_environment_is_prepared(own_server):
+    api = own_server.api()
+    api.notebook("/Shared/n", cells("x = 1"))
+    run = api.post("/api/2.0/jobs/runs/submit", {"notebook_task": {"notebook_path": "/Shared/n"}})["run_id"]
+    seen = set()
+
+    def ended():
+        state = api.run(run)["state"]
+        seen.add((state["life_cycle_state"], state["state_message"]))
+        return state["life_cycle_state"] == "TERMINATED"
+
+    # A data folder that is new has no environment yet.
+    wait.until("the first run", ended, timeout=240, interval=0.05)
+    assert ("RUNNING", "Preparing the environment.") in seen

@@ -2,7 +2,8 @@
 
 import pytest
 
-from harness.pages import PHONE, fits
+from harness.api import cells
+from harness.pages import DESK, PHONE, fits
 
 CELLS = [
     "# MAGIC %md\n# MAGIC # Monthly report",
@@ -229,3 +230,34 @@ def test_the_queue_tells_why_a_run_waits(browse, api, cluster_id):
     page.wait_for_selector("#running >> text=One at a time")
     assert fits(page)
     api.post("/api/2.1/jobs/runs/cancel-all", {"job_id": job})
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE])
+def test_a_repo_shows_where_it_stands_and_is_pulled(browse, api, origin, size):
+    origin.commit({"n.py": cells("x = 1"), "gone.txt": "x"}, message="Read the orders", tag="v1")
+    path = f"/Repos/acceptance/{origin.bare.stem}"
+    api.mkdirs("/Repos/acceptance")
+    repo = api.post("/api/2.0/repos", {"url": str(origin.bare), "provider": "gitHub", "path": path})
+    origin.commit({"n.py": cells("x = 2"), "lib/new.py": "y = 1\n"}, message="Add up the sales")
+    page = browse("/repos", size=size)
+    page.get_by_role("link", name=path, exact=True).click()
+    page.wait_for_load_state()
+    text = page.inner_text("body")
+    assert "Read the orders" in text and "Ada Author" in text and "v1" in text and "main" in text
+    assert fits(page)
+    page.click("text=Pull main")
+    page.wait_for_load_state()
+    text = page.inner_text("body")
+    assert "Add up the sales" in text and "lib/new.py" in text and repo["head_commit_id"][:10] in text
+    page.select_option("select[name=kind]", "tag")
+    page.fill("input[name=name][type=text]", "v1")
+    page.click("button:has-text('Check out')")
+    page.wait_for_load_state()
+    assert page.locator("text=Pull main").count() == 0
+    assert api.get(f"/api/2.0/repos/{repo['id']}")["head_commit_id"] == repo["head_commit_id"]
+    page.select_option("select[name=kind]", "branch")
+    page.fill("input[name=name][type=text]", "nowhere")
+    page.click("button:has-text('Check out')")
+    page.wait_for_load_state()
+    assert "Branch 'nowhere' does not exist" in page.inner_text("body")
+    assert fits(page)

@@ -5,8 +5,8 @@ use forebay_client::{Client, Profile, ProfileChoice};
 use forebay_config::{Config, ConfigError};
 
 use crate::commands::{
-    backup, cancel, completions, cost, demo, doctor, endpoints, logs, queue, reference, retention,
-    run, runs, schedule, token, workspace,
+    backup, cancel, clusters, completions, cost, demo, doctor, endpoints, jobs, logs, queue,
+    reference, repos, retention, run, runs, schedule, secrets, sign_in, token, workspace,
 };
 use crate::failure::Failure;
 use crate::output::{Format, Out};
@@ -45,6 +45,18 @@ pub enum Command {
     /// List, import and export notebooks and files
     #[command(subcommand)]
     Workspace(workspace::WorkspaceCommand),
+    /// List, show, run and create jobs
+    #[command(subcommand)]
+    Jobs(jobs::JobsCommand),
+    /// List, start and terminate clusters
+    #[command(subcommand)]
+    Clusters(clusters::ClustersCommand),
+    /// List, clone, move and delete Git folders
+    #[command(subcommand)]
+    Repos(repos::ReposCommand),
+    /// List, store and delete secrets
+    #[command(subcommand)]
+    Secrets(secrets::SecretsCommand),
     /// Create, list and delete access tokens
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -52,6 +64,8 @@ pub enum Command {
     Cost(cost::CostArgs),
     /// Remove runs that are older than they may be, or list them
     Retention(retention::RetentionArgs),
+    /// Print a link that signs you in to the pages, once
+    SignIn(sign_in::SignInArgs),
     /// Check a data folder and this machine, and say what to do about what is wrong
     Doctor(doctor::DoctorArgs),
     /// Write everything in a data folder to one file, also while a server works in it

@@ -3,6 +3,7 @@ use std::time::Duration;
 use reqwest::{Method, RequestBuilder, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::error::{Error, Result, refusal};
 use crate::profile::Profile;
@@ -60,6 +61,16 @@ impl Client {
     pub async fn is_ready(&self) -> bool {
         let asked = self.http.get(format!("{}/healthz", self.host)).send().await;
         asked.is_ok_and(|answer| answer.status().is_success())
+    }
+
+    /// Any call that reads, with the whole answer as the server gave it.
+    pub async fn read(&self, path: &str, query: &[(&str, &str)]) -> Result<Value> {
+        self.get(path, query).await
+    }
+
+    /// Any call that changes something, with the whole answer as the server gave it.
+    pub async fn write(&self, method: Method, path: &str, body: &Value) -> Result<Value> {
+        self.send(method, path, body).await
     }
 
     pub(crate) async fn get<T: DeserializeOwned>(

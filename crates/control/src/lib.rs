@@ -25,6 +25,7 @@ pub mod repos;
 pub mod retention;
 pub mod runs;
 pub mod secrets;
+pub mod sign_in;
 pub mod tokens;
 pub mod triggers;
 pub mod users;

@@ -15,7 +15,7 @@ use crate::git_credentials::{ChosenBy, Found, GitCredentials, provider_name, pro
 use crate::turns::Turns;
 use crate::workspace::{GitFolder, GitFolders, Workspace};
 
-pub use forebay_git::Revision;
+pub use forebay_git::{Change, Commit, History, Revision};
 
 mod repair;
 
@@ -73,6 +73,8 @@ pub struct RepoPage {
 }
 
 const PAGE: usize = 20;
+/// How many commits of a Git folder are shown.
+const HISTORY: usize = 10;
 const SPARSE_MAX: usize = 100;
 const SPARSE_BYTES_MAX: usize = 1000;
 
@@ -92,10 +94,10 @@ impl Repos {
             .await
     }
 
-    /// Checks out the newest commit of a branch, or a tag, or other folders.
+    /// Checks out the newest commit of a branch, a tag, a commit, or other folders.
     ///
     /// # Errors
-    /// `RESOURCE_DOES_NOT_EXIST` for an unknown id, branch or tag, `INVALID_STATE` when local
+    /// `RESOURCE_DOES_NOT_EXIST` for an unknown id, branch, tag or commit, `INVALID_STATE` when local
     /// changes would be overwritten, `BAD_REQUEST` when Git cannot read the address.
     pub async fn update(&self, ctx: &Ctx, id: RepoId, change: RepoChange) -> Result<GitFolder> {
         let (this, ctx) = (self.clone(), ctx.clone());
@@ -111,6 +113,19 @@ impl Repos {
     pub async fn get(&self, ctx: &Ctx, id: RepoId) -> Result<GitFolder> {
         let row = self.0.row(ctx, id, Access::Read).await?;
         self.0.folders.describe(row).await
+    }
+
+    /// The last commits of a Git folder, and what the newest of them changed.
+    ///
+    /// # Errors
+    /// `RESOURCE_DOES_NOT_EXIST`.
+    pub async fn history(&self, ctx: &Ctx, id: RepoId) -> Result<History> {
+        let row = self.0.row(ctx, id, Access::Read).await?;
+        let git_dir = self.0.folders.git_dir(row.id);
+        if self.0.folders.describe(row).await?.head_commit_id.is_none() {
+            return Ok(History::default());
+        }
+        Ok(self.0.git.history(&git_dir, HISTORY).await?)
     }
 
     /// The Git folders the caller may read whose path begins with `prefix`, by id.

@@ -20,7 +20,7 @@ mod workload;
 
 use std::sync::Arc;
 
-use forebay_engine::StopReason;
+use forebay_engine::{Phase, StopReason};
 use forebay_exec::Executor;
 use forebay_runtime::{Clock, TaskKind, Tasks};
 use forebay_store::{Attempt, Job, NewRun, Run, RunFilter, RunKind, Slots, Store};
@@ -128,6 +128,19 @@ impl RunView {
             let next = attempts.get(index + 1);
             next.is_none_or(|next| next.task != attempt.task)
                 .then_some(attempt)
+        })
+    }
+
+    /// What an attempt that has its slot does before its program begins, in words for a person.
+    #[must_use]
+    pub fn preparing(&self, attempt: &Attempt) -> Option<&'static str> {
+        if attempt.phase != Phase::Running || attempt.executed_at.is_some() {
+            return None;
+        }
+        let from_git = self.run.settings.contains_key("git_source");
+        Some(match from_git && self.run.used_commit.is_none() {
+            true => "Checking out the Git source.",
+            false => "Preparing the environment.",
         })
     }
 

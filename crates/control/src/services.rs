@@ -23,6 +23,7 @@ use crate::repos::{self, Repos};
 use crate::retention::Retention;
 use crate::runs::{self, Runs};
 use crate::secrets::Secrets;
+use crate::sign_in::SignIn;
 use crate::tokens::Tokens;
 use crate::triggers::{self, Triggers, Wake, Watch};
 use crate::turns::Turns;
@@ -156,6 +157,7 @@ pub struct Services {
     pub retention: Retention,
     pub costs: Costs,
     pub notifications: Notifications,
+    pub sign_in: SignIn,
 }
 
 impl Services {
@@ -268,10 +270,12 @@ impl Services {
         })?;
         notifications.spawn();
         let costs = Costs::new(store.clone(), setup.clock.clone());
+        let sign_in = SignIn::new(setup.clock.clone());
         Ok(Self {
             notifications,
             retention,
             costs,
+            sign_in,
             setup,
             dirs,
             store,

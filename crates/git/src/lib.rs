@@ -8,6 +8,7 @@
 mod checkout;
 mod error;
 mod head;
+mod log;
 mod mirror;
 mod program;
 mod refs;
@@ -16,5 +17,6 @@ mod remote;
 pub use checkout::{Checkout, Revision};
 pub use error::GitError;
 pub use head::Head;
+pub use log::{Change, Commit, History};
 pub use program::{Credential, Git, GitSetup};
 pub use remote::Remote;

@@ -77,23 +77,38 @@ async fn update(
     Params(request): Params<UpdateRepo>,
 ) -> Answer<RepoInfo> {
     let change = RepoChange {
-        revision: revision(request.branch, request.tag)?,
+        revision: revision(request.branch, request.tag, request.commit)?,
         sparse: request.sparse_checkout.map(|sparse| sparse.patterns),
     };
     if change.revision.is_none() && change.sparse.is_none() {
-        return Err(Error::invalid("Give one of 'branch', 'tag' and 'sparse_checkout'.").into());
+        return Err(
+            Error::invalid("Give one of 'branch', 'tag', 'commit' and 'sparse_checkout'.").into(),
+        );
     }
     let repos = &app.services.repos;
     Ok(Json(info(repos.update(&ctx, RepoId(id), change).await?)))
 }
 
-fn revision(branch: Option<String>, tag: Option<String>) -> Result<Option<Revision>> {
-    let given = |text: Option<String>| text.filter(|text| !text.is_empty());
-    match (given(branch), given(tag)) {
-        (Some(_), Some(_)) => Err(Error::invalid("Give only one of 'branch' and 'tag'.")),
-        (Some(branch), None) => Ok(Some(Revision::Branch(branch))),
-        (None, Some(tag)) => Ok(Some(Revision::Tag(tag))),
-        (None, None) => Ok(None),
+fn revision(
+    branch: Option<String>,
+    tag: Option<String>,
+    commit: Option<String>,
+) -> Result<Option<Revision>> {
+    let given = [
+        branch.map(Revision::Branch),
+        tag.map(Revision::Tag),
+        commit.map(Revision::Commit),
+    ];
+    let is_given = |revision: &Revision| {
+        let (Revision::Branch(name) | Revision::Tag(name) | Revision::Commit(name)) = revision;
+        !name.is_empty()
+    };
+    let mut given = given.into_iter().flatten().filter(is_given);
+    match (given.next(), given.next()) {
+        (_, Some(_)) => Err(Error::invalid(
+            "Give only one of 'branch', 'tag' and 'commit'.",
+        )),
+        (one, None) => Ok(one),
     }
 }
 

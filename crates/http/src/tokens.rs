@@ -7,7 +7,7 @@ use forebay_types::{Error, TokenId};
 use forebay_wire::Method::{Delete, Get, Patch, Post};
 use forebay_wire::tokens::{
     CreateToken, CreatedToken, DeleteToken, ListManaged, MANAGED, MANAGED_LIST, ManagedToken,
-    TOKEN, TokenInfo, TokenList, UpdateToken,
+    SIGN_IN_LINKS, TOKEN, TokenInfo, TokenList, UpdateToken,
 };
 use serde_json::{Value, json};
 
@@ -18,6 +18,7 @@ use crate::routes::Routes;
 use crate::server::App;
 
 pub(crate) fn routes(routes: &mut Routes) {
+    routes.on(Post, &[], SIGN_IN_LINKS, sign_in_link);
     routes.on(Post, &["2.0"], "/token/create", create);
     routes.on(Get, &["2.0"], "/token/list", list);
     routes.on(Post, &["2.0"], "/token/delete", delete);
@@ -25,6 +26,14 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.on(Get, &["2.0"], MANAGED_LIST, list_managed);
     routes.on(Get, &["2.0"], MANAGED, get_managed);
     routes.on(Delete, &["2.0"], MANAGED, delete_managed);
+}
+
+/// An address that signs the caller in to the pages, once, for a while.
+async fn sign_in_link(State(app): State<Arc<App>>, Caller(ctx): Caller) -> Json<Value> {
+    let services = &app.services;
+    let (code, until) = services.sign_in.issue(ctx.user);
+    let url = format!("{}/login?code={code}", services.setup.public_url);
+    Json(json!({"url": url, "expiry_time": until}))
 }
 
 async fn create(

@@ -33,7 +33,7 @@ pub(crate) async fn show(
         }
         return Ok(form(&pages, next, "").into_response());
     };
-    match pages.codes().redeem(&code, pages.now()) {
+    match pages.services().sign_in.redeem(&code) {
         Some(user) => {
             let cookie = Session::begin(pages.services(), user).await?;
             Ok(([(SET_COOKIE, cookie)], Redirect::to(next)).into_response())

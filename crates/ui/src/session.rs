@@ -1,8 +1,5 @@
 //! Who looks at a page: a cookie with a token of its own, and proof that a form came from a page.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
-
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum::http::header::{COOKIE, HOST, ORIGIN};
 use axum::http::request::Parts;
@@ -10,16 +7,13 @@ use axum::http::{HeaderMap, Method};
 use axum::response::{IntoResponse, Redirect, Response};
 use forebay_control::{Ctx, Services};
 use forebay_store::User;
-use forebay_types::{Error, Millis, Result};
+use forebay_types::{Error, Result};
 use sha2::{Digest, Sha256};
 
 use crate::site::Pages;
 
 /// How long a browser stays signed in.
 const SESSION_SECONDS: i64 = 7 * 24 * 3600;
-const CODE_LIFETIME_MS: i64 = 15 * 60 * 1000;
-/// More open codes than this mean that somebody asks in a loop; the oldest go.
-const CODES_MAX: usize = 100;
 
 /// Somebody who has signed in.
 #[derive(Debug, Clone)]
@@ -152,35 +146,6 @@ fn set_cookie(services: &Services, value: &str, seconds: i64) -> String {
     };
     let name = cookie_name(&setup.config.name);
     format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}")
-}
-
-/// Codes of sign-in links: each works once, for a while, in this process only.
-#[derive(Debug, Default)]
-pub(crate) struct Codes(Mutex<HashMap<[u8; 32], (User, Millis)>>);
-
-impl Codes {
-    pub(crate) fn issue(&self, user: User, now: Millis) -> String {
-        let code = hex(&rand::random::<[u8; 16]>());
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        open.retain(|_, (_, until)| *until > now);
-        if open.len() >= CODES_MAX
-            && let Some(oldest) = open.iter().min_by_key(|(_, (_, until))| *until)
-        {
-            let oldest = *oldest.0;
-            open.remove(&oldest);
-        }
-        let until = now.plus_ms(CODE_LIFETIME_MS);
-        open.insert(Sha256::digest(&code).into(), (user, until));
-        code
-    }
-
-    /// The user of a code, which is used up by this.
-    pub(crate) fn redeem(&self, code: &str, now: Millis) -> Option<User> {
-        let digest: [u8; 32] = Sha256::digest(code).into();
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (user, until) = open.remove(&digest)?;
-        (until > now).then_some(user)
-    }
 }
 
 fn hex(bytes: &[u8]) -> String {

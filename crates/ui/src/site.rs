@@ -11,7 +11,6 @@ use forebay_runtime::Clock;
 use forebay_store::User;
 use forebay_types::Millis;
 
-use crate::session::Codes;
 use crate::{
     assets, clusters, failure, home, job, jobs, layout, login, queue, repos, run, runs, schedule,
     workspace,
@@ -36,7 +35,6 @@ pub struct Pages(Arc<Inner>);
 struct Inner {
     places: Arc<[Place]>,
     here: usize,
-    codes: Codes,
 }
 
 impl Pages {
@@ -49,7 +47,6 @@ impl Pages {
                 Self(Arc::new(Inner {
                     places: Arc::clone(&places),
                     here,
-                    codes: Codes::default(),
                 }))
             })
             .collect()
@@ -58,7 +55,7 @@ impl Pages {
     /// An address that signs `user` in once, within 15 minutes.
     #[must_use]
     pub fn sign_in_link(&self, user: User) -> String {
-        let code = self.0.codes.issue(user, self.clock().now());
+        let (code, _) = self.services().sign_in.issue(user);
         format!("{}/login?code={code}", self.place().url)
     }
 
@@ -88,6 +85,7 @@ impl Pages {
             .route("/workspace/", get(workspace::root))
             .route("/workspace/{*path}", get(workspace::show))
             .route("/repos", get(repos::list))
+            .route("/repos/{repo_id}", get(repos::show).post(repos::check_out))
             .route("/clusters", get(clusters::list))
             .route("/ui/{name}", get(assets::serve))
             .fallback(failure::nowhere)
@@ -101,10 +99,6 @@ impl Pages {
 
     pub(crate) fn services(&self) -> &Services {
         &self.place().services
-    }
-
-    pub(crate) fn codes(&self) -> &Codes {
-        &self.0.codes
     }
 
     pub(crate) fn clock(&self) -> &Clock {

@@ -101,7 +101,7 @@ fn crumbs(path: &WorkspacePath, repo: Option<&GitFolder>) -> Markup {
         }
         @if let Some(repo) = repo {
             p class="soft repo" {
-                "Git folder " a href=(link(&repo.path)) { (repo.path.name()) }
+                "Git folder " a href=(crate::repos::link(repo)) { (repo.path.name()) }
                 " · branch " b { (branch(repo)) } " · commit " (commit(repo))
                 " · from " span class="path" { (repo.url) }
             }

@@ -12,6 +12,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     works(Post, &["2.0"], "/repos", TEST),
     works(Get, &["2.0"], "/repos", TEST),
     works(Get, &["2.0"], "/repos/{id}", TEST),
+    // `commit` in the body is our own.
     works(Patch, &["2.0"], "/repos/{id}", TEST),
     works(Delete, &["2.0"], "/repos/{id}", TEST),
 ];
@@ -31,11 +32,13 @@ pub struct SparseCheckout {
     pub patterns: Vec<String>,
 }
 
-/// At most one of branch and tag.
+/// At most one of branch, tag and commit.
 #[derive(Debug, Deserialize)]
 pub struct UpdateRepo {
     pub branch: Option<String>,
     pub tag: Option<String>,
+    /// A commit's id, in full or at least seven digits of it; only this server knows the field.
+    pub commit: Option<String>,
     pub sparse_checkout: Option<SparseCheckout>,
 }
 

@@ -6,6 +6,7 @@ use crate::endpoints::{
     refused, works,
 };
 
+pub const SIGN_IN_LINKS: &str = "/api/forebay/v1/sign-in-links";
 pub const TOKEN: &str = "/token/{token_id}";
 pub const MANAGED_LIST: &str = "/token-management/tokens";
 pub const MANAGED: &str = "/token-management/tokens/{token_id}";
@@ -14,6 +15,7 @@ const USERS_TEST: &str = "crates/http/tests/it/users.rs";
 const OWNER: &str = "the owner of a token is given as its creator too";
 
 pub const ENDPOINTS: &[Endpoint] = &[
+    works(Post, &[], SIGN_IN_LINKS, "acceptance/test_up.py"),
     works(Post, &["2.0"], "/token/create", "acceptance/test_tokens.py"),
     works(Get, &["2.0"], "/token/list", "acceptance/test_tokens.py"),
     works(Post, &["2.0"], "/token/delete", "acceptance/test_tokens.py"),

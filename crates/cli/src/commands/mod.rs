@@ -2,18 +2,23 @@
 
 pub(crate) mod backup;
 pub(crate) mod cancel;
+pub(crate) mod clusters;
 pub(crate) mod completions;
 pub(crate) mod cost;
 pub mod demo;
 pub(crate) mod doctor;
 pub(crate) mod endpoints;
+pub(crate) mod jobs;
 pub(crate) mod logs;
 pub(crate) mod queue;
 pub(crate) mod reference;
+pub(crate) mod repos;
 pub(crate) mod retention;
 pub(crate) mod run;
 pub(crate) mod runs;
 pub(crate) mod schedule;
+pub(crate) mod secrets;
+pub(crate) mod sign_in;
 pub(crate) mod token;
 pub(crate) mod workspace;
 
@@ -39,7 +44,12 @@ pub async fn run_client(command: &Command) -> Option<Outcome> {
         Command::Cancel(args) => cancel::run(args).await,
         Command::Schedule(args) => schedule::run(args).await,
         Command::Workspace(command) => workspace::run(command).await,
+        Command::Jobs(command) => jobs::run(command).await,
+        Command::Clusters(command) => clusters::run(command).await,
+        Command::Repos(command) => repos::run(command).await,
+        Command::Secrets(command) => secrets::run(command).await,
         Command::Token(command) => token::run(command).await,
+        Command::SignIn(args) => sign_in::run(args).await,
         Command::Endpoints(args) => endpoints::run(args).map(|()| Exit::Ok),
         Command::Completions(args) => completions::run(args).map(|()| Exit::Ok),
         Command::Reference(args) => reference::run(args).map(|()| Exit::Ok),

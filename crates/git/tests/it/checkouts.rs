@@ -1,7 +1,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use forebay_git::{GitError, Head};
+use forebay_git::{GitError, Head, Revision};
 
 use crate::world::{World, branch, run, tag, text};
 
@@ -10,6 +10,42 @@ fn at_branch(name: &str, commit: &str) -> Head {
         branch: Some(name.to_owned()),
         commit: Some(commit.to_owned()),
     }
+}
+
+#[tokio::test]
+async fn a_commit_is_checked_out_by_its_id_and_the_history_says_what_it_did() {
+    let world = World::new();
+    let first = world.commit("main", &[("a.txt", "1"), ("b.txt", "1")]);
+    world.tag(&["v1"]);
+    let second = world.commit("main", &[("a.txt", "2"), ("new.txt", "n")]);
+    let (at, _) = world.cloned("x").await;
+    let history = async || world.git.history(&at.git_dir, 10).await.unwrap();
+    let now = history().await;
+    let ids: Vec<_> = now
+        .commits
+        .iter()
+        .map(|commit| commit.id.as_str())
+        .collect();
+    assert_eq!(ids, [second.as_str(), first.as_str()]);
+    let changed: Vec<_> = now
+        .changes
+        .iter()
+        .map(|one| (one.kind, one.path.as_str()))
+        .collect();
+    assert_eq!(changed, [('M', "a.txt"), ('A', "new.txt")]);
+    assert!(now.tags.is_empty());
+
+    let commit = Revision::Commit(first[..8].to_owned());
+    let head = world.update(&at, commit).await.unwrap();
+    assert_eq!((head.branch, head.commit), (None, Some(first)));
+    let now = history().await;
+    assert_eq!((now.commits.len(), now.changes.len()), (1, 2));
+    assert_eq!(now.tags, ["v1"]);
+    let nowhere = Revision::Commit("0".repeat(40));
+    assert!(matches!(
+        world.update(&at, nowhere).await,
+        Err(GitError::MissingRevision { kind: "Commit", .. })
+    ));
 }
 
 #[tokio::test]

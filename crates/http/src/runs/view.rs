@@ -120,7 +120,7 @@ pub(crate) fn run_json(app: &App, view: &RunView, version: ApiVersion, with_task
     let task = view.task.and(view.only_attempt());
     let phase = task.map_or_else(|| run_phase(view), |attempt| attempt.phase);
     let message = match task {
-        Some(attempt) => attempt.message.clone(),
+        Some(attempt) => message(view, attempt),
         None => run_message(view, flat),
     };
     let only = view.only_attempt();
@@ -175,7 +175,7 @@ pub(crate) fn run_json(app: &App, view: &RunView, version: ApiVersion, with_task
     if with_tasks && task.is_none() && !(flat && version < ApiVersion::V2_1) {
         let tasks: Vec<Value> = view
             .newest()
-            .map(|attempt| task_json(app, run, attempt))
+            .map(|attempt| task_json(app, view, attempt))
             .collect();
         fields.insert("tasks".to_owned(), Value::Array(tasks));
     }
@@ -212,7 +212,16 @@ fn run_message(view: &RunView, flat: bool) -> String {
             attempt.task_key,
             run.message.trim_end_matches('.')
         ),
+        Some(attempt) if run.message.is_empty() => message(view, attempt),
         _ => run.message.clone(),
+    }
+}
+
+/// What an attempt says, or what it does before its program can say anything.
+fn message(view: &RunView, attempt: &Attempt) -> String {
+    match view.preparing(attempt) {
+        Some(words) if attempt.message.is_empty() => words.to_owned(),
+        _ => attempt.message.clone(),
     }
 }
 
@@ -250,12 +259,13 @@ fn definition(run: &Run, task: usize) -> Map<String, Value> {
         .unwrap_or_default()
 }
 
-fn task_json(app: &App, run: &Run, attempt: &Attempt) -> Value {
+fn task_json(app: &App, view: &RunView, attempt: &Attempt) -> Value {
+    let run = &view.run;
     let (state, status) = states(
         attempt.phase,
         false,
         attempt.code.as_deref(),
-        &attempt.message,
+        &message(view, attempt),
     );
     let mut task = definition(run, attempt.task);
     let own = json!({

@@ -64,6 +64,9 @@ fn head(
             (badge(run.phase))
             @if !ended { (cancel(session, run)) }
         }
+        @if let Some(words) = seen.attempt.as_ref().and_then(|one| seen.view.preparing(one)) {
+            p class="note" { (words) }
+        }
         p class="soft" {
             (what(run)) " · by " (run.creator_name) " · " (moment(run.created_at, now))
             @if ended && let Some(took) = span(Some(run.created_at), run.ended_at, now) {
