@@ -2,6 +2,8 @@
 
 use clap::{Command, CommandFactory};
 use forebay_config::{ENV_VARS, OPTIONS};
+use forebay_types::ErrorCode;
+use forebay_wire::error::{help, http_status};
 
 use crate::args::Cli;
 
@@ -60,6 +62,29 @@ pub(crate) fn configuration() -> String {
     text.push_str("\n## Environment variables\n\n| Variable | |\n|---|---|\n");
     for var in ENV_VARS {
         row(&mut text, &[&format!("`{}`", var.name), var.about]);
+    }
+    text
+}
+
+/// Every error code of the API, by name.
+pub(crate) fn errors() -> String {
+    let mut text = String::from(
+        "# Errors\n\n\
+         Printed by `forebay reference errors`; a test keeps it fresh.\n\n\
+         An error of the API is `{\"error_code\": ..., \"message\": ...}`. The message names the field, the file or the \
+         limit; the code says what kind of thing went wrong. The number is the HTTP status.\n",
+    );
+    let mut codes: Vec<ErrorCode> = ErrorCode::ALL.to_vec();
+    codes.sort_by_key(|code| code.as_str());
+    let mut last = "";
+    for code in codes {
+        if code.as_str() != last {
+            text.push_str(&format!("\n## {}\n", code.as_str()));
+            last = code.as_str();
+        }
+        let (meaning, advice) = help(code);
+        let status = http_status(code);
+        text.push_str(&format!("\n{status}: {meaning} **What to do:** {advice}\n"));
     }
     text
 }

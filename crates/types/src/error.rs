@@ -5,77 +5,63 @@ use std::fmt;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// The closed set of failures a caller can tell apart; the names are the API's own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ErrorCode {
-    BadRequest,
-    InvalidParameterValue,
-    MalformedRequest,
-    InvalidState,
-    /// The caller showed no valid credential.
-    Unauthenticated,
-    PermissionDenied,
-    ResourceDoesNotExist,
-    /// There is no Unity Catalog; clients take this as "go on without one".
-    MetastoreDoesNotExist,
-    /// An unknown route.
-    EndpointNotFound,
-    /// The Files API's form of "does not exist".
-    NotFound,
-    ResourceAlreadyExists,
-    /// The 409 form of "exists", used by import-file, the Files API and serving.
-    AlreadyExists,
-    ResourceConflict,
-    DirectoryNotEmpty,
-    DirectoryNotEmptyFilesApi,
-    DirectoryNotFoundFilesApi,
-    MaxBlockSizeExceeded,
-    MaxReadSizeExceeded,
-    MaxNotebookSizeExceeded,
-    IoError,
-    ResourceLimitExceeded,
-    RequestLimitExceeded,
-    PreconditionFailed,
-    RangeNotSatisfiable,
-    PayloadTooLarge,
-    NotImplemented,
-    TemporarilyUnavailable,
-    Internal,
+/// One row for each code: its name here and the API's own.
+macro_rules! error_codes {
+    ($($(#[$about:meta])* $name:ident = $code:literal;)+) => {
+        /// The closed set of failures a caller can tell apart; the names are the API's own.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum ErrorCode {
+            $($(#[$about])* $name,)+
+        }
+
+        impl ErrorCode {
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            /// The `error_code` of the JSON body.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => $code,)+
+                }
+            }
+        }
+    };
 }
 
-impl ErrorCode {
-    /// The `error_code` of the JSON body.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::BadRequest => "BAD_REQUEST",
-            Self::InvalidParameterValue => "INVALID_PARAMETER_VALUE",
-            Self::MalformedRequest => "MALFORMED_REQUEST",
-            Self::InvalidState => "INVALID_STATE",
-            Self::Unauthenticated => "UNAUTHENTICATED",
-            Self::PermissionDenied => "PERMISSION_DENIED",
-            Self::ResourceDoesNotExist => "RESOURCE_DOES_NOT_EXIST",
-            Self::MetastoreDoesNotExist => "METASTORE_DOES_NOT_EXIST",
-            Self::EndpointNotFound => "ENDPOINT_NOT_FOUND",
-            Self::NotFound | Self::DirectoryNotFoundFilesApi => "NOT_FOUND",
-            Self::ResourceAlreadyExists => "RESOURCE_ALREADY_EXISTS",
-            Self::AlreadyExists => "ALREADY_EXISTS",
-            Self::ResourceConflict => "RESOURCE_CONFLICT",
-            Self::DirectoryNotEmpty => "DIRECTORY_NOT_EMPTY",
-            Self::DirectoryNotEmptyFilesApi | Self::RangeNotSatisfiable => "BAD_REQUEST",
-            Self::MaxBlockSizeExceeded => "MAX_BLOCK_SIZE_EXCEEDED",
-            Self::MaxReadSizeExceeded => "MAX_READ_SIZE_EXCEEDED",
-            Self::MaxNotebookSizeExceeded => "MAX_NOTEBOOK_SIZE_EXCEEDED",
-            Self::IoError => "IO_ERROR",
-            Self::ResourceLimitExceeded => "RESOURCE_LIMIT_EXCEEDED",
-            Self::RequestLimitExceeded => "REQUEST_LIMIT_EXCEEDED",
-            Self::PreconditionFailed => "PRECONDITION_FAILED",
-            Self::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
-            Self::NotImplemented => "NOT_IMPLEMENTED",
-            Self::TemporarilyUnavailable => "TEMPORARILY_UNAVAILABLE",
-            Self::Internal => "INTERNAL_ERROR",
-        }
-    }
+error_codes! {
+    BadRequest = "BAD_REQUEST";
+    InvalidParameterValue = "INVALID_PARAMETER_VALUE";
+    MalformedRequest = "MALFORMED_REQUEST";
+    InvalidState = "INVALID_STATE";
+    /// The caller showed no valid credential.
+    Unauthenticated = "UNAUTHENTICATED";
+    PermissionDenied = "PERMISSION_DENIED";
+    ResourceDoesNotExist = "RESOURCE_DOES_NOT_EXIST";
+    /// There is no Unity Catalog; clients take this as "go on without one".
+    MetastoreDoesNotExist = "METASTORE_DOES_NOT_EXIST";
+    /// An unknown route.
+    EndpointNotFound = "ENDPOINT_NOT_FOUND";
+    /// The Files API's form of "does not exist".
+    NotFound = "NOT_FOUND";
+    ResourceAlreadyExists = "RESOURCE_ALREADY_EXISTS";
+    /// The 409 form of "exists", used by import-file, the Files API and serving.
+    AlreadyExists = "ALREADY_EXISTS";
+    ResourceConflict = "RESOURCE_CONFLICT";
+    DirectoryNotEmpty = "DIRECTORY_NOT_EMPTY";
+    DirectoryNotEmptyFilesApi = "BAD_REQUEST";
+    DirectoryNotFoundFilesApi = "NOT_FOUND";
+    MaxBlockSizeExceeded = "MAX_BLOCK_SIZE_EXCEEDED";
+    MaxReadSizeExceeded = "MAX_READ_SIZE_EXCEEDED";
+    MaxNotebookSizeExceeded = "MAX_NOTEBOOK_SIZE_EXCEEDED";
+    IoError = "IO_ERROR";
+    ResourceLimitExceeded = "RESOURCE_LIMIT_EXCEEDED";
+    RequestLimitExceeded = "REQUEST_LIMIT_EXCEEDED";
+    PreconditionFailed = "PRECONDITION_FAILED";
+    RangeNotSatisfiable = "BAD_REQUEST";
+    PayloadTooLarge = "PAYLOAD_TOO_LARGE";
+    NotImplemented = "NOT_IMPLEMENTED";
+    TemporarilyUnavailable = "TEMPORARILY_UNAVAILABLE";
+    Internal = "INTERNAL_ERROR";
 }
 
 /// What went wrong, in words for the caller, and apart from them the cause for the operator.

@@ -15,12 +15,14 @@ pub struct ReferenceArgs {
 enum Page {
     Commands,
     Configuration,
+    Errors,
 }
 
 pub(crate) fn run(args: &ReferenceArgs) -> Result<(), Failure> {
     let text = match args.page {
         Page::Commands => pages::commands(),
         Page::Configuration => pages::configuration(),
+        Page::Errors => pages::errors(),
     };
     Out::new(Format::Text).bytes(text.as_bytes())
 }

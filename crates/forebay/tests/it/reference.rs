@@ -22,6 +22,11 @@ async fn the_page_of_commands_is_fresh() {
 }
 
 #[tokio::test]
+async fn the_page_of_errors_is_fresh() {
+    is_fresh("errors").await;
+}
+
+#[tokio::test]
 async fn the_page_of_configuration_is_fresh() {
     is_fresh("configuration").await;
 }
