@@ -35,6 +35,7 @@ pub use output::{CellState, Cursor, EventPage, Ran, RunOutput, StoredEvent, fact
 pub use queue::{QueuePage, Reason, Waiting};
 
 pub(crate) use self::checkout::Checkouts;
+pub use self::checkout::path_in_repository;
 pub(crate) use self::container::Containers;
 pub(crate) use self::live::LiveAttempts;
 pub(crate) use self::output::{remove as output_remove, size as output_size};

@@ -70,6 +70,13 @@ impl Checkout {
     }
 }
 
+/// The path in the repository of what a run saw in its checkout; `None` for every other path.
+#[must_use]
+pub fn path_in_repository(path: &str) -> Option<&str> {
+    let below = path.strip_prefix(CHECKOUTS)?.strip_prefix('/')?;
+    below.split_once('/').map(|(_commit, inside)| inside)
+}
+
 fn root() -> Result<WorkspacePath> {
     Ok(WorkspacePath::parse(CHECKOUTS)?)
 }
@@ -223,5 +230,19 @@ fn remove(folder: &Path) -> Result<()> {
             e,
         )),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_checkouts_are_told_apart() {
+        let path = "/Repos/.internal/ab12/notebooks/train";
+        assert_eq!(path_in_repository(path), Some("notebooks/train"));
+        for other in ["/Repos/me/x/n", "/Repos/.internal", "/Repos/.internalx/a/b"] {
+            assert_eq!(path_in_repository(other), None, "{other}");
+        }
     }
 }

@@ -238,6 +238,16 @@ async fn runs_follow_the_same_rule() {
             (Some(false), "/local_disk0")
         ]
     );
+    // A wheel has no folder; it starts where every user may read and write.
+    let wheel = json!({"package_name": "p", "entry_point": "main"});
+    let body = json!({"run_name": "t", "python_wheel_task": wheel});
+    let call = server.call(&server.plain, "POST", "/api/2.0/jobs/runs/submit", body);
+    let id = call.await.ok()["run_id"].clone();
+    plain(&server, &format!("/api/forebay/v1/runs/{id}?wait_ms=30000"))
+        .await
+        .ok();
+    let started = server.executor.started();
+    assert_eq!(started.last().unwrap().working_dir, "/local_disk0");
 }
 
 #[tokio::test]

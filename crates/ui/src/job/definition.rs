@@ -6,6 +6,7 @@ use forebay_types::{Grant, PermissionLevel, Principal};
 use maud::{Markup, html};
 use serde_json::Value;
 
+use crate::run::git_source;
 use crate::runs::task_what;
 use crate::show::{breaking, duration};
 
@@ -47,6 +48,7 @@ fn rules(document: &JobDocument) -> Markup {
                     } @else { "none" }
                 }
             }
+            (git_source(&document.settings, None))
         }
     }
 }

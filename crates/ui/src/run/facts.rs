@@ -19,7 +19,10 @@ pub(super) fn all(seen: &Seen, asked: &Asked, now: Millis) -> Markup {
         @if let Some(attempt) = &seen.attempt {
             @let ready = ready_at(attempt, seen.plan.as_ref(), &seen.view.attempts);
             (tasks::tries(seen, asked, now))
-            dl class="facts" { (cost(attempt, ready, now)) (git_source(&seen.view.run)) }
+            dl class="facts" {
+                (cost(attempt, ready, now))
+                (git_source(&seen.view.run.settings, seen.view.run.used_commit.as_deref()))
+            }
         }
         @if let Some(value) = seen.attempt.as_ref().and_then(|one| one.exit_value.as_ref()) {
             h2 { "Returned" }
@@ -73,8 +76,8 @@ fn cost(attempt: &Attempt, ready: Millis, now: Millis) -> Markup {
 }
 
 /// The repository the code comes from, and the commit it was found at.
-fn git_source(run: &Run) -> Markup {
-    let source = run.settings.get("git_source");
+pub(crate) fn git_source(settings: &Map<String, Value>, commit: Option<&str>) -> Markup {
+    let source = settings.get("git_source");
     let text = |name: &str| {
         let value = source.and_then(|source| source.get(name)?.as_str());
         value.map(str::to_owned)
@@ -83,7 +86,7 @@ fn git_source(run: &Run) -> Markup {
         (pair("Repository", text("git_url")))
         (pair("Branch", text("git_branch")))
         (pair("Tag", text("git_tag")))
-        (hash("Commit", run.used_commit.as_deref()))
+        (hash("Commit", commit.or(text("git_commit").as_deref())))
     }
 }
 

@@ -10,6 +10,8 @@ mod parts;
 mod tasks;
 mod watch;
 
+pub(crate) use self::facts::git_source;
+
 use axum::Form;
 use axum::extract::{Path, Query, State};
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};

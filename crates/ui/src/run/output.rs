@@ -1,7 +1,7 @@
 //! What the attempt in view put out, cell by cell, in bounded size.
 
 use forebay_control::Ctx;
-use forebay_control::runs::{CellState, Ran};
+use forebay_control::runs::{CellState, Ran, path_in_repository};
 use forebay_exec::CellStatus;
 use forebay_notebook::outputs::{Frames, Output as CellOutput, Text, cell_to_html};
 use forebay_notebook::{Cell, CellKind};
@@ -86,7 +86,13 @@ fn notebook(seen: &Seen, attempt: &Attempt, ran: Ran) -> Fragment {
         div class="head" {
             h2 {
                 @if many { "Output of " (attempt.task_key) } @else { "Notebook" }
-                " " a class="path" href={ "/workspace" (address(&ran.path)) } { (ran.path) }
+                " "
+                @if let Some(inside) = path_in_repository(&ran.path) {
+                    // The checkout went with the run; there is nothing to lead to.
+                    span class="path" { (inside) }
+                } @else {
+                    a class="path" href={ "/workspace" (address(&ran.path)) } { (ran.path) }
+                }
             }
             a class="quiet" href={ "/runs/" (attempt.id) "/notebook.ipynb" } download {
                 "Download .ipynb"
