@@ -10,12 +10,15 @@ const LIFETIME_MS: i64 = 15 * 60 * 1000;
 /// More open codes than this mean that somebody asks in a loop; the oldest go.
 const CODES_MAX: usize = 100;
 
+/// By the digest of a code: whom it signs in, and until when.
+type Open = HashMap<[u8; 32], (User, Millis)>;
+
 /// Codes of sign-in links: each works once, for a quarter of an hour, in this process only. Cheap to
 /// clone.
 #[derive(Debug, Clone)]
 pub struct SignIn {
     clock: Clock,
-    open: Arc<Mutex<HashMap<[u8; 32], (User, Millis)>>>,
+    open: Arc<Mutex<Open>>,
 }
 
 impl SignIn {
