@@ -1,7 +1,7 @@
 //! What a run was given, what it cost, and what exactly ran.
 
 use forebay_control::runs::fact;
-use forebay_store::{Attempt, Run};
+use forebay_store::Attempt;
 use forebay_types::Millis;
 use maud::{Markup, html};
 use serde_json::{Map, Value};
