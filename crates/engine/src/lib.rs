@@ -3,9 +3,9 @@
 //! Layer 0: no I/O, no clock, no randomness. State, an event and the time come in as arguments;
 //! the new state and a list of effects come out, and somebody else performs them.
 
+pub mod admission;
 mod alerts;
 mod budget;
-pub mod admission;
 mod civil;
 mod condition;
 mod container;

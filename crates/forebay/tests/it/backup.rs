@@ -6,7 +6,6 @@ use forebay::Server;
 use forebay_config::Config;
 use forebay_control::{Ctx, Services};
 use forebay_engine::{Plan, TaskPlan, Verdict};
-use forebay_runtime::Clock;
 use forebay_store::{
     Attempt, AttemptEnd, Created, NewRun, RunFilter, RunKind, Slots, history_check,
 };
