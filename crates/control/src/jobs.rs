@@ -2,8 +2,11 @@
 
 mod check;
 mod document;
+mod environments;
 mod git_source;
 mod own;
+mod run_as;
+mod run_jobs;
 mod spec;
 mod when;
 
@@ -19,6 +22,7 @@ pub use own::{
     After, AfterJob, Brake, Budget, Debounce, FileArrivalOwn, Missed, OWN_FIELD, OnEvent, Own,
     Retention,
 };
+pub use run_as::run_as;
 pub use spec::{
     ConditionTask, ForEachTask, LibrarySpec, NotebookTask, RunJobTask, ScriptTask, Spec, TaskSpec,
     WheelTask,
@@ -28,6 +32,8 @@ pub use when::{
     ContinuousSpec, FileArrivalSpec, Pause, PeriodicSpec, ScheduleSpec, TaskRetryMode, TriggerSpec,
     Unit,
 };
+
+pub(crate) use run_jobs::RUN_JOB_DEPTH_MAX;
 
 use crate::Ctx;
 use crate::notifications::check_settings;
@@ -75,6 +81,10 @@ impl Jobs {
         self.check_alerts(&document.settings).await?;
         let now = self.clock.now();
         self.check_after(ctx, &document).await?;
+        self.check_run_jobs(ctx, None, &document).await?;
+        let wanted = document.spec.run_as.as_ref();
+        self.check_run_as(ctx, &document.settings, wanted, None)
+            .await?;
         let triggers = self.watch.wanted(&document.spec, None, now).await?;
         let stored = document.into_stored(triggers);
         let created = self.store.job_create(ctx.creator(), stored, grants, now);
@@ -142,7 +152,12 @@ impl Jobs {
     /// # Errors
     /// What is wrong with the settings; `PERMISSION_DENIED`; `Job N does not exist.`
     pub async fn reset(&self, ctx: &Ctx, id: JobId, settings: Map<String, Value>) -> Result<()> {
-        self.permitted(ctx, id, PermissionLevel::CanManage).await?;
+        let old = self.permitted(ctx, id, PermissionLevel::CanManage).await?;
+        let document = JobDocument::parse(settings.clone())?;
+        self.check_run_jobs(ctx, Some(id), &document).await?;
+        let wanted = document.spec.run_as.as_ref();
+        self.check_run_as(ctx, &document.settings, wanted, run_as(&old.settings))
+            .await?;
         let reset = move |old: Map<String, Value>| {
             let mut new = settings.clone();
             for field in ["run_as", OWN_FIELD] {
@@ -192,7 +207,18 @@ impl Jobs {
         new_settings: Map<String, Value>,
         fields_to_remove: Vec<String>,
     ) -> Result<()> {
-        self.permitted(ctx, id, PermissionLevel::CanManage).await?;
+        let job = self.permitted(ctx, id, PermissionLevel::CanManage).await?;
+        // What the change comes to is checked before, since that takes other jobs to look at.
+        let merged = merge(
+            job.settings.clone(),
+            new_settings.clone(),
+            &fields_to_remove,
+        )?;
+        let document = JobDocument::parse(merged)?;
+        self.check_run_jobs(ctx, Some(id), &document).await?;
+        let wanted = document.spec.run_as.as_ref();
+        self.check_run_as(ctx, &document.settings, wanted, run_as(&job.settings))
+            .await?;
         let change = move |old: Map<String, Value>| {
             let merged = merge(old, new_settings.clone(), &fields_to_remove)?;
             JobDocument::parse(merged)

@@ -8,11 +8,14 @@ mod condition;
 mod container;
 mod dispatch;
 mod ending;
+mod for_each;
 mod host;
 mod keep;
 mod live;
 mod output;
 mod queue;
+mod repair;
+mod run_job;
 mod scope;
 mod source;
 mod standing;
@@ -20,8 +23,8 @@ mod workload;
 
 use std::sync::Arc;
 
-use forebay_engine::{Phase, StopReason};
-use forebay_exec::Executor;
+use forebay_engine::{Phase, Plan, StopReason};
+use forebay_exec::{CancelReason, Executor};
 use forebay_runtime::{Clock, TaskKind, Tasks};
 use forebay_store::{Attempt, Job, NewRun, Run, RunFilter, RunKind, Slots, Store};
 use forebay_types::{
@@ -31,6 +34,7 @@ use forebay_types::{
 use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 
+pub use self::repair::RepairRun;
 pub use output::{CellState, Cursor, EventPage, Ran, RunOutput, StoredEvent, fact};
 pub use queue::{QueuePage, Reason, Waiting};
 
@@ -43,7 +47,7 @@ use self::standing::standing;
 pub(crate) use self::workload::mounts;
 
 use crate::clusters::{ClusterChoice, Clusters, ResolvedCluster};
-use crate::jobs::{JobDocument, Spec, TaskSpec, check_one_time};
+use crate::jobs::{JobDocument, Spec, TaskSpec, check_one_time, run_as};
 use crate::permissions::first_grants;
 use crate::rate::RateLimit;
 use crate::secrets::Secrets;
@@ -56,6 +60,8 @@ use crate::{Ctx, jobs::Jobs};
 /// The largest parameters of one run, as JSON.
 const PARAMETERS_BYTES_MAX: usize = 10_000;
 const TOKEN_CHARS_MAX: usize = 64;
+/// The trigger of a run that takes the place of a continuous job's last one.
+const RESTART: &str = "CONTINUOUS_RESTART";
 /// Where a run's parameters say what its trigger was.
 pub const TRIGGER_INFO: &str = "trigger_info";
 
@@ -145,6 +151,14 @@ impl RunView {
         })
     }
 
+    /// Whether the definition of an attempt's task has this field, such as `for_each_task`.
+    #[must_use]
+    pub fn has_type(&self, attempt: &Attempt, field: &str) -> bool {
+        let tasks = self.run.settings.get("tasks");
+        let task = tasks.and_then(|tasks| tasks.get(attempt.task));
+        task.is_some_and(|task| task.get(field).is_some())
+    }
+
     /// The one attempt that stands for this view: the task asked for, or the only task.
     #[must_use]
     pub fn only_attempt(&self) -> Option<&Attempt> {
@@ -174,7 +188,12 @@ impl Runs {
         let grants = first_grants(&self.0.store, ctx, &mut settings).await?;
         let document = JobDocument::parse(settings)?;
         check_one_time(&document.spec)?;
-        self.0.jobs.check_alerts(&document.settings).await?;
+        let jobs = &self.0.jobs;
+        jobs.check_alerts(&document.settings).await?;
+        jobs.check_run_jobs(ctx, None, &document).await?;
+        let wanted = document.spec.run_as.as_ref();
+        jobs.check_run_as(ctx, &document.settings, wanted, None)
+            .await?;
         self.count_creation()?;
         let name = document.name().to_owned();
         let new = NewRun {
@@ -206,32 +225,10 @@ impl Runs {
             .jobs
             .permitted(ctx, id, PermissionLevel::CanManageRun)
             .await?;
-        let document = JobDocument::of_normal(job.settings)?;
-        let parameters = parameters(&request)?;
         self.count_creation()?;
-        let spec = &document.spec;
-        let queue = request
-            .queue
-            .or_else(|| spec.queue.as_ref().map(|queue| queue.enabled));
-        // Asked to run, a continuous job begins anew: the next run waits for the end of the last.
-        let restarts = spec.continuous.is_some();
-        let name = document.name().to_owned();
-        let new = NewRun {
-            standing: standing(&document, Some(id), &parameters, "ONE_TIME")?,
-            job_id: Some(id),
-            parameters,
-            idempotency_token: scoped_token(ctx, &id.to_string(), request.idempotency_token)?,
-            concurrency_max: spec.max_concurrent_runs.unwrap_or(1),
-            queue: queue.unwrap_or(false) || restarts,
-            trigger: if restarts {
-                "CONTINUOUS_RESTART"
-            } else {
-                "ONE_TIME"
-            },
-            timeout_ms: spec.timeout_seconds.saturating_mul(1000),
-            ..NewRun::new(RunKind::Job, ctx.creator(), name, document.settings)
-        };
-        let created = self.create(new, document.plan).await?;
+        let (new, plan) = run_of(ctx, job, request)?;
+        let restarts = new.trigger == RESTART;
+        let created = self.create(new, plan).await?;
         if restarts {
             self.stop_others(id, created).await?;
         }
@@ -297,7 +294,7 @@ impl Runs {
     }
 
     /// In a task of its own: a client that hangs up must not come between a claim and its start.
-    async fn create(&self, mut new: NewRun, plan: forebay_engine::Plan) -> Result<RunId> {
+    async fn create(&self, mut new: NewRun, plan: Plan) -> Result<RunId> {
         new.gate = self.0.gate(&new).await?;
         let inner = Arc::clone(&self.0);
         let (done, created) = oneshot::channel();
@@ -395,13 +392,19 @@ impl Runs {
         self.0.store.run_counts(since, visible_to).await
     }
 
-    /// Asks a run to stop; it ends soon after. An ended run stays as it is.
+    /// Asks a run to stop, or one task of it by the task's own id; it ends soon after. What has ended
+    /// stays as it is.
     ///
     /// # Errors
     /// `Run N does not exist.`; `PERMISSION_DENIED`.
     pub async fn cancel(&self, ctx: &Ctx, id: RunId) -> Result<()> {
         let view = self.managed(ctx, id).await?;
-        self.0.stop(&view.run, StopReason::Canceled).await
+        match view.only_attempt() {
+            Some(task) if view.task.is_some() && view.newest().count() > 1 => {
+                self.0.stop_task(&view.run, task).await
+            }
+            _ => self.0.stop(&view.run, StopReason::Canceled).await,
+        }
     }
 
     /// Cancels the active runs of one job; without one, the caller's queued runs of all jobs (for
@@ -428,6 +431,15 @@ impl Runs {
         }
     }
 
+    /// The parameters of a run's attempts after their references were filled in, in the form of
+    /// `resolved_values`. For a caller who was permitted to see the run.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn resolved_values(&self, run: RunId) -> Result<Vec<(RunId, Value)>> {
+        self.0.store.attempt_list_resolved(run).await
+    }
+
     /// Removes an ended run and what it left.
     ///
     /// # Errors
@@ -451,8 +463,15 @@ impl Runs {
     }
 
     /// Whoever started a run may do everything with it; others need a grant on its job, or on the run
-    /// itself when it has none.
+    /// itself when it has none. What runs below a run is seen and managed with it.
     async fn require(&self, ctx: &Ctx, run: &Run, wanted: PermissionLevel) -> Result<()> {
+        let mut run = run.clone();
+        while let Some(parent) = run.parent_attempt.filter(|_| run.kind != RunKind::Job) {
+            match self.0.store.attempt_get(parent).await? {
+                Some((above, _)) => run = above,
+                None => break,
+            }
+        }
         if ctx.is_admin() || run.creator_id == ctx.user.id {
             return Ok(());
         }
@@ -473,17 +492,18 @@ impl Runs {
 }
 
 impl Inner {
-    /// A run of a job acts for the job's owner, whoever started it; any other for who submitted it.
-    /// Both with the rights they have now, not with those of back then.
+    /// A run acts for whom its settings name; else a run of a job for the job's owner, whoever
+    /// started it, and any other for who submitted it. All with the rights they have now, not with
+    /// those of back then.
     async fn ctx_of(&self, run: &Run) -> Result<Ctx> {
-        let id = match run.job_id {
-            Some(job) => {
+        let user = match (run_as(&run.settings), run.job_id) {
+            (Some(name), _) => self.store.user_get_by_name(name).await?,
+            (None, Some(job)) => {
                 let owner = self.store.job_creator(job).await?;
-                owner.unwrap_or(run.creator_id)
+                self.store.user_get(owner.unwrap_or(run.creator_id)).await?
             }
-            None => run.creator_id,
+            (None, None) => self.store.user_get(run.creator_id).await?,
         };
-        let user = self.store.user_get(id).await?;
         let active = user.filter(|user| user.active);
         active.map(Ctx::new).ok_or_else(|| {
             Error::denied("The user this run acts for is not active any more.".to_owned())
@@ -515,8 +535,22 @@ impl Inner {
             .await?;
         // Also when the row says that somebody asked before: that word may have come too early for
         // the attempt to hear it.
-        self.live.cancel_run(run.id, attempt::cancel_reason(reason));
+        self.live
+            .cancel_attempts(run.id, |_| true, attempt::cancel_reason(reason));
         self.containers.touch_all();
+        self.moved(run);
+        Ok(())
+    }
+
+    /// Stops one task of a run; the others go on.
+    async fn stop_task(&self, run: &Run, attempt: &Attempt) -> Result<()> {
+        let plan = JobDocument::of_normal(run.settings.clone())?.plan;
+        self.store
+            .run_stop_task(run.id, plan, attempt.task, self.clock.now())
+            .await?;
+        self.live
+            .cancel_attempts(run.id, |id| id == attempt.id, CancelReason::Requested);
+        self.containers.touch(attempt.id);
         self.moved(run);
         Ok(())
     }
@@ -530,6 +564,32 @@ impl Inner {
         }
         self.triggers.wake();
     }
+}
+
+/// A run of a job with its settings of this moment.
+fn run_of(ctx: &Ctx, job: Job, request: RunNow) -> Result<(NewRun, Plan)> {
+    let id = job.id;
+    let document = JobDocument::of_normal(job.settings)?;
+    let parameters = parameters(&request)?;
+    let spec = &document.spec;
+    let queue = request
+        .queue
+        .or_else(|| spec.queue.as_ref().map(|queue| queue.enabled));
+    // Asked to run, a continuous job begins anew: the next run waits for the end of the last.
+    let restarts = spec.continuous.is_some();
+    let name = document.name().to_owned();
+    let new = NewRun {
+        standing: standing(&document, Some(id), &parameters, "ONE_TIME")?,
+        job_id: Some(id),
+        parameters,
+        idempotency_token: scoped_token(ctx, &id.to_string(), request.idempotency_token)?,
+        concurrency_max: spec.max_concurrent_runs.unwrap_or(1),
+        queue: queue.unwrap_or(false) || restarts,
+        trigger: if restarts { RESTART } else { "ONE_TIME" },
+        timeout_ms: spec.timeout_seconds.saturating_mul(1000),
+        ..NewRun::new(RunKind::Job, ctx.creator(), name, document.settings)
+    };
+    Ok((new, document.plan))
 }
 
 fn take_text(settings: &mut Map<String, Value>, field: &str) -> Option<String> {

@@ -43,7 +43,10 @@ pub enum Step {
 /// asked to stop.
 #[must_use]
 pub fn next_step(children: Children, concurrency: usize, stop: Option<StopReason>) -> Step {
-    if let Some(reason) = stop {
+    let over = children.started == children.planned && children.active == 0;
+    // What was done well before the stop came stays done.
+    let done = over && children.failed == 0 && children.canceled == 0;
+    if let Some(reason) = stop.filter(|_| !done) {
         return if children.active > 0 {
             Step::Stop(reason)
         } else {
@@ -102,6 +105,11 @@ mod tests {
         assert_eq!(stop, Step::Stop(StopReason::TimedOut));
         children.active = 0;
         assert_eq!(next_step(children, 4, reason), Step::End(Verdict::TimedOut));
+        children.started = 9;
+        assert_eq!(
+            next_step(children, 4, reason),
+            Step::End(Verdict::Succeeded)
+        );
     }
 
     proptest! {

@@ -24,7 +24,7 @@ const VERSION: u64 = 1;
 #[serde(rename_all = "snake_case")]
 pub enum Record {
     /// The run and the first attempt of each task. The plan itself is the run's settings, which
-    /// never change.
+    /// only a repair changes, and never their tasks or order.
     Created {
         kind: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -10,6 +10,7 @@ mod civil;
 mod condition;
 mod container;
 mod cron;
+mod for_each;
 mod history;
 mod plan;
 mod references;
@@ -24,6 +25,7 @@ pub use budget::{DayBudget, Gate, OverBudget, gate};
 pub use condition::{Comparison, NotANumber, compare};
 pub use container::{CONCURRENCY_MAX, Children, ITERATIONS_MAX, Step, next_step};
 pub use cron::{Cron, CronError, Zone, ZoneError};
+pub use for_each::{InputsError, elements};
 pub use history::{AttemptFacts, Record, RecordError, RunFacts, rebuild};
 pub use plan::{Dependency, Plan, PlanError, TASKS_MAX, TaskPlan};
 pub use references::{

@@ -1,8 +1,9 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use forebay_control::jobs::{is_flat, to_flat};
+use forebay_control::jobs::{is_flat, run_as, to_flat};
 use forebay_control::runs::RunNow;
 use forebay_store::{Job, JobFilter};
 use forebay_types::{Error, JobId};
@@ -38,8 +39,21 @@ async fn create(
     Fields(mut settings): Fields,
 ) -> ApiResult<Json<Value>> {
     queue_default(version, &mut settings);
+    let settings = small_enough(version, settings)?;
     let id = app.services.jobs.create(&ctx, settings).await?;
     Ok(Json(json!({"job_id": id})))
+}
+
+pub(crate) fn small_enough(
+    version: ApiVersion,
+    settings: Map<String, Value>,
+) -> Result<Map<String, Value>, Error> {
+    let settings = Value::Object(settings);
+    page::refuse_large(version, Some(&settings))?;
+    match settings {
+        Value::Object(settings) => Ok(settings),
+        _ => Ok(Map::new()),
+    }
 }
 
 /// Jobs made through API 2.2 wait for their turn; older clients expect extra runs to be skipped.
@@ -57,6 +71,7 @@ async fn get(
 ) -> ApiResult<Json<Value>> {
     let job = app.services.jobs.get(&ctx, JobId(request.job_id)).await?;
     let mut shown = job_json(job, version, true);
+    page::refuse_large(version, shown.get("settings"))?;
     if version >= ApiVersion::V2_2 {
         page::lists(&mut shown, "settings", request.page_token.as_deref())?;
     }
@@ -93,8 +108,11 @@ async fn list(
     let (jobs, next) = page::split(jobs, limit, |job| job.id.0);
     let jobs: Vec<Value> = jobs
         .into_iter()
-        .map(|job| job_json(job, version, request.expand_tasks))
-        .collect();
+        .map(|job| {
+            let mut shown = job_json(job, version, request.expand_tasks);
+            page::lists(&mut shown, "settings", None).map(|()| shown)
+        })
+        .collect::<Result<_, Error>>()?;
     let mut answer = json!({"jobs": jobs, "has_more": next.is_some()});
     page::put_token(&mut answer, next);
     Ok(Json(answer))
@@ -107,9 +125,10 @@ async fn reset(
     Params(mut request): Params<wire::ResetJob>,
 ) -> ApiResult<Json<Value>> {
     queue_default(version, &mut request.new_settings);
+    let new_settings = small_enough(version, request.new_settings)?;
     app.services
         .jobs
-        .reset(&ctx, JobId(request.job_id), request.new_settings)
+        .reset(&ctx, JobId(request.job_id), new_settings)
         .await?;
     Ok(Json(json!({})))
 }
@@ -117,12 +136,14 @@ async fn reset(
 async fn update(
     State(app): State<Arc<App>>,
     Caller(ctx): Caller,
+    version: ApiVersion,
     Params(request): Params<wire::UpdateJob>,
 ) -> ApiResult<Json<Value>> {
     let id = JobId(request.job_id);
+    let new_settings = small_enough(version, request.new_settings)?;
     app.services
         .jobs
-        .update(&ctx, id, request.new_settings, request.fields_to_remove)
+        .update(&ctx, id, new_settings, request.fields_to_remove)
         .await?;
     Ok(Json(json!({})))
 }
@@ -155,15 +176,7 @@ async fn run_now(
     Caller(ctx): Caller,
     Params(request): Params<wire::RunNow>,
 ) -> ApiResult<Json<Value>> {
-    for field in OTHER_PARAMETERS {
-        let given = request
-            .others
-            .get(field)
-            .is_some_and(|value| !value.is_null());
-        if given {
-            return Err(Error::not_implemented(format!("Field '{field}' of run-now")).into());
-        }
-    }
+    refuse_other_parameters(&request.others, "run-now")?;
     let run = RunNow {
         job_parameters: request.job_parameters,
         notebook_params: map_or_pairs(request.notebook_params)?,
@@ -180,7 +193,18 @@ async fn run_now(
     Ok(Json(json!({"run_id": id, "number_in_job": id})))
 }
 
-fn map_or_pairs(value: Option<Value>) -> Result<Map<String, Value>, Error> {
+pub(crate) fn refuse_other_parameters(
+    given: &BTreeMap<String, Value>,
+    call: &str,
+) -> Result<(), Error> {
+    let named = |field: &&'static str| given.get(*field).is_some_and(|value| !value.is_null());
+    match OTHER_PARAMETERS.into_iter().find(named) {
+        Some(field) => Err(Error::not_implemented(format!("Field '{field}' of {call}"))),
+        None => Ok(()),
+    }
+}
+
+pub(crate) fn map_or_pairs(value: Option<Value>) -> Result<Map<String, Value>, Error> {
     match value {
         None | Some(Value::Null) => Ok(Map::new()),
         Some(Value::Object(map)) => Ok(map),
@@ -197,6 +221,9 @@ fn map_or_pairs(value: Option<Value>) -> Result<Map<String, Value>, Error> {
 
 fn job_json(job: Job, version: ApiVersion, with_tasks: bool) -> Value {
     let flat = is_flat(&job.settings);
+    let run_as = run_as(&job.settings)
+        .unwrap_or(&job.creator_name)
+        .to_owned();
     let mut settings = job.settings;
     let defaults = [
         ("name", json!("Untitled")),
@@ -222,7 +249,7 @@ fn job_json(job: Job, version: ApiVersion, with_tasks: bool) -> Value {
     let mut shown = json!({
         "job_id": job.id,
         "creator_user_name": job.creator_name,
-        "run_as_user_name": job.creator_name,
+        "run_as_user_name": run_as,
         "created_time": job.created_at,
         "settings": settings,
     });

@@ -5,6 +5,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use forebay_types::{Error, Result};
 use serde_json::{Value, json};
 
+use crate::extract::ApiVersion;
+
 /// The page size asked for, within bounds.
 pub(crate) fn limit(asked: Option<usize>, default: usize, max: usize) -> Result<usize> {
     match asked.unwrap_or(default) {
@@ -52,12 +54,29 @@ pub(crate) fn put_token(answer: &mut Value, next: Option<i64>) {
     }
 }
 
+/// Where the page of a list inside one object begins.
+pub(crate) fn start(token: Option<&str>) -> Result<usize> {
+    Ok(usize::try_from(before(token)?.unwrap_or(0)).unwrap_or(0))
+}
+
+/// Refuses what has more tasks than clients before API 2.2 can take.
+pub(crate) fn refuse_large(version: ApiVersion, holder: Option<&Value>) -> Result<()> {
+    let tasks = holder.and_then(|holder| holder.get("tasks"));
+    let count = tasks.and_then(Value::as_array).map_or(0, Vec::len);
+    if version < ApiVersion::V2_2 && count > LIST_PAGE {
+        return Err(Error::invalid(
+            "Resources with more than 100 tasks can only be handled by API 2.2 and above",
+        ));
+    }
+    Ok(())
+}
+
 const LIST_PAGE: usize = 100;
 
 /// Shows the long lists of one object by pages of 100, as API 2.2 does. `within` names the field
 /// that holds the lists; empty for the object itself.
 pub(crate) fn lists(shown: &mut Value, within: &str, token_given: Option<&str>) -> Result<()> {
-    let start = usize::try_from(before(token_given)?.unwrap_or(0)).unwrap_or(0);
+    let start = start(token_given)?;
     let holder = if within.is_empty() {
         Some(&mut *shown)
     } else {
@@ -65,7 +84,14 @@ pub(crate) fn lists(shown: &mut Value, within: &str, token_given: Option<&str>) 
     };
     let Some(holder) = holder else { return Ok(()) };
     let mut more = false;
-    for field in ["tasks", "job_clusters", "parameters", "environments"] {
+    for field in [
+        "tasks",
+        "job_clusters",
+        "job_parameters",
+        "parameters",
+        "environments",
+        "repair_history",
+    ] {
         if let Some(Value::Array(items)) = holder.get_mut(field) {
             more |= items.len() > start + LIST_PAGE;
             *items = items.drain(..).skip(start).take(LIST_PAGE).collect();

@@ -1,3 +1,6 @@
+mod for_each;
+mod repair;
+mod resolved;
 mod view;
 
 use std::sync::Arc;
@@ -18,6 +21,7 @@ use self::view::{output_json, run_json};
 use crate::auth::Caller;
 use crate::error::ApiResult;
 use crate::extract::{ApiVersion, Fields, IdInPath, Params};
+use crate::jobs::small_enough;
 use crate::page;
 use crate::queue::put_reason;
 use crate::routes::Routes;
@@ -36,6 +40,7 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.on(Post, ALL, "/jobs/runs/cancel", cancel);
     routes.on(Post, ALL, "/jobs/runs/cancel-all", cancel_all);
     routes.on(Post, ALL, "/jobs/runs/delete", delete);
+    routes.on(Post, ALL, "/jobs/runs/repair", repair::repair);
     routes.on(Get, &[], "/api/forebay/v1/runs/{run_id}", wait);
     routes.on(Get, &[], "/api/forebay/v1/runs/{run_id}/events", events);
     routes.on(Get, &[], "/api/forebay/v1/runs/{run_id}/notebook", notebook);
@@ -44,8 +49,10 @@ pub(crate) fn routes(routes: &mut Routes) {
 async fn submit(
     State(app): State<Arc<App>>,
     Caller(ctx): Caller,
+    version: ApiVersion,
     Fields(settings): Fields,
 ) -> ApiResult<Json<Value>> {
+    let settings = small_enough(version, settings)?;
     let id = app.services.runs.submit(&ctx, settings).await?;
     Ok(Json(json!({"run_id": id})))
 }
@@ -58,10 +65,19 @@ async fn get(
 ) -> ApiResult<Json<Value>> {
     let found = app.services.runs.get(&ctx, RunId(request.run_id)).await?;
     let mut shown = run_json(&app, &found, version, true);
+    page::refuse_large(version, Some(&shown))?;
     if let Some(reason) = app.services.runs.why_waiting(&ctx, &found).await? {
         put_reason(&mut shown, &reason);
     }
-    if version >= ApiVersion::V2_2 {
+    let token = request.page_token.as_deref();
+    for_each::describe(&app, &found, &mut shown, token).await?;
+    if request.include_resolved_values {
+        resolved::describe(&app, &found, &mut shown).await?;
+    }
+    if request.include_history && found.task.is_none() {
+        shown["repair_history"] = repair::history(&app, &found).await?;
+    }
+    if version >= ApiVersion::V2_2 && shown.get("iterations").is_none() {
         page::lists(&mut shown, "", request.page_token.as_deref())?;
     }
     Ok(Json(shown))
@@ -103,8 +119,11 @@ async fn list(
     let tasks = version < ApiVersion::V2_1 || request.expand_tasks;
     let runs: Vec<Value> = runs
         .iter()
-        .map(|run| run_json(&app, run, version, tasks))
-        .collect();
+        .map(|run| {
+            let mut shown = run_json(&app, run, version, tasks);
+            page::lists(&mut shown, "", None).map(|()| shown)
+        })
+        .collect::<Result<_>>()?;
     let mut answer = json!({"runs": runs, "has_more": next.is_some()});
     page::put_token(&mut answer, next);
     Ok(Json(answer))

@@ -43,7 +43,10 @@ pub use objects::ObjectRow;
 pub use queue::{Queue, QueueEntry, RoomUse, RunPlace, Viewer};
 pub use repos::{NewRepo, RepoRow};
 pub use retention::{Candidate, RetentionRules};
-pub use runs::{Attempt, AttemptEnd, ChildRun, Created, NewRun, Run, RunFilter, RunKind, Standing};
+pub use runs::{
+    Attempt, AttemptEnd, ChildRun, Created, NewRepair, NewRun, Repair, Run, RunFilter, RunKind,
+    Standing,
+};
 pub use secrets::{SealedSecret, SecretAcl, SecretEntry, SecretScope};
 pub use slots::{ServerSlots, SlotLimits, Slots};
 pub use store::Store;

@@ -29,6 +29,11 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ),
     ("admission", include_str!("../migrations/admission.sql")),
     ("run_lists", include_str!("../migrations/run_lists.sql")),
+    ("repairs", include_str!("../migrations/repairs.sql")),
+    (
+        "resolved_values",
+        include_str!("../migrations/resolved_values.sql"),
+    ),
 ];
 
 /// How many steps lead to the newest form.

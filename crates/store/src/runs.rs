@@ -5,6 +5,8 @@ mod admit;
 mod change;
 mod claim;
 mod container;
+mod repair;
+mod resolved;
 mod transition;
 
 pub use admit::Standing;
@@ -24,6 +26,7 @@ use crate::store::Store;
 use crate::triggers::Firing;
 
 pub use self::container::ChildRun;
+pub use self::repair::{NewRepair, Repair};
 
 /// What started a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -491,7 +494,10 @@ impl Store {
         self.read(move |conn| {
             let timed_out = conn
                 .prepare_cached(&format!(
+                    // The time of a run that is repaired begins anew.
                     "SELECT id FROM run WHERE {TIMED} AND started_at + timeout_ms <= ?1
+                       AND NOT EXISTS (SELECT 1 FROM repair WHERE repair.run_id = run.id
+                         AND repair.created_at + run.timeout_ms > ?1)
                      ORDER BY started_at + timeout_ms LIMIT 100"
                 ))
                 .and_then(|mut statement| {

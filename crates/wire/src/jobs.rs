@@ -14,8 +14,8 @@ const TEST: &str = "acceptance/test_jobs.py";
 
 /// What a job may not ask for yet; each answers 501 by its name.
 const SETTINGS: &str = "trigger.table_update, trigger.model, git_source.job_source, git_source.sparse_checkout, task types other than notebook, \
-    Python script and wheel, and libraries other than pypi, whl and requirements answer 501; \
-    tags, environments and run_as are kept and have no effect (a run acts for whoever made the job)";
+    Python script, wheel, condition, for-each and run-job, and libraries other than pypi, whl and requirements answer 501; \
+    of environments the dependencies count, of run_as a user or service principal";
 
 pub const ENDPOINTS: &[Endpoint] = &[
     works(Post, ALL, "/jobs/create", TEST).partial(SETTINGS),

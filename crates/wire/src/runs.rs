@@ -1,9 +1,12 @@
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use crate::endpoints::{
     Endpoint,
     Method::{Get, Post},
-    Status, works,
+    works,
 };
 
 const ALL: &[&str] = &["2.0", "2.1", "2.2"];
@@ -21,11 +24,13 @@ pub const ENDPOINTS: &[Endpoint] = &[
     works(Post, ALL, "/jobs/runs/cancel", TEST),
     works(Post, ALL, "/jobs/runs/cancel-all", TEST),
     works(Post, ALL, "/jobs/runs/delete", TEST),
-    Endpoint {
-        status: Status::Refused("Run the job again instead."),
-        test: "",
-        ..works(Post, ALL, "/jobs/runs/repair", "")
-    },
+    works(
+        Post,
+        ALL,
+        "/jobs/runs/repair",
+        "acceptance/test_control_flow.py",
+    )
+    .partial("jar, spark-submit, sql, dbt and pipeline parameters answer 501"),
     works(Get, &[], "/api/forebay/v1/runs/{run_id}", TEST),
     works(Get, &[], "/api/forebay/v1/runs/{run_id}/events", TEST),
     works(Get, &[], "/api/forebay/v1/runs/{run_id}/notebook", TEST),
@@ -47,6 +52,32 @@ pub struct CancelAll {
 pub struct GetRun {
     pub run_id: i64,
     pub page_token: Option<String>,
+    #[serde(default)]
+    pub include_history: bool,
+    #[serde(default)]
+    pub include_resolved_values: bool,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Repair {
+    pub run_id: i64,
+    #[serde(default)]
+    pub rerun_tasks: Vec<String>,
+    #[serde(default)]
+    pub rerun_all_failed_tasks: bool,
+    #[serde(default)]
+    pub rerun_dependent_tasks: bool,
+    pub latest_repair_id: Option<i64>,
+    #[serde(default)]
+    pub job_parameters: Map<String, Value>,
+    /// A map, or a list of `{key, value}` as some clients send it.
+    pub notebook_params: Option<Value>,
+    pub python_params: Option<Vec<Value>>,
+    #[serde(default)]
+    pub python_named_params: Map<String, Value>,
+    /// What is refused by name when it is given.
+    #[serde(flatten)]
+    pub others: BTreeMap<String, Value>,
 }
 
 #[derive(Debug, Deserialize)]

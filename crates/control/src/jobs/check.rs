@@ -123,6 +123,7 @@ fn check_task(spec: &Spec, task: &TaskSpec) -> Result<()> {
     ] {
         within(&format!("{field}' of task '{key}"), value, min)?;
     }
+    spec.environment_libraries(task)?;
     check_control_flow(spec, task)
 }
 

@@ -28,6 +28,9 @@ pub struct Spec {
     pub schedule: Option<ScheduleSpec>,
     pub trigger: Option<TriggerSpec>,
     pub continuous: Option<ContinuousSpec>,
+    #[serde(default)]
+    pub environments: Vec<Environment>,
+    pub run_as: Option<RunAs>,
     #[serde(default, rename = "forebay", deserialize_with = "null_is_default")]
     pub own: Own,
 }
@@ -70,6 +73,7 @@ pub struct TaskSpec {
     pub existing_cluster_id: Option<String>,
     pub new_cluster: Option<Map<String, Value>>,
     pub job_cluster_key: Option<String>,
+    pub environment_key: Option<String>,
     #[serde(default)]
     pub libraries: Vec<LibrarySpec>,
     #[serde(default)]
@@ -197,4 +201,26 @@ pub struct RunJobTask {
     pub python_params: Option<Vec<Value>>,
     #[serde(default)]
     pub python_named_params: Map<String, Value>,
+}
+
+/// Packages that tasks share by naming the key.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Environment {
+    pub environment_key: String,
+    pub spec: Option<EnvironmentSpec>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct EnvironmentSpec {
+    /// Lines as in a requirements file.
+    #[serde(default)]
+    pub dependencies: Vec<String>,
+}
+
+/// Whose rights the runs of a job have.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct RunAs {
+    pub user_name: Option<String>,
+    pub service_principal_name: Option<String>,
+    pub group_name: Option<String>,
 }

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use forebay_engine::StopReason;
+use forebay_engine::{Phase, StopReason};
 use forebay_exec::{Adoption, CancelReason, Canceler, Execution, Host, Outcome};
 use forebay_runtime::TaskKind;
 use forebay_store::{Attempt, AttemptEnd, Run, RunKind};
@@ -52,8 +52,11 @@ pub(crate) async fn run(
     let run_id = attempt.run_id;
     let events = inner.live.insert(attempt.id, run_id, canceler.clone());
     // Read after the attempt can be found by a stop: one that came earlier is in the row.
-    let (run, _) = inner.store.run_get(run_id).await?;
-    if let Some(reason) = run.stopping {
+    let (run, attempts) = inner.store.run_get(run_id).await?;
+    let own = attempts.iter().find(|own| own.id == attempt.id);
+    let own_stop = own.filter(|own| own.phase == Phase::Terminating);
+    let own_stop = own_stop.map(|_| StopReason::Canceled);
+    if let Some(reason) = run.stopping.or(own_stop) {
         canceler.cancel(cancel_reason(reason));
     }
     let document = match JobDocument::of_normal(run.settings.clone()) {
@@ -190,7 +193,7 @@ impl Work<'_> {
             match self.adopt(&writer, Arc::clone(&host) as _).await {
                 Adoption::Found(execution) => {
                     if attempt.executed_at.is_none() {
-                        self.note_start(&compute);
+                        self.note_start(&compute, None);
                     }
                     let snapshot = Snapshot::kept(&inner.dirs, attempt.id);
                     let digest = digest(task, code.commit(), snapshot.as_ref());
@@ -204,6 +207,7 @@ impl Work<'_> {
         let Prepared {
             mut workload,
             snapshot,
+            resolved,
         } = workload::prepare(
             inner,
             &code,
@@ -227,7 +231,7 @@ impl Work<'_> {
             Ok(execution) => execution,
             Err(error) => return Ok(Some(not_started(&error))),
         };
-        self.note_start(&compute);
+        self.note_start(&compute, resolved);
         let digest = digest(task, code.commit(), snapshot.as_ref());
         let program = (execution, digest);
         self.conclude(program, &mut writer, stop, task).await
@@ -314,13 +318,16 @@ impl Work<'_> {
     }
 
     /// Written beside the run, not before it: the start of the program waits for nobody.
-    fn note_start(&self, compute: &ResolvedCluster) {
+    fn note_start(&self, compute: &ResolvedCluster, resolved: Option<Value>) {
         let store = self.inner.store.clone();
         let (id, now) = (self.attempt.id, self.inner.clock.now());
         let cluster = compute.cluster_id.as_ref().map(ToString::to_string);
         self.inner
             .tasks
             .spawn(TaskKind::Chore, format!("note start of {id}"), async move {
+                if let Some(resolved) = resolved {
+                    store.attempt_resolved(id, resolved).await?;
+                }
                 store.attempt_executing(id, cluster, now).await
             });
     }

@@ -6,18 +6,21 @@
 //! transaction that takes its number, and an end is recorded once.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use forebay_engine::Phase;
+use forebay_engine::{Children, Phase, Plan, Step, StopReason, Verdict, next_step};
 use forebay_runtime::TaskKind;
-use forebay_store::{Attempt, AttemptEnd, Run};
+use forebay_store::{Attempt, AttemptEnd, NewRun, Run};
 use forebay_types::{Error, Result, RunId};
+use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tracing::{error, info};
 
-use super::{Inner, attempt, condition, dispatch, ending, scope};
-use crate::jobs::JobDocument;
+use super::scope::{self, Scoped};
+use super::{Inner, Runs, attempt, condition, dispatch, ending, for_each, run_job};
+use crate::jobs::{JobDocument, TaskSpec};
 
 /// The slow poll behind the wake-ups; it also finds time-outs.
 const POLL: Duration = Duration::from_secs(1);
@@ -90,7 +93,7 @@ async fn round(inner: &Arc<Inner>) {
     }
 }
 
-/// One look at one attempt, and the steps that are due.
+/// One look at one attempt, and the step that is due.
 async fn look(inner: &Arc<Inner>, id: RunId) -> Result<()> {
     let Some((run, attempt)) = inner.store.attempt_get(id).await? else {
         return Ok(());
@@ -108,37 +111,141 @@ async fn look(inner: &Arc<Inner>, id: RunId) -> Result<()> {
         attempt,
         document,
     };
-    // What is wrong with the task ends it; what is wrong with us is tried again.
     match container.step().await {
+        // What is wrong with us is tried again; what is wrong with the task ends it.
         Err(e) if ending::is_ours(&e) => Err(e),
-        Err(e) => container.end(ending::failed_to_start(&e)).await,
+        Err(e) => {
+            container.stop_children(StopReason::Canceled).await?;
+            container.end(ending::failed_to_start(&e)).await
+        }
         Ok(()) => Ok(()),
     }
 }
 
-struct Container<'a> {
-    inner: &'a Arc<Inner>,
-    run: Run,
-    attempt: Attempt,
-    document: JobDocument,
+/// A live attempt without a slot, with all that a look at it needs.
+pub(crate) struct Container<'a> {
+    pub(crate) inner: &'a Arc<Inner>,
+    pub(crate) run: Run,
+    pub(crate) attempt: Attempt,
+    pub(crate) document: JobDocument,
 }
 
 impl Container<'_> {
     async fn step(&self) -> Result<()> {
-        let Self {
-            inner,
-            run,
-            attempt,
-            document,
-        } = self;
-        let task = scope::scoped(inner, run, attempt, document).await?.task;
-        if let Some(condition) = &task.condition_task {
+        let tasks = &self.document.spec.tasks;
+        let task = tasks.get(self.attempt.task);
+        let task = task.ok_or_else(|| Error::invalid("The run has no such task any more."))?;
+        let Some(children) = self.inner.store.container_children(self.attempt.id).await? else {
+            return self.begin(task).await;
+        };
+        let concurrency = task
+            .for_each_task
+            .as_ref()
+            .map_or(1, |each| each.concurrency);
+        let concurrency = usize::try_from(concurrency).unwrap_or(1);
+        match next_step(children, concurrency, self.stop(task)) {
+            Step::Start(numbers) => self.start(task, numbers).await,
+            Step::Stop(_) => self.stop_children(StopReason::Canceled).await,
+            Step::Wait => Ok(()),
+            Step::End(verdict) => self.end(self.ended(task, children, verdict).await?).await,
+        }
+    }
+
+    /// The first look: a condition is decided, a container plans its children.
+    async fn begin(&self, task: &TaskSpec) -> Result<()> {
+        if let Some(reason) = self.stop(task) {
+            return self.end(stopped(task, reason)).await;
+        }
+        let scoped = self.scoped().await?;
+        if let Some(resolved) = resolved_values(&scoped.task) {
+            let store = &self.inner.store;
+            store.attempt_resolved(self.attempt.id, resolved).await?;
+        }
+        if let Some(condition) = &scoped.task.condition_task {
             return self.end(condition::end(condition)?).await;
         }
-        Err(Error::not_implemented(format!(
-            "The type of task '{}'",
-            task.task_key
-        )))
+        let inputs = match &scoped.task.for_each_task {
+            Some(each) => for_each::inputs(each)?,
+            None => vec![None],
+        };
+        if inputs.is_empty() {
+            let nothing = end(
+                Verdict::Succeeded,
+                "SUCCESS",
+                "There was nothing to iterate over.",
+            );
+            return self.end(nothing).await;
+        }
+        let store = &self.inner.store;
+        store.container_plan(self.attempt.id, inputs).await?;
+        self.inner.containers.touch(self.attempt.id);
+        Ok(())
+    }
+
+    pub(crate) async fn scoped(&self) -> Result<Scoped> {
+        scope::scoped(self.inner, &self.run, &self.attempt, &self.document).await
+    }
+
+    /// Why the attempt is to end before its time, if it is.
+    fn stop(&self, task: &TaskSpec) -> Option<StopReason> {
+        if self.attempt.phase == Phase::Terminating {
+            return Some(self.run.stopping.unwrap_or(StopReason::Canceled));
+        }
+        let limit_ms = task.timeout_seconds.saturating_mul(1000);
+        let deadline = self.attempt.started_at?.plus_ms(limit_ms);
+        (limit_ms > 0 && self.inner.clock.now() >= deadline).then_some(StopReason::TimedOut)
+    }
+
+    async fn start(&self, task: &TaskSpec, numbers: Range<usize>) -> Result<()> {
+        if task.run_job_task.is_some() {
+            let (new, plan) = run_job::child(self).await?;
+            self.create(new, plan, 0).await?;
+        } else {
+            let store = &self.inner.store;
+            let inputs = store
+                .container_inputs(self.attempt.id, numbers.clone())
+                .await?;
+            let ctx = self.inner.ctx_of(&self.run).await?;
+            for (number, input) in numbers.zip(inputs) {
+                let (new, plan) = for_each::child(self, &ctx, number, input)?;
+                self.create(new, plan, number).await?;
+            }
+        }
+        // A child may have ended already: one that its job has no room for is skipped.
+        self.inner.containers.touch(self.attempt.id);
+        Ok(())
+    }
+
+    async fn create(&self, new: NewRun, plan: Plan, number: usize) -> Result<RunId> {
+        let new = NewRun {
+            parent_attempt: Some(self.attempt.id),
+            child_number: Some(number),
+            ..new
+        };
+        Runs(Arc::clone(self.inner)).create(new, plan).await
+    }
+
+    async fn stop_children(&self, reason: StopReason) -> Result<()> {
+        let children = self.inner.store.container_active(self.attempt.id).await?;
+        for child in children.iter().filter(|child| child.stopping.is_none()) {
+            self.inner.stop(child, reason).await?;
+        }
+        Ok(())
+    }
+
+    async fn ended(
+        &self,
+        task: &TaskSpec,
+        children: Children,
+        verdict: Verdict,
+    ) -> Result<AttemptEnd> {
+        Ok(match (verdict, self.stop(task)) {
+            (Verdict::Succeeded, _) => end(verdict, "SUCCESS", ""),
+            (Verdict::TimedOut, _) => stopped(task, StopReason::TimedOut),
+            (Verdict::Canceled, Some(reason)) => stopped(task, reason),
+            _ if task.run_job_task.is_some() => run_job::ended_badly(self, verdict).await?,
+            _ => for_each::ended_badly(self, children, verdict).await?,
+        })
     }
 
     async fn end(&self, end: AttemptEnd) -> Result<()> {
@@ -151,20 +258,61 @@ impl Container<'_> {
         let verdict = end.verdict;
         let claiming = inner.claiming.read().await;
         let now = inner.clock.now();
+        let plan = document.plan.clone();
         let claimed = inner
             .store
-            .attempt_end(
-                attempt.clone(),
-                document.plan.clone(),
-                end,
-                Some(inner.slots.clone()),
-                now,
-            )
+            .attempt_end(attempt.clone(), plan, end, Some(inner.slots.clone()), now)
             .await?;
         dispatch::begin(inner, claimed);
         drop(claiming);
+        inner.checkouts.settle(run.id).await;
         inner.moved(run);
         info!(run.id = %run.id, attempt.id = %attempt.id, verdict = verdict.as_str(), "attempt {} ended", attempt.id);
         Ok(())
+    }
+}
+
+/// The parameters after their references were filled in, as clients ask for them.
+fn resolved_values(task: &TaskSpec) -> Option<Value> {
+    if let Some(condition) = &task.condition_task {
+        let values = json!({"left": condition.left, "right": condition.right});
+        return Some(json!({"condition_task": values}));
+    }
+    let run_job = task.run_job_task.as_ref()?;
+    let values = json!({"job_parameters": run_job.job_parameters});
+    Some(json!({"run_job_task": values}))
+}
+
+/// The end of an attempt that executed nothing.
+pub(crate) fn end(verdict: Verdict, code: &'static str, message: impl Into<String>) -> AttemptEnd {
+    let message = message.into();
+    AttemptEnd {
+        verdict,
+        code,
+        error: (!verdict.is_fine() && !verdict.is_canceled()).then(|| message.clone()),
+        message,
+        trace: None,
+        exit_value: None,
+        facts: Value::Null,
+        retry: true,
+    }
+}
+
+fn stopped(task: &TaskSpec, reason: StopReason) -> AttemptEnd {
+    match reason {
+        StopReason::Canceled => end(Verdict::Canceled, "USER_CANCELED", "Run cancelled."),
+        StopReason::TimedOut if task.timeout_seconds == 0 => end(
+            Verdict::TimedOut,
+            "CANCELED",
+            "The run exceeded its time limit.",
+        ),
+        StopReason::TimedOut => end(
+            Verdict::TimedOut,
+            "CANCELED",
+            format!(
+                "The task exceeded its time limit of {} seconds.",
+                task.timeout_seconds
+            ),
+        ),
     }
 }

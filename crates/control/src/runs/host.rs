@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 
 use super::Inner;
 use super::dispatch;
+use super::scope;
 use super::source::{self, Code};
 use crate::Ctx;
 use crate::clusters::ResolvedCluster;
@@ -328,10 +329,13 @@ impl AttemptHost {
     }
 
     async fn task_value_get(&self, get: TaskValue) -> Result<Value, HostError> {
+        let home = scope::home_of(&self.inner, &self.run)
+            .await
+            .map_err(raise)?;
         let values = self
             .inner
             .store
-            .task_values(self.run.id)
+            .task_values(home.run)
             .await
             .map_err(raise)?;
         let found = values
@@ -344,7 +348,7 @@ impl AttemptHost {
             return Ok(json!({"value": get.default}));
         }
         // Outside a job there are no other tasks, and the value for debugging stands in.
-        if self.run.job_id.is_none() && !get.debug_value.is_null() {
+        if home.job_id.is_none() && !get.debug_value.is_null() {
             return Ok(json!({"value": get.debug_value}));
         }
         Err(HostError::new(

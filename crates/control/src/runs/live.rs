@@ -76,9 +76,18 @@ impl LiveAttempts {
         self.lock().owned.contains(&attempt)
     }
 
-    pub(crate) fn cancel_run(&self, run: RunId, reason: CancelReason) {
-        for live in self.lock().attempts.values().filter(|live| live.run == run) {
-            live.canceler.cancel(reason);
+    /// Cancels those attempts of a run that `wanted` names by their ids.
+    pub(crate) fn cancel_attempts(
+        &self,
+        run: RunId,
+        wanted: impl Fn(RunId) -> bool,
+        reason: CancelReason,
+    ) {
+        let state = self.lock();
+        for (id, live) in &state.attempts {
+            if live.run == run && wanted(*id) {
+                live.canceler.cancel(reason);
+            }
         }
     }
 

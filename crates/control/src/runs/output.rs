@@ -97,6 +97,8 @@ pub struct RunOutput {
     pub logs: Option<(String, bool)>,
     /// Retention has removed it.
     pub is_gone: bool,
+    /// The run that a run-job started.
+    pub run_job: Option<RunId>,
 }
 
 /// A notebook as it ran.
@@ -382,8 +384,13 @@ impl Runs {
         let (view, attempt) = self.attempt(ctx, id).await?;
         let result = attempt.exit_value.as_ref().map(|value| cut_end(value));
         let path = folder(&self.0.dirs, attempt.id).join("output.jsonl");
-        let is_notebook = is_notebook(&view, &attempt);
-        let logs = if is_notebook {
+        let run_job = if view.has_type(&attempt, "run_job_task") {
+            self.iterations(attempt.id, 0, 1).await?.pop()
+        } else {
+            None
+        };
+        // By the definition, so that pollers see the same form before, during and after the run.
+        let logs = if view.has_type(&attempt, "notebook_task") || !attempt.takes_slot {
             None
         } else {
             let events = blocking(move || read_events(&path)).await?;
@@ -396,6 +403,7 @@ impl Runs {
             result,
             logs,
             is_gone,
+            run_job: run_job.and_then(|child| child.run).map(|(run, _)| run.id),
         })
     }
 
@@ -467,13 +475,6 @@ impl Runs {
         })?;
         Ok((view, attempt))
     }
-}
-
-/// By the definition, so that pollers see the same form before, during and after the run.
-fn is_notebook(view: &RunView, attempt: &Attempt) -> bool {
-    let tasks = view.run.settings.get("tasks");
-    let task = tasks.and_then(|tasks| tasks.get(attempt.task));
-    task.is_some_and(|task| task.get("notebook_task").is_some())
 }
 
 fn cut_end(text: &str) -> (String, bool) {

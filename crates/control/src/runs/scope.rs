@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use forebay_engine::{References, TaskReferences, may_refer, resolve, resolve_all};
 use forebay_store::{Attempt, Run, RunKind};
-use forebay_types::{Error, Millis, Result};
+use forebay_types::{Error, JobId, Millis, Result, RunId};
 use forebay_wire::lenient;
 use serde_json::{Map, Value};
 
@@ -20,6 +20,37 @@ pub(crate) struct Scoped {
     pub(crate) job_parameters: BTreeMap<String, String>,
     /// What else the caller of run-now gave, by its field.
     pub(crate) overriding: Map<String, Value>,
+    pub(crate) home: HomeRun,
+}
+
+/// The run that an attempt belongs to in its user's eyes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HomeRun {
+    pub(crate) run: RunId,
+    pub(crate) job_id: Option<JobId>,
+}
+
+/// That of an iteration is the run that has the for-each.
+///
+/// # Errors
+/// When the database refuses.
+pub(crate) async fn home_of(inner: &Inner, run: &Run) -> Result<HomeRun> {
+    let parent = run
+        .parent_attempt
+        .filter(|_| run.kind == RunKind::Iteration);
+    let above = match parent {
+        Some(parent) => inner
+            .store
+            .attempt_get(parent)
+            .await?
+            .map(|(above, _)| above),
+        None => None,
+    };
+    let home = above.as_ref().unwrap_or(run);
+    Ok(HomeRun {
+        run: home.id,
+        job_id: home.job_id,
+    })
 }
 
 /// The run that an attempt's names belong to. An iteration of a for-each has the names of the run
@@ -83,7 +114,12 @@ async fn fill(
     let mut job_parameters = job_parameters(home, given);
     let mut overriding = home.run.parameters.clone();
     overriding.shift_remove("job_parameters");
+    overriding.shift_remove(TRIGGER_INFO);
     // Most tasks refer to nothing, and need not pay for what they could refer to.
+    let top = HomeRun {
+        run: home.run.id,
+        job_id: home.run.job_id,
+    };
     let plain = !raw.values().any(may_refer)
         && !overriding.values().any(may_refer)
         && !job_parameters.values().any(|value| value.contains("{{"));
@@ -93,6 +129,7 @@ async fn fill(
             task: task.cloned().ok_or_else(unknown)?,
             job_parameters,
             overriding,
+            home: top,
         });
     }
     let mut references = references(inner, home, attempt).await?;
@@ -114,6 +151,7 @@ async fn fill(
         task: lenient::from_map(resolved)?,
         job_parameters,
         overriding,
+        home: top,
     })
 }
 
@@ -167,6 +205,7 @@ async fn references(inner: &Inner, home: &Home<'_>, attempt: &Attempt) -> Result
     let run = home.run;
     let job_id = run.job_id.map(|id| id.to_string()).unwrap_or_default();
     let execution_count = (attempt.attempt + 1).to_string();
+    let repairs = inner.store.run_repairs(run.id).await?.len();
     let mut times = BTreeMap::from([("job.start_time".to_owned(), run.created_at)]);
     let info = run.parameters.get(TRIGGER_INFO).unwrap_or(&Value::Null);
     let due = info["time"].as_i64().map_or(run.created_at, Millis);
@@ -180,7 +219,7 @@ async fn references(inner: &Inner, home: &Home<'_>, attempt: &Attempt) -> Result
         ("job.id", job_id.clone()),
         ("job.name", run.name.clone()),
         ("job.run_id", run.id.to_string()),
-        ("job.repair_count", "0".to_owned()),
+        ("job.repair_count", repairs.to_string()),
         ("job.trigger.type", run.trigger.to_ascii_lowercase()),
         ("task.name", attempt.task_key.clone()),
         ("task.run_id", attempt.id.to_string()),

@@ -7,7 +7,7 @@ use forebay_config::WorkspaceConfig;
 use forebay_exec::{Context, LOCAL_DIR, Library, Limits, Mount, Mounts, Place, Program, Workload};
 use forebay_store::{Attempt, Run};
 use forebay_types::{AttemptNumber, Error, Result, WorkspacePath};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Inner;
 use super::output::{self, Snapshot};
@@ -24,6 +24,8 @@ use crate::workspace::RunFolder;
 pub(crate) struct Prepared {
     pub(crate) workload: Workload,
     pub(crate) snapshot: Option<Snapshot>,
+    /// The parameters, as clients ask for them; `None` when there are none.
+    pub(crate) resolved: Option<Value>,
 }
 
 /// Builds the workload of a task.
@@ -45,6 +47,7 @@ pub(crate) async fn prepare(
         task,
         job_parameters,
         overriding,
+        home: top,
     } = scoped;
     let python_params = overriding.get("python_params").and_then(Value::as_array);
     let args = |own: &[String]| match python_params {
@@ -111,9 +114,12 @@ pub(crate) async fn prepare(
             task.task_key
         )));
     };
+    let resolved = resolved_values(&program);
+    let of_environment = spec.environment_libraries(task)?;
     let libraries = task
         .libraries
         .iter()
+        .chain(&of_environment)
         .map(library)
         .collect::<Result<Vec<_>>>()?;
     let limits = &inner.setup.server.limits;
@@ -143,11 +149,11 @@ pub(crate) async fn prepare(
             api_token: None,
             workspace_id: Some(inner.workspace_id.to_string()),
             user: Some(ctx.user.name.clone()),
-            job_id: run.job_id.map(|id| id.to_string()),
+            job_id: top.job_id.map(|id| id.to_string()),
             cluster_id: compute.cluster_id.as_ref().map(ToString::to_string),
             tags: BTreeMap::from([
-                ("runId".to_owned(), run.id.to_string()),
-                ("multitaskParentRunId".to_owned(), run.id.to_string()),
+                ("runId".to_owned(), top.run.to_string()),
+                ("multitaskParentRunId".to_owned(), top.run.to_string()),
                 ("taskKey".to_owned(), attempt.task_key.clone()),
             ]),
         },
@@ -163,7 +169,27 @@ pub(crate) async fn prepare(
         preload: may_fork(&compute.spark_conf),
         spool_dir: output::spool_dir(&inner.dirs, attempt.id),
     };
-    Ok(Prepared { workload, snapshot })
+    Ok(Prepared {
+        workload,
+        snapshot,
+        resolved,
+    })
+}
+
+fn resolved_values(program: &Program) -> Option<Value> {
+    let shown = match program {
+        Program::Notebook { parameters, .. } if !parameters.is_empty() => {
+            json!({"notebook_task": {"base_parameters": parameters}})
+        }
+        Program::Script { args, .. } if !args.is_empty() => {
+            json!({"spark_python_task": {"parameters": args}})
+        }
+        Program::Wheel { args, named, .. } if !(args.is_empty() && named.is_empty()) => {
+            json!({"python_wheel_task": {"parameters": args, "named_parameters": named}})
+        }
+        _ => return None,
+    };
+    Some(shown)
 }
 
 fn is_below(path: &str, folder: &str) -> bool {

@@ -209,12 +209,6 @@ impl Triggers {
         if start > look.now {
             return self.wait(trigger, Some(start)).await;
         }
-        let count = trigger
-            .state
-            .get("count")
-            .and_then(Value::as_i64)
-            .unwrap_or(0)
-            + 1;
         let mut firing = Firing::of(trigger, cause_of(trigger, look));
         // A run that its job has no room for is no active run whose end would be told.
         firing.due_at = Some(look.now.plus_ms(self.0.poll_ms));

@@ -3,8 +3,8 @@
 use forebay_control::jobs::is_flat;
 use forebay_control::runs::{RunOutput, RunView, TRIGGER_INFO};
 use forebay_engine::{Phase, Verdict};
-use forebay_store::{Attempt, Run};
-use forebay_types::Millis;
+use forebay_store::{Attempt, Run, RunKind};
+use forebay_types::{Millis, RunId};
 use serde_json::{Map, Value, json};
 
 use crate::extract::ApiVersion;
@@ -14,7 +14,12 @@ use crate::server::App;
 ///
 /// A many-task run whose task failed is an `INTERNAL_ERROR` for clients, with the result `FAILED`;
 /// a flat run and a task are `TERMINATED`.
-fn states(phase: Phase, parent_of_many: bool, code: Option<&str>, message: &str) -> (Value, Value) {
+pub(super) fn states(
+    phase: Phase,
+    parent_of_many: bool,
+    code: Option<&str>,
+    message: &str,
+) -> (Value, Value) {
     let (life_cycle, status) = match phase {
         Phase::Queued => ("QUEUED", "QUEUED"),
         Phase::Blocked => ("BLOCKED", "BLOCKED"),
@@ -51,6 +56,11 @@ fn states(phase: Phase, parent_of_many: bool, code: Option<&str>, message: &str)
         });
     }
     (state, shown)
+}
+
+/// Whether clients expect the states of a parent of many tasks from a run.
+pub(super) fn whole_states(run: &Run) -> bool {
+    !is_flat(&run.settings)
 }
 
 /// Result state, termination code and termination type of a verdict.
@@ -125,7 +135,8 @@ pub(crate) fn run_json(app: &App, view: &RunView, version: ApiVersion, with_task
     };
     let only = view.only_attempt();
     let code = only.and_then(|attempt| attempt.code.as_deref());
-    let (state, status) = states(phase, task.is_none() && !flat, code, &message);
+    let parent_of_many = task.is_none() && whole_states(run);
+    let (state, status) = states(phase, parent_of_many, code, &message);
     let ended_at = task.map_or(run.ended_at, |attempt| attempt.ended_at);
     let id = task.map_or(run.id, |attempt| attempt.id);
     let mut shown = json!({
@@ -133,13 +144,13 @@ pub(crate) fn run_json(app: &App, view: &RunView, version: ApiVersion, with_task
         "run_id": id,
         "job_run_id": run.id,
         "number_in_job": id,
-        "original_attempt_run_id": id,
+        "original_attempt_run_id": task.map_or(id, |attempt| original(&view.attempts, attempt)),
         "attempt_number": only.map_or(0, |attempt| attempt.attempt),
         "creator_user_name": run.creator_name,
         "run_name": run.name,
         "run_page_url": page_url(app, run),
-        "run_type": run.kind.as_str(),
-        "trigger": run.trigger,
+        "run_type": run_type(run.kind),
+        "trigger": trigger(run, only.filter(|_| flat)),
         "format": if flat { "SINGLE_TASK" } else { "MULTI_TASK" },
         "start_time": run.created_at,
         "setup_duration": 0,
@@ -171,6 +182,14 @@ pub(crate) fn run_json(app: &App, view: &RunView, version: ApiVersion, with_task
     }
     if let Some(source) = git_source(run) {
         fields.insert("git_source".to_owned(), source);
+    }
+    if let Some(parent) = run.parent_attempt.filter(|_| run.kind == RunKind::Job) {
+        fields.insert("trigger_info".to_owned(), json!({"run_id": parent}));
+    }
+    let each = task.filter(|attempt| view.has_type(attempt, "for_each_task"));
+    if let Some(each) = each.filter(|_| with_tasks) {
+        let shown = task_json(app, view, each);
+        fields.insert("tasks".to_owned(), json!([shown]));
     }
     if with_tasks && task.is_none() && !(flat && version < ApiVersion::V2_1) {
         let tasks: Vec<Value> = view
@@ -259,8 +278,31 @@ fn definition(run: &Run, task: usize) -> Map<String, Value> {
         .unwrap_or_default()
 }
 
-fn task_json(app: &App, view: &RunView, attempt: &Attempt) -> Value {
-    let run = &view.run;
+/// What clients know as types; an iteration is a part of a run to them.
+fn run_type(kind: RunKind) -> &'static str {
+    match kind {
+        RunKind::Iteration => RunKind::Job.as_str(),
+        other => other.as_str(),
+    }
+}
+
+/// In the flat form a retry is a run that was triggered as one.
+fn trigger<'a>(run: &'a Run, flat: Option<&Attempt>) -> &'a str {
+    if flat.is_some_and(|attempt| attempt.attempt > 0) {
+        "RETRY"
+    } else {
+        &run.trigger
+    }
+}
+
+/// The first attempt of the same task.
+fn original(attempts: &[Attempt], attempt: &Attempt) -> RunId {
+    let mut same = attempts.iter().filter(|other| other.task == attempt.task);
+    same.next().map_or(attempt.id, |first| first.id)
+}
+
+pub(super) fn task_json(app: &App, view: &RunView, attempt: &Attempt) -> Value {
+    let (run, attempts) = (&view.run, &view.attempts);
     let (state, status) = states(
         attempt.phase,
         false,
@@ -271,6 +313,7 @@ fn task_json(app: &App, view: &RunView, attempt: &Attempt) -> Value {
     let own = json!({
         "run_id": attempt.id,
         "attempt_number": attempt.attempt,
+        "original_attempt_run_id": original(attempts, attempt),
         "run_page_url": page_url(app, run),
         "start_time": ms(attempt.started_at.or(Some(attempt.created_at))),
         "end_time": ms(attempt.ended_at),
@@ -306,7 +349,7 @@ fn overriding(run: &Run) -> Value {
     let legacy = run
         .parameters
         .iter()
-        .filter(|(name, _)| *name != "job_parameters" && *name != TRIGGER_INFO);
+        .filter(|(name, _)| !["job_parameters", "input", TRIGGER_INFO].contains(&name.as_str()));
     Value::Object(
         legacy
             .map(|(name, value)| (name.clone(), value.clone()))
@@ -347,6 +390,7 @@ pub(crate) fn output_json(app: &App, output: RunOutput, version: ApiVersion) -> 
         result,
         logs,
         is_gone,
+        run_job,
     } = output;
     let flat = is_flat(&view.run.settings);
     if !flat {
@@ -356,7 +400,10 @@ pub(crate) fn output_json(app: &App, output: RunOutput, version: ApiVersion) -> 
     let Some(fields) = shown.as_object_mut() else {
         return shown;
     };
-    if logs.is_none() {
+    if let Some(id) = run_job {
+        fields.insert("run_job_output".to_owned(), json!({"run_id": id}));
+    }
+    if logs.is_none() && attempt.takes_slot {
         let (text, truncated) = result.unwrap_or_default();
         let mut notebook = json!({"truncated": truncated});
         if attempt.exit_value.is_some() {

@@ -177,3 +177,437 @@ async fn references_reach_every_text_of_a_task() {
     ];
     assert_eq!(parameters(&server), expected);
 }
+
+fn for_each(key: &str, inputs: &str, concurrency: usize, inner: Value) -> Value {
+    json!({
+        "task_key": key,
+        "for_each_task": {"inputs": inputs, "concurrency": concurrency, "task": inner},
+    })
+}
+
+fn run_job(key: &str, job: i64, parameters: Value) -> Value {
+    json!({"task_key": key, "run_job_task": {"job_id": job, "job_parameters": parameters}})
+}
+
+async fn task_run(server: &TestServer, run: &Value, token: &str) -> Value {
+    let path = format!("/api/2.2/jobs/runs/get?run_id={}{token}", run["run_id"]);
+    server.get(&path).await.ok()
+}
+
+#[tokio::test]
+async fn a_for_each_runs_its_task_once_for_each_element() {
+    let server = start(15).await;
+    notebook(&server, "/Shared/ok", &["print x"]).await;
+    let set =
+        r#"call jobs.taskValues.set {"key":"countries","value":[{"code":"nl"},{"code":"be"}]}"#;
+    notebook(&server, "/Shared/load", &[set]).await;
+    let mut inner = task("one", "/Shared/ok", &[]);
+    inner["notebook_task"]["base_parameters"] = json!({"code": "{{input.code}}", "all": "{{input}}", "job": "{{job.run_id}}", "me": "{{task.name}}"});
+    let mut each = for_each("each", "{{tasks.load.values.countries}}", 2, inner);
+    each["depends_on"] = json!([{"task_key": "load"}]);
+    let settings = json!({"tasks": [task("load", "/Shared/load", &[]), each]});
+    let run = submit(&server, settings).await;
+    let run = ended(&server, run).await;
+    assert_eq!(state(&run), states("TERMINATED", "SUCCESS"), "{run}");
+    let run = task_run(&server, &run, "").await;
+    let stats = &run["tasks"][1]["for_each_task"]["stats"]["task_run_stats"];
+    assert_eq!(
+        (&stats["total_iterations"], &stats["succeeded_iterations"]),
+        (&json!(2), &json!(2))
+    );
+    let mut got = parameters(&server)[1..].to_vec();
+    got.sort_by_key(|one| one["code"].to_string());
+    let expected = |code: &str| {
+        let all = json!({"code": code}).to_string();
+        json!({"code": code, "all": all, "job": run["run_id"].to_string(), "me": "one"})
+    };
+    assert_eq!(got, [expected("be"), expected("nl")]);
+    let each = task_run(&server, &run["tasks"][1], "").await;
+    let iterations = each["iterations"].as_array().unwrap();
+    assert_eq!(iterations.len(), 2);
+    assert_eq!(
+        iterations[0]["forebay"]["iteration"]["input"],
+        json!({"code": "nl"})
+    );
+    assert_eq!(iterations[0]["state"]["result_state"], "SUCCESS");
+    let list = server.get("/api/2.1/jobs/runs/list").await.ok();
+    assert_eq!(
+        list["runs"].as_array().unwrap().len(),
+        1,
+        "iterations are not listed"
+    );
+}
+
+#[tokio::test]
+async fn a_for_each_keeps_to_its_concurrency_and_fails_with_any_iteration() {
+    let server = start(15).await;
+    notebook(&server, "/Shared/wait", &["wait"]).await;
+    let inner = task("one", "/Shared/{{input}}", &[]);
+    let inputs = r#"["wait","wait","missing","wait"]"#;
+    let run = submit(
+        &server,
+        json!({"tasks": [for_each("each", inputs, 2, inner)]}),
+    )
+    .await;
+    forebay_testkit::wait_until(
+        "two are started",
+        || async { server.executor.started().len() },
+        |count| *count == 2,
+    )
+    .await;
+    server.executor.release();
+    let run = ended(&server, run).await;
+    assert_eq!(state(&run), states("INTERNAL_ERROR", "FAILED"));
+    let message = run["tasks"][0]["state"]["state_message"].as_str().unwrap();
+    assert!(
+        message.starts_with("1 of 4 iterations failed: "),
+        "{message}"
+    );
+    assert!(message.contains("/Shared/missing"), "{message}");
+    assert_eq!(server.executor.started().len(), 3);
+}
+
+#[tokio::test]
+async fn inputs_that_are_no_array_fail_the_for_each_with_the_reason() {
+    let server = start(15).await;
+    for (inputs, reason) in [("{}", "it is an object"), ("[1", "not a JSON array")] {
+        let each = for_each("each", inputs, 1, task("one", "/Shared/ok", &[]));
+        let run = submit(&server, json!({"tasks": [each]})).await;
+        let run = ended(&server, run).await;
+        let message = run["tasks"][0]["state"]["state_message"].as_str().unwrap();
+        assert!(message.contains(reason), "{message}");
+    }
+    let each = for_each("each", "[]", 1, task("one", "/Shared/ok", &[]));
+    let run = submit(&server, json!({"tasks": [each]})).await;
+    assert_eq!(state(&ended(&server, run).await).1, "SUCCESS");
+}
+
+#[tokio::test]
+async fn iterations_come_in_pages_of_a_hundred() {
+    let server = start(15).await;
+    let inner = condition("c", "EQUAL_TO", "{{input}}", "7", &[]);
+    let inputs = json!((0..150).collect::<Vec<_>>()).to_string();
+    let run = submit(
+        &server,
+        json!({"tasks": [for_each("each", &inputs, 100, inner)]}),
+    )
+    .await;
+    let run = ended(&server, run).await;
+    assert_eq!(state(&run).1, "SUCCESS", "{run}");
+    let first = task_run(&server, &run["tasks"][0], "").await;
+    assert_eq!(first["iterations"].as_array().unwrap().len(), 100);
+    assert_eq!(first["iterations"][7]["condition_task"]["outcome"], "true");
+    let token = first["next_page_token"].as_str().unwrap();
+    let second = task_run(&server, &run["tasks"][0], &format!("&page_token={token}")).await;
+    assert_eq!(second["iterations"].as_array().unwrap().len(), 50);
+    assert!(second.get("next_page_token").is_none());
+}
+
+#[tokio::test]
+async fn a_run_job_starts_the_other_job_with_parameters_and_ends_as_it_does() {
+    let server = start(1).await;
+    notebook(&server, "/Shared/ok", &["print x"]).await;
+    notebook(&server, "/Shared/bad", &["fail E m"]).await;
+    let child = json!({
+        "name": "child",
+        "parameters": [{"name": "day", "default": "none"}, {"name": "who", "default": "me"}],
+        "tasks": [task("a", "/Shared/ok", &[])],
+    });
+    let child = crate::runs::job(&server, child).await;
+    let parent = json!({
+        "name": "parent",
+        "parameters": [{"name": "day", "default": "mon"}, {"name": "else", "default": "x"}],
+        "tasks": [run_job("call", child, json!({"who": "{{job.name}}"}))],
+    });
+    let parent = crate::runs::job(&server, parent).await;
+    let run = crate::runs::run_now(&server, json!({"job_id": parent})).await;
+    let run = ended(&server, run).await;
+    assert_eq!(state(&run), states("TERMINATED", "SUCCESS"), "{run}");
+    assert_eq!(
+        parameters(&server),
+        [json!({"day": "mon", "who": "parent"})]
+    );
+    let task_id = run["tasks"][0]["run_id"].as_i64().unwrap();
+    let output = server
+        .get(&format!("/api/2.2/jobs/runs/get-output?run_id={task_id}"))
+        .await
+        .ok();
+    let child_run = output["run_job_output"]["run_id"].as_i64().unwrap();
+    let child_run = ended(&server, child_run).await;
+    assert_eq!(child_run["trigger"], "RUN_JOB_TASK");
+    assert_eq!(child_run["trigger_info"]["run_id"], task_id);
+    assert_eq!(child_run["job_id"], child);
+
+    let bad = json!({"name": "bad", "tasks": [task("a", "/Shared/bad", &[])]});
+    let bad = crate::runs::job(&server, bad).await;
+    let run = submit(&server, json!({"tasks": [run_job("call", bad, json!({}))]})).await;
+    let run = ended(&server, run).await;
+    assert_eq!(state(&run), states("INTERNAL_ERROR", "FAILED"));
+    let message = run["tasks"][0]["state"]["state_message"].as_str().unwrap();
+    assert!(
+        message.contains(&format!("of job {bad} failed: ")),
+        "{message}"
+    );
+}
+
+#[tokio::test]
+async fn jobs_that_run_each_other_in_a_circle_are_refused() {
+    let server = start(1).await;
+    let first = json!({"name": "a", "tasks": [task("t", "/Shared/ok", &[])]});
+    let first = crate::runs::job(&server, first).await;
+    let second = json!({"name": "b", "tasks": [run_job("t", first, json!({}))]});
+    let second = crate::runs::job(&server, second).await;
+    let new_settings = json!({"name": "a", "tasks": [run_job("t", second, json!({}))]});
+    let body = json!({"job_id": first, "new_settings": new_settings});
+    for path in ["/api/2.1/jobs/reset", "/api/2.1/jobs/update"] {
+        let message = server
+            .post(path, body.clone())
+            .await
+            .refused(400, "INVALID_PARAMETER_VALUE");
+        let circle = format!("in a circle: {first} -> {second} -> {first}");
+        assert!(message.contains(&circle), "{message}");
+    }
+    let itself =
+        json!({"job_id": first, "new_settings": {"tasks": [run_job("t", first, json!({}))]}});
+    let message = server
+        .post("/api/2.1/jobs/update", itself)
+        .await
+        .refused(400, "INVALID_PARAMETER_VALUE");
+    assert!(
+        message.contains(&format!("{first} -> {first}")),
+        "{message}"
+    );
+    let mut last = second;
+    for _ in 0..2 {
+        let next = json!({"name": "n", "tasks": [run_job("t", last, json!({}))]});
+        last = crate::runs::job(&server, next).await;
+    }
+    let deep = json!({"name": "n", "tasks": [run_job("t", last, json!({}))]});
+    let message = server
+        .post("/api/2.1/jobs/create", deep)
+        .await
+        .refused(400, "INVALID_PARAMETER_VALUE");
+    assert!(message.contains("more than 3 deep"), "{message}");
+    let missing = json!({"name": "n", "tasks": [run_job("t", 4242, json!({}))]});
+    let message = server
+        .post("/api/2.1/jobs/create", missing)
+        .await
+        .refused(400, "INVALID_PARAMETER_VALUE");
+    assert!(
+        message.contains("Task 't'") && message.contains("Job 4242 does not exist"),
+        "{message}"
+    );
+}
+
+#[tokio::test]
+async fn a_cancel_and_a_time_out_reach_the_children() {
+    let server = start(15).await;
+    notebook(&server, "/Shared/silent", &["silence"]).await;
+    let inner = || task("one", "/Shared/silent", &[]);
+    let run = submit(
+        &server,
+        json!({"tasks": [for_each("each", "[1,2,3]", 2, inner())]}),
+    )
+    .await;
+    let two = |expected: usize| {
+        let server = &server;
+        forebay_testkit::wait_until(
+            "the iterations are started",
+            move || async move { server.executor.started().len() },
+            move |count| *count == expected,
+        )
+    };
+    two(2).await;
+    server
+        .post("/api/2.1/jobs/runs/cancel", json!({"run_id": run}))
+        .await
+        .ok();
+    let run = ended(&server, run).await;
+    assert_eq!(state(&run), states("TERMINATED", "CANCELED"));
+    assert_eq!(server.executor.started().len(), 2);
+    let each = task_run(&server, &run["tasks"][0], "").await;
+    assert_eq!(each["iterations"][0]["state"]["result_state"], "CANCELED");
+
+    let mut each = for_each("each", "[1,2,3]", 2, inner());
+    each["timeout_seconds"] = json!(60);
+    let run = submit(&server, json!({"tasks": [each]})).await;
+    two(4).await;
+    forebay_testkit::wait_until(
+        "the clock passes the limit",
+        || async {
+            server.clock.advance(std::time::Duration::from_secs(61));
+            state(&crate::runs::get(&server, run).await).1
+        },
+        |result| result == "FAILED",
+    )
+    .await;
+    let run = ended(&server, run).await;
+    assert_eq!(run["tasks"][0]["state"]["result_state"], "TIMEDOUT");
+}
+
+/// The rows say what is left to do: a server that starts anew goes on where the last one stopped.
+#[tokio::test]
+async fn a_for_each_goes_on_after_a_restart() {
+    let server = start(1).await;
+    notebook(&server, "/Shared/silent", &["silence"]).await;
+    notebook(&server, "/Shared/ok", &["print x"]).await;
+    let mut inner = task("one", "/Shared/{{input}}", &[]);
+    inner["max_retries"] = json!(0);
+    let inputs = r#"["silent","ok","ok"]"#;
+    let run = submit(
+        &server,
+        json!({"tasks": [for_each("each", inputs, 1, inner)]}),
+    )
+    .await;
+    forebay_testkit::wait_until(
+        "the first is started",
+        || async { server.executor.started().len() },
+        |count| *count == 1,
+    )
+    .await;
+    let server = server.restart(|setup| setup.runtimes = None).await;
+    let run = ended(&server, run).await;
+    assert_eq!(state(&run).1, "FAILED");
+    let each = task_run(&server, &run["tasks"][0], "").await;
+    let results: Vec<&str> = each["iterations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["state"]["result_state"].as_str().unwrap())
+        .collect();
+    assert_eq!(results, ["FAILED", "SUCCESS", "SUCCESS"]);
+}
+
+async fn repair(server: &TestServer, body: Value) -> i64 {
+    let answer = server.post("/api/2.2/jobs/runs/repair", body).await;
+    answer.ok()["repair_id"].as_i64().unwrap()
+}
+
+#[tokio::test]
+async fn a_repair_does_what_failed_again_with_the_job_of_now() {
+    let server = start(15).await;
+    notebook(&server, "/Shared/ok", &["print x"]).await;
+    notebook(&server, "/Shared/bad", &["fail E m"]).await;
+    let tasks = |path: &str| {
+        let mut second = task("b", path, &["a"]);
+        second["max_retries"] = json!(1);
+        second["notebook_task"]["base_parameters"] = json!({"n": "{{job.repair_count}}"});
+        json!([
+            task("a", "/Shared/ok", &[]),
+            second,
+            task("c", "/Shared/ok", &["b"])
+        ])
+    };
+    let settings = json!({
+        "name": "j",
+        "parameters": [{"name": "day", "default": "mon"}],
+        "tasks": tasks("/Shared/bad"),
+    });
+    let job = crate::runs::job(&server, settings).await;
+    let run = crate::runs::run_now(
+        &server,
+        json!({"job_id": job, "job_parameters": {"x": "1"}}),
+    )
+    .await;
+    let first = ended(&server, run).await;
+    assert_eq!(
+        results(&first),
+        [("a", "SUCCESS"), ("b", "FAILED"), ("c", "UPSTREAM_FAILED")]
+    );
+
+    let nothing = server
+        .post("/api/2.2/jobs/runs/repair", json!({"run_id": run}))
+        .await;
+    let message = nothing.refused(400, "INVALID_PARAMETER_VALUE");
+    assert!(message.contains("rerun_all_failed_tasks"), "{message}");
+    let unknown = json!({"run_id": run, "rerun_tasks": ["z"]});
+    let unknown = server.post("/api/2.2/jobs/runs/repair", unknown).await;
+    let message = unknown.refused(400, "INVALID_PARAMETER_VALUE");
+    assert!(message.contains("'z'"), "{message}");
+
+    // Still bad: the retry budget is a new one.
+    let body = json!({"run_id": run, "rerun_all_failed_tasks": true});
+    let once = repair(&server, body.clone()).await;
+    let second = ended(&server, run).await;
+    assert_eq!(second["tasks"][1]["attempt_number"], 3);
+    let again = server.post("/api/2.2/jobs/runs/repair", body).await;
+    again.refused(409, "RESOURCE_CONFLICT");
+
+    let new_settings = json!({"tasks": tasks("/Shared/ok")});
+    let update = json!({"job_id": job, "new_settings": new_settings});
+    server.post("/api/2.1/jobs/update", update).await.ok();
+    let body = json!({
+        "run_id": run,
+        "rerun_all_failed_tasks": true,
+        "latest_repair_id": once,
+        "job_parameters": {"day": "tue"},
+    });
+    let twice = repair(&server, body).await;
+    let third = ended(&server, run).await;
+    assert_eq!(state(&third), states("TERMINATED", "SUCCESS"), "{third}");
+    assert_eq!(
+        results(&third),
+        [("a", "SUCCESS"), ("b", "SUCCESS"), ("c", "SUCCESS")]
+    );
+    let all = parameters(&server);
+    assert_eq!(all.len(), 1 + 2 + 2 + 2, "what succeeded did not run again");
+    assert_eq!(all[5], json!({"n": "2", "day": "tue", "x": "1"}));
+    let path = format!("/api/2.2/jobs/runs/get?run_id={run}&include_history=true");
+    let shown = server.get(&path).await.ok();
+    let history = shown["repair_history"].as_array().unwrap();
+    let summary: Vec<(&Value, &Value, usize)> = history
+        .iter()
+        .map(|item| {
+            let tasks = item["task_run_ids"].as_array().unwrap();
+            (&item["type"], &item["state"]["result_state"], tasks.len())
+        })
+        .collect();
+    let (original, repair) = (json!("ORIGINAL"), json!("REPAIR"));
+    let (failed, success) = (json!("FAILED"), json!("SUCCESS"));
+    let expected = [
+        (&original, &failed, 3),
+        (&repair, &failed, 2),
+        (&repair, &success, 2),
+    ];
+    assert_eq!(summary, expected);
+    assert_eq!(
+        (&history[1]["id"], &history[2]["id"]),
+        (&json!(once), &json!(twice))
+    );
+    assert_eq!(history[2]["task_run_ids"][0], third["tasks"][1]["run_id"]);
+    let history = forebay_store::history_check(&server.data().join("dev/forebay.db"));
+    assert_eq!(history.unwrap().problems, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn an_active_run_cannot_be_repaired_and_one_task_can_be_canceled_alone() {
+    let server = start(15).await;
+    notebook(&server, "/Shared/silent", &["silence"]).await;
+    notebook(&server, "/Shared/ok", &["print x"]).await;
+    let mut after = task("c", "/Shared/ok", &["a", "b"]);
+    after["run_if"] = json!("ALL_DONE");
+    let tasks = [
+        task("a", "/Shared/silent", &[]),
+        task("b", "/Shared/ok", &[]),
+        after,
+    ];
+    let run = submit(&server, json!({"tasks": tasks})).await;
+    forebay_testkit::wait_until(
+        "both are started",
+        || async { server.executor.started().len() },
+        |count| *count == 2,
+    )
+    .await;
+    let body = json!({"run_id": run, "rerun_tasks": ["a"]});
+    let active = server.post("/api/2.2/jobs/runs/repair", body).await;
+    active.refused(409, "RESOURCE_CONFLICT");
+    let running = crate::runs::get(&server, run).await;
+    let cancel = json!({"run_id": running["tasks"][0]["run_id"]});
+    server.post("/api/2.1/jobs/runs/cancel", cancel).await.ok();
+    let run = ended(&server, run).await;
+    assert_eq!(
+        results(&run),
+        [("a", "CANCELED"), ("b", "SUCCESS"), ("c", "SUCCESS")]
+    );
+    assert_eq!(state(&run), states("TERMINATED", "SUCCESS_WITH_FAILURES"));
+}

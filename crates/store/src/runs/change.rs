@@ -186,7 +186,7 @@ impl Store {
                 None => return Err(missing_run(attempt.run_id)),
             };
             // Read before the row is written: the engine sees the attempt as it was.
-            let mut state = state_of(&run, &attempts, &plan);
+            let mut state = state_of(tx, &run, &attempts, &plan)?;
             let recorded = tx
                 .prepare_cached(
                     "UPDATE attempt SET phase = 'ended', verdict = ?2, code = ?3, message = ?4,
@@ -238,6 +238,24 @@ impl Store {
     ) -> Result<Vec<Effect>> {
         self.write(move |tx| {
             let stop = Event::StopRequested(reason);
+            advance(tx, id, &plan, (&stop, None), now)
+        })
+        .await
+    }
+
+    /// Asks one task of a run to stop; what depends on it decides for itself.
+    ///
+    /// # Errors
+    /// `Run N does not exist.`
+    pub async fn run_stop_task(
+        &self,
+        id: RunId,
+        plan: Plan,
+        task: usize,
+        now: Millis,
+    ) -> Result<Vec<Effect>> {
+        self.write(move |tx| {
+            let stop = Event::TaskStopRequested { task };
             advance(tx, id, &plan, (&stop, None), now)
         })
         .await

@@ -117,7 +117,15 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub async fn container_children(&self, attempt: RunId) -> Result<Option<Children>> {
-        self.read(move |conn| children(conn, attempt)).await
+        self.read(move |conn| children(conn, attempt, false)).await
+    }
+
+    /// The same with ended children told apart also while others are active.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn container_counts(&self, attempt: RunId) -> Result<Option<Children>> {
+        self.read(move |conn| children(conn, attempt, true)).await
     }
 
     /// The elements of some children, in order.
@@ -227,8 +235,8 @@ fn json(text: Option<String>) -> Option<Value> {
     text.and_then(|text| serde_json::from_str(&text).ok())
 }
 
-/// Cheap while children are active: only the end counts them all.
-fn children(conn: &Connection, attempt: RunId) -> Result<Option<Children>> {
+/// Cheap while children are active, unless all are to be counted: many ends come, each with a look.
+fn children(conn: &Connection, attempt: RunId, all: bool) -> Result<Option<Children>> {
     let one = |query: &str| -> Result<Option<u32>> {
         conn.prepare_cached(query)
             .and_then(|mut statement| statement.query_row([attempt.0], |row| row.get(0)))
@@ -246,7 +254,7 @@ fn children(conn: &Connection, attempt: RunId) -> Result<Option<Children>> {
         active: active.unwrap_or(0) as usize,
         ..Children::default()
     };
-    if children.active == 0 {
+    if all || children.active == 0 {
         // A child that was deleted since cannot be said to have succeeded.
         let by_verdict = |condition: &str| {
             one(&format!(
@@ -256,7 +264,8 @@ fn children(conn: &Connection, attempt: RunId) -> Result<Option<Children>> {
         };
         let canceled = by_verdict("run.verdict = 'canceled'")?;
         let failed = by_verdict(
-            "coalesce(run.verdict, '') NOT IN ('succeeded', 'succeeded_with_failures', 'canceled')",
+            "coalesce(run.phase, 'ended') = 'ended' AND coalesce(run.verdict, '')
+               NOT IN ('succeeded', 'succeeded_with_failures', 'canceled')",
         )?;
         children.canceled = canceled.unwrap_or(0) as usize;
         children.failed = failed.unwrap_or(0) as usize;

@@ -7,6 +7,7 @@ use forebay_engine::{
 use forebay_types::{Millis, Result, RunId};
 use rusqlite::{Transaction, params};
 
+use super::repair::count_retries;
 use super::{Attempt, Run, attempts_on, missing_run, run_get_on};
 use crate::connection::sql;
 use crate::notifications;
@@ -63,7 +64,7 @@ pub(super) fn advance(
     now: Millis,
 ) -> Result<Vec<Effect>> {
     let row = run_get_on(tx, id)?.ok_or_else(|| missing_run(id))?;
-    let mut state = state_of(&row, &attempts_on(tx, id)?, plan);
+    let mut state = state_of(tx, &row, &attempts_on(tx, id)?, plan)?;
     advance_from(tx, &row, &mut state, plan, (event, code), now)
 }
 
@@ -113,7 +114,12 @@ pub(super) fn advance_from(
 }
 
 /// The engine's state from the rows.
-pub(super) fn state_of(row: &Run, attempts: &[Attempt], plan: &Plan) -> RunState {
+pub(super) fn state_of(
+    tx: &Transaction<'_>,
+    row: &Run,
+    attempts: &[Attempt],
+    plan: &Plan,
+) -> Result<RunState> {
     let mut state = RunState::new(plan);
     state.phase = row.phase;
     state.stopping = row.stopping;
@@ -127,7 +133,8 @@ pub(super) fn state_of(row: &Run, attempts: &[Attempt], plan: &Plan) -> RunState
             };
         }
     }
-    state
+    count_retries(tx, row.id, &mut state)?;
+    Ok(state)
 }
 
 /// How a condition came out is the exit value of its attempt; nobody asks for that of other tasks.

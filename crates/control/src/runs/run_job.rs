@@ -1,0 +1,105 @@
+//! Run-job tasks: a run of another job, which passes through that job's own admission.
+
+use forebay_engine::{Plan, Verdict};
+use forebay_store::{AttemptEnd, NewRun, Run};
+use forebay_types::{Error, JobId, PermissionLevel, Result};
+use serde_json::{Map, Value};
+
+use super::container::{Container, end};
+use super::{Inner, RunNow, run_of};
+use crate::jobs::{JobDocument, RUN_JOB_DEPTH_MAX};
+
+/// # Errors
+/// `Job N does not exist.`; `PERMISSION_DENIED`; jobs that run each other in a circle or too deep.
+pub(crate) async fn child(container: &Container<'_>) -> Result<(NewRun, Plan)> {
+    let Container { inner, run, .. } = container;
+    let scoped = container.scoped().await?;
+    let task = scoped.task.run_job_task.as_ref();
+    let task = task.ok_or_else(|| Error::invalid("The run has no such run-job any more."))?;
+    let id = JobId(task.job_id);
+    refuse_circles(inner, run, id).await?;
+    let ctx = inner.ctx_of(run).await?;
+    let wanted = PermissionLevel::CanManageRun;
+    let job = inner.jobs.permitted(&ctx, id, wanted).await?;
+    let legacy = !task.notebook_params.is_empty()
+        || task.python_params.is_some()
+        || !task.python_named_params.is_empty();
+    let mut job_parameters = task.job_parameters.clone();
+    if !legacy {
+        let declared = JobDocument::of_normal(job.settings.clone())?
+            .spec
+            .parameters;
+        let pushed: Map<String, Value> = scoped
+            .job_parameters
+            .iter()
+            .filter(|(name, _)| declared.iter().any(|known| known.name == **name))
+            .map(|(name, value)| (name.clone(), Value::String(value.clone())))
+            .collect();
+        job_parameters.extend(pushed);
+    }
+    let request = RunNow {
+        job_parameters,
+        notebook_params: task.notebook_params.clone(),
+        python_params: task.python_params.clone(),
+        python_named_params: task.python_named_params.clone(),
+        ..RunNow::default()
+    };
+    let (new, plan) = run_of(&ctx, job, request)?;
+    let new = NewRun {
+        trigger: "RUN_JOB_TASK",
+        ..new
+    };
+    Ok((new, plan))
+}
+
+/// What jobs look like when they are saved says nothing of those that were changed since.
+async fn refuse_circles(inner: &Inner, run: &Run, next: JobId) -> Result<()> {
+    let mut chain = vec![next];
+    let mut above = Some(run.clone());
+    while let Some(run) = above {
+        chain.extend(run.job_id);
+        above = match run.parent_attempt {
+            Some(parent) => inner.store.attempt_get(parent).await?.map(|(run, _)| run),
+            None => None,
+        };
+    }
+    let depth = chain.len() - 1;
+    let shown: Vec<String> = chain.iter().rev().map(ToString::to_string).collect();
+    let shown = shown.join(" -> ");
+    if chain[1..].contains(&next) {
+        return Err(Error::invalid(format!(
+            "run_job_task: the jobs run each other in a circle: {shown}."
+        )));
+    }
+    if depth > RUN_JOB_DEPTH_MAX {
+        return Err(Error::invalid(format!(
+            "run_job_task: the jobs run each other more than {RUN_JOB_DEPTH_MAX} deep: {shown}."
+        )));
+    }
+    Ok(())
+}
+
+/// # Errors
+/// When the database refuses.
+pub(crate) async fn ended_badly(container: &Container<'_>, verdict: Verdict) -> Result<AttemptEnd> {
+    let store = &container.inner.store;
+    let children = store.container_page(container.attempt.id, 0, 1).await?;
+    let child = children.into_iter().next().and_then(|child| child.run);
+    let Some((run, _)) = child else {
+        return Ok(end(
+            verdict,
+            "RUN_EXECUTION_ERROR",
+            "The run that was waited for was deleted.",
+        ));
+    };
+    let job = run
+        .job_id
+        .map(|id| format!(" of job {id}"))
+        .unwrap_or_default();
+    if verdict == Verdict::Canceled {
+        let message = format!("Run {}{job} was cancelled.", run.id);
+        return Ok(end(verdict, "USER_CANCELED", message));
+    }
+    let message = format!("Run {}{job} failed: {}", run.id, run.message);
+    Ok(end(verdict, "RUN_EXECUTION_ERROR", message))
+}
