@@ -30,7 +30,7 @@ pub(crate) fn run(args: &SimulateArgs) {
                 bad.push(seed);
             }
         }
-        if (seed - args.from + 1) % 500 == 0 {
+        if (seed - args.from + 1).is_multiple_of(500) {
             eprintln!("{} histories", seed - args.from + 1);
         }
     }
