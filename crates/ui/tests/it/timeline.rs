@@ -11,7 +11,7 @@ fn task(key: &str, path: &str, after: &[&str]) -> Value {
 
 async fn submit(site: &Site, tasks: Vec<Value>) -> Value {
     let settings = json!({"run_name": "t", "tasks": tasks});
-    let answer = site.dev.post("/api/2.1/jobs/runs/submit", settings).await;
+    let answer = site.dev.post("/api/2.2/jobs/runs/submit", settings).await;
     answer.ok()["run_id"].clone()
 }
 
