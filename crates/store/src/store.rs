@@ -216,15 +216,19 @@ fn apply(conn: &mut Connection, batch: &mut [Box<dyn Write>]) -> Result<()> {
     let tx = conn
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(|e| sql("begin", e))?;
+    // Prepared once: these are executed more often than anything else.
+    let execute = |text, doing| {
+        let prepared = tx.prepare_cached(text);
+        prepared
+            .and_then(|mut statement| statement.execute([]))
+            .map_err(|e| sql(doing, e))
+    };
     for write in batch {
-        tx.execute_batch("SAVEPOINT write")
-            .map_err(|e| sql("begin a write", e))?;
+        execute("SAVEPOINT write", "begin a write")?;
         if !write.apply(&tx) {
-            tx.execute_batch("ROLLBACK TO write")
-                .map_err(|e| sql("undo a write", e))?;
+            execute("ROLLBACK TO write", "undo a write")?;
         }
-        tx.execute_batch("RELEASE write")
-            .map_err(|e| sql("end a write", e))?;
+        execute("RELEASE write", "end a write")?;
     }
     tx.commit().map_err(|e| sql("commit", e))
 }
@@ -234,12 +238,9 @@ fn apply(conn: &mut Connection, batch: &mut [Box<dyn Write>]) -> Result<()> {
 /// # Errors
 /// When the database refuses.
 pub(crate) fn next_id(tx: &Transaction<'_>) -> Result<i64> {
-    tx.query_row(
-        "UPDATE sequence SET next = next + 1 RETURNING next - 1",
-        [],
-        |row| row.get(0),
-    )
-    .map_err(|e| sql("take an id", e))
+    tx.prepare_cached("UPDATE sequence SET next = next + 1 RETURNING next - 1")
+        .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+        .map_err(|e| sql("take an id", e))
 }
 
 #[cfg(test)]
