@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use forebay_exec::StartError;
 use sha2::{Digest, Sha256};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::OnceCell;
 
 use crate::config::LocalConfig;
@@ -62,23 +62,35 @@ pub(crate) struct Environments {
     folder: PathBuf,
     driver: PathBuf,
     ready: HashMap<&'static str, OnceCell<Environment>>,
-    /// Byte compilers at work in the background, which end with this process.
-    compilers: Mutex<Vec<Child>>,
+    compilers: Mutex<Vec<Compiler>>,
     drafts: AtomicU32,
+}
+
+/// A byte compiler at work in the background. It ends with this process, however that ends.
+#[derive(Debug)]
+struct Compiler {
+    process: Child,
+    /// Never written to: the compiler ends when the other end of its input is closed.
+    leash: ChildStdin,
 }
 
 /// Compiles the packages and the driver, and makes Matplotlib's list of fonts, which every run
 /// would otherwise make for itself.
 const WARM_UP: &str = r"
-import compileall, os, pathlib, subprocess, sys
+import compileall, os, pathlib, subprocess, sys, threading
 os.nice(10)
+def end_with_parent():
+    os.read(0, 1)
+    os._exit(1)
+threading.Thread(target=end_with_parent, daemon=True).start()
 folder, driver, marker = sys.argv[1:]
 for place in (driver, folder):
     compileall.compile_dir(place, quiet=2, workers=1)
 fonts = os.path.join(folder, 'share', 'forebay', 'matplotlib')
 os.makedirs(fonts, exist_ok=True)
 subprocess.run([sys.executable, '-c', 'import matplotlib.font_manager'],
-               env={**os.environ, 'MPLCONFIGDIR': fonts}, stderr=subprocess.DEVNULL)
+               env={**os.environ, 'MPLCONFIGDIR': fonts}, stdin=subprocess.DEVNULL,
+               stderr=subprocess.DEVNULL)
 pathlib.Path(marker).touch()
 ";
 
@@ -216,7 +228,7 @@ impl Environments {
 
     /// The environment is usable at once and gets faster when this is done.
     fn warm_up(&self, environment: &Environment) -> Result<(), String> {
-        let child = Command::new(environment.interpreter())
+        let mut process = Command::new(environment.interpreter())
             .args(["-I", "-c", WARM_UP])
             .args([
                 &environment.folder,
@@ -224,17 +236,20 @@ impl Environments {
                 &environment.folder.join(".warm"),
             ])
             .env_remove("PYTHONDONTWRITEBYTECODE")
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| format!("cannot start the environment's interpreter: {error}"))?;
+        let Some(leash) = process.stdin.take() else {
+            return Err("the byte compiler has no input".to_owned());
+        };
         let mut compilers = self
             .compilers
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        compilers.push(child);
+        compilers.push(Compiler { process, leash });
         Ok(())
     }
 
@@ -247,10 +262,11 @@ impl Environments {
                 .unwrap_or_else(PoisonError::into_inner);
             std::mem::take(&mut *compilers)
         };
-        for mut compiler in compilers {
-            if let Err(error) = compiler.wait().await {
+        for Compiler { mut process, leash } in compilers {
+            if let Err(error) = process.wait().await {
                 tracing::warn!(%error, "compiling an environment did not end well");
             }
+            drop(leash);
         }
     }
 }
