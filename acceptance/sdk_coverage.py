@@ -77,7 +77,7 @@ def server_table():
 
 
 # A row that holds for some values of a parameter only; the others are refused although they match the path.
-ONLY = {"{object_type}": ("jobs", "clusters")}
+ONLY = {"{object_type}": ("jobs", "clusters", "directories", "notebooks", "files", "repos")}
 
 
 def pattern(path):

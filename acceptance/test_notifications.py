@@ -22,7 +22,7 @@ class Hook(BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.seen.append((dict(self.headers), body))
+        self.server.seen.append((self.headers, body))
         self.send_response(204)
         self.end_headers()
 

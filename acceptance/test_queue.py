@@ -35,12 +35,12 @@ def test_a_run_says_which_cap_holds_it_and_who_has_it(api, home, cluster_id):
     assert api.finished(second)["state"]["result_state"] == "SUCCESS"
 
 
-def test_the_sdk_reads_the_reason(api, home, cluster_id, workspace):
+def test_the_sdk_reads_the_reason(api, home, cluster_id, w):
     first, second = held(api, home, cluster_id, "acceptance-b")
-    run = workspace.jobs.get_run(second)
+    run = w.jobs.get_run(second)
     assert run.status.state == jobs.RunLifecycleStateV2State.QUEUED
     assert run.status.queue_details.code == jobs.QueueDetailsCodeCode.MAX_CONCURRENT_RUNS_REACHED
-    workspace.jobs.cancel_run(second).result()
+    w.jobs.cancel_run(second).result()
     let_go(api, "acceptance-b")
     api.finished(first)
 
