@@ -90,9 +90,17 @@ pub(crate) fn add(tx: &Transaction<'_>, run: RunId, facts: &Value, now: Millis) 
     }
     let used = Used::of_facts(facts);
     tx.prepare_cached(
-        "INSERT INTO usage_day
+        // An iteration and a notebook that a notebook called are parts of the run above them; the run
+        // of a job that a task started counts for its own job.
+        "WITH RECURSIVE up (job_id, creator_name, parent, kind, height) AS (
+           SELECT job_id, creator_name, parent_attempt, kind, 0 FROM run WHERE id = ?1
+           UNION ALL
+           SELECT run.job_id, run.creator_name, run.parent_attempt, run.kind, height + 1
+           FROM up JOIN attempt ON attempt.id = up.parent JOIN run ON run.id = attempt.run_id
+           WHERE up.kind <> 'JOB_RUN')
+         INSERT INTO usage_day
          SELECT ?2, coalesce(job_id, 0), creator_name, 1, ?3, ?4, ?5, ?6, ?7, ?8, ?9
-         FROM run WHERE id = ?1
+         FROM up WHERE height = (SELECT max(height) FROM up)
          ON CONFLICT DO UPDATE SET
            attempts = attempts + 1,
            wall_ms = wall_ms + excluded.wall_ms,

@@ -58,6 +58,26 @@ async fn what_attempts_used_is_summed_up_and_outlives_them() {
 }
 
 #[tokio::test]
+async fn iterations_count_for_the_job_of_their_run() {
+    let server = start(|_| {}).await;
+    notebook(&server, "/Shared/n", &["use 1500 10 20"]).await;
+    let inner = json!({"task_key": "inner", "notebook_task": {"notebook_path": "/Shared/n"}});
+    let settings = json!({"name": "each", "tasks": [{
+        "task_key": "all",
+        "for_each_task": {"inputs": "[1, 2]", "concurrency": 2, "task": inner},
+    }]});
+    let path = "/api/2.1/jobs/create";
+    let job = server.post(path, settings).await.ok()["job_id"]
+        .as_i64()
+        .unwrap();
+    ran(&server, job).await;
+    let jobs = cost(&server, "by=job").await;
+    assert_eq!(jobs["rows"].as_array().unwrap().len(), 1, "{jobs}");
+    assert_eq!(jobs["rows"][0]["job_name"], "each");
+    assert_eq!(jobs["rows"][0]["cpu_seconds"], 3.0);
+}
+
+#[tokio::test]
 async fn a_plain_user_sees_the_own_cost_and_bad_dates_are_named() {
     let server = start(|_| {}).await;
     notebook(&server, "/Shared/n", &["use 1500 10 20"]).await;
