@@ -17,7 +17,7 @@ use super::spec::Spec;
 pub const FLAT_TASK_KEY: &str = "main";
 
 /// Task types by their field name, and whether this server runs them.
-const TASK_TYPES: [(&str, bool); 18] = [
+const TASK_TYPES: [(&str, bool); 20] = [
     ("notebook_task", true),
     ("spark_python_task", true),
     ("python_wheel_task", true),
@@ -36,6 +36,25 @@ const TASK_TYPES: [(&str, bool); 18] = [
     ("clean_rooms_notebook_task", false),
     ("dbt_cloud_task", false),
     ("dbt_platform_task", false),
+    ("python_operator_task", false),
+    ("ai_runtime_task", false),
+];
+
+/// Fields whose effect would be missed: a job and a task that has one is refused.
+const MISSED_IN_JOB: [&str; 2] = ["triggers", "environment_variables"];
+const MISSED_IN_TASK: [&str; 2] = ["environment_variables_key", "compute"];
+const MISSED_IN_TYPE: [(&str, &[&str]); 2] = [
+    ("notebook_task", &["warehouse_id"]),
+    (
+        "run_job_task",
+        &[
+            "jar_params",
+            "sql_params",
+            "dbt_commands",
+            "pipeline_params",
+            "spark_submit_params",
+        ],
+    ),
 ];
 
 /// What of a flat document belongs to its one task.
@@ -143,6 +162,7 @@ fn normalise(mut fields: Map<String, Value>) -> Result<Map<String, Value>> {
         }
     }
     fields.shift_remove("format");
+    refuse_missed(&fields, &MISSED_IN_JOB, " of a job")?;
     if fields
         .get("tasks")
         .is_some_and(|tasks| !tasks.is_array() && !tasks.is_null())
@@ -176,6 +196,20 @@ fn normalise(mut fields: Map<String, Value>) -> Result<Map<String, Value>> {
     Ok(fields)
 }
 
+fn refuse_missed(fields: &Map<String, Value>, missed: &[&str], place: &str) -> Result<()> {
+    let empty = |value: &Value| match value {
+        Value::Null => true,
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        _ => false,
+    };
+    let given = |field: &&&str| fields.get(**field).is_some_and(|value| !empty(value));
+    match missed.iter().find(given) {
+        None => Ok(()),
+        Some(field) => Err(Error::not_implemented(format!("Field '{field}'{place}"))),
+    }
+}
+
 fn normalise_task(task: &mut Map<String, Value>, flat: bool) -> Result<()> {
     let key = task
         .get("task_key")
@@ -187,6 +221,12 @@ fn normalise_task(task: &mut Map<String, Value>, flat: bool) -> Result<()> {
     } else {
         format!(" of task '{key}'")
     };
+    refuse_missed(task, &MISSED_IN_TASK, &place)?;
+    for (name, missed) in MISSED_IN_TYPE {
+        if let Some(Value::Object(fields)) = task.get(name) {
+            refuse_missed(fields, missed, &format!(" of {name}{place}"))?;
+        }
+    }
     let named: Vec<(&str, bool)> = TASK_TYPES
         .into_iter()
         .filter(|(name, _)| task.get(*name).is_some_and(|value| !value.is_null()))
@@ -345,5 +385,37 @@ mod tests {
             json!({"tasks": [], "forebay": {"debounce": {"delay_ms": 1}}}),
             "'forebay.on_event'",
         );
+    }
+
+    #[test]
+    fn a_field_whose_effect_would_be_missed_is_refused_and_an_empty_one_is_not() {
+        let task = |more: Value| json!({"tasks": [more]});
+        for (document, named) in [
+            (
+                json!({"triggers": [{"periodic": {}}]}),
+                "'triggers' of a job",
+            ),
+            (
+                task(json!({"task_key": "a", "compute": {"hardware_accelerator": "GPU_1xA10"}})),
+                "'compute' of task 'a'",
+            ),
+            (
+                task(
+                    json!({"task_key": "a", "notebook_task": {"notebook_path": "/x", "warehouse_id": "w"}}),
+                ),
+                "'warehouse_id' of notebook_task of task 'a'",
+            ),
+            (
+                task(json!({"task_key": "a", "run_job_task": {"job_id": 1, "jar_params": ["x"]}})),
+                "'jar_params' of run_job_task of task 'a'",
+            ),
+        ] {
+            let error = parse(document).unwrap_err();
+            assert_eq!(error.code, forebay_types::ErrorCode::NotImplemented);
+            assert!(error.message.contains(named), "{named} in {error}");
+        }
+        let run_job = json!({"job_id": 1, "jar_params": [], "pipeline_params": null});
+        let fine = json!({"triggers": [], "tasks": [{"task_key": "a", "run_job_task": run_job}]});
+        assert!(parse(fine).is_ok());
     }
 }

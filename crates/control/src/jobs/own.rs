@@ -218,6 +218,12 @@ impl Own {
             ("brake", self.brake.is_some()),
             ("retention", self.retention.is_some()),
             ("budget", self.budget.is_some()),
+            ("debounce", self.debounce.is_some()),
+            ("missed", self.missed != Missed::default()),
+            (
+                "file_arrival",
+                self.file_arrival != FileArrivalOwn::default(),
+            ),
         ];
         match given.into_iter().find(|(_, given)| *given) {
             None => Ok(()),
