@@ -239,7 +239,10 @@ pub(crate) async fn check_settings(
 ) -> Result<()> {
     let tasks = settings.get("tasks").and_then(Value::as_array);
     let tasks = tasks.into_iter().flatten().filter_map(Value::as_object);
-    for fields in std::iter::once(settings).chain(tasks) {
+    let inner = tasks
+        .clone()
+        .filter_map(|task| task.get("for_each_task")?.get("task")?.as_object());
+    for fields in std::iter::once(settings).chain(tasks).chain(inner) {
         let alerts = forebay_engine::Alerts::parse(fields).map_err(Error::invalid)?;
         alerts
             .check_health()

@@ -362,13 +362,26 @@ impl Runs {
             .collect())
     }
 
-    /// The runs that `run`'s notebooks started; who may see it may see them.
+    /// The runs that `run` started. Who may see it may see those that are parts of it, and runs of
+    /// other jobs as far as they may see those.
     ///
     /// # Errors
     /// `Run N does not exist.`; `PERMISSION_DENIED`.
     pub async fn children(&self, ctx: &Ctx, run: RunId) -> Result<Vec<Run>> {
         let view = self.get(ctx, run).await?;
-        self.0.store.run_list_children(view.run.id).await
+        let mut seen = Vec::new();
+        for child in self.0.store.run_list_children(view.run.id).await? {
+            let own = child.kind != RunKind::Job;
+            if own
+                || self
+                    .require(ctx, &child, PermissionLevel::CanView)
+                    .await
+                    .is_ok()
+            {
+                seen.push(child);
+            }
+        }
+        Ok(seen)
     }
 
     /// The run that started this one by `dbutils.notebook.run`.
