@@ -92,10 +92,11 @@ async fn send(
             Error::new(ErrorCode::MalformedRequest, message)
         })?
     };
-    let repeated = headers.get("idempotency-key");
-    let repeated = repeated
-        .and_then(|value| value.to_str().ok())
-        .map(str::to_owned);
+    let repeated = headers.get("idempotency-key").map(|value| {
+        let text = value.to_str().map(str::to_owned);
+        text.map_err(|_| Error::invalid("Header 'Idempotency-Key' must be ASCII."))
+    });
+    let repeated = repeated.transpose()?;
     let triggers = &app.services.triggers;
     let id = triggers
         .send(&ctx, topic, request.key, event, repeated)

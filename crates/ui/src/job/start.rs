@@ -99,7 +99,8 @@ pub(crate) async fn run(
     let document = JobDocument::of_normal(job.settings)?;
     let inputs = Inputs::of(&document);
     let mut request = RunNow {
-        queue: field("queue").map(|_| true),
+        // A box that is not ticked is not sent.
+        queue: Some(field("queue").is_some()),
         idempotency_token: field("once").map(str::to_owned),
         ..RunNow::default()
     };
