@@ -4,7 +4,7 @@ use crate::endpoints::{Endpoint, Method::Get, works};
 
 pub const COST: &str = "/api/forebay/v1/cost";
 
-pub const ENDPOINTS: &[Endpoint] = &[works(Get, &[], COST, "http/tests/it/cost.rs")];
+pub const ENDPOINTS: &[Endpoint] = &[works(Get, &[], COST, "crates/http/tests/it/cost.rs")];
 
 #[derive(Debug, Deserialize)]
 pub struct ListCost {

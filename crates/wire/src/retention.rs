@@ -8,7 +8,7 @@ pub const PREVIEW: &str = "/api/forebay/v1/retention/preview";
 pub const APPLY: &str = "/api/forebay/v1/retention/apply";
 pub const PIN: &str = "/api/forebay/v1/runs/{run_id}/pin";
 pub const UNPIN: &str = "/api/forebay/v1/runs/{run_id}/unpin";
-const TEST: &str = "http/tests/it/retention.rs";
+const TEST: &str = "crates/http/tests/it/retention.rs";
 
 pub const ENDPOINTS: &[Endpoint] = &[
     works(Get, &[], PREVIEW, TEST).auth(Auth::Admin),

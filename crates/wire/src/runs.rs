@@ -14,8 +14,8 @@ const TEST: &str = "acceptance/test_runs.py";
 
 pub const ENDPOINTS: &[Endpoint] = &[
     works(Post, ALL, "/jobs/runs/submit", TEST).partial(
-        "what jobs/create refuses answers 501 here too; run_as and \
-         environments have no effect (a run acts for who submitted it)",
+        "what jobs/create refuses answers 501 here too; of environments the dependencies count, \
+         of run_as a user or service principal",
     ),
     works(Get, ALL, "/jobs/runs/get", TEST),
     works(Get, ALL, "/jobs/runs/list", TEST),
