@@ -142,12 +142,16 @@ impl Cgroups {
     /// A group with limits. `name` is unique among the runs of this process.
     pub(crate) fn create(&self, name: &str, limits: &Limits) -> io::Result<RunGroup> {
         let name = format!("run-{}-{name}", std::process::id());
+        let folders = self.folders().into_iter();
+        let folders: Vec<PathBuf> = folders.map(|folder| folder.join(&name)).collect();
         let mut group = RunGroup {
-            version: self.clone(),
+            counts: Counts {
+                version: self.clone(),
+                folders: folders.clone(),
+            },
             folders: Vec::new(),
         };
-        for folder in self.folders() {
-            let folder = folder.join(&name);
+        for folder in folders {
             fs::create_dir(&folder)?;
             group.folders.push(folder);
         }
@@ -166,6 +170,13 @@ fn is_writable(folder: &Path) -> bool {
 /// The group of one run. Dropping it kills what is inside and removes it.
 #[derive(Debug)]
 pub(crate) struct RunGroup {
+    counts: Counts,
+    folders: Vec<PathBuf>,
+}
+
+/// What the kernel counts in the group of one run, for as long as that is there.
+#[derive(Debug, Clone)]
+pub(crate) struct Counts {
     version: Cgroups,
     folders: Vec<PathBuf>,
 }
@@ -173,7 +184,7 @@ pub(crate) struct RunGroup {
 impl RunGroup {
     fn limit(&self, limits: &Limits) -> io::Result<()> {
         if let Some(bytes) = limits.memory_bytes {
-            match &self.version {
+            match &self.counts.version {
                 Cgroups::V2(_) => {
                     self.write("memory.max", bytes)?;
                     // One process killed alone would leave a run that cannot go on.
@@ -193,18 +204,7 @@ impl RunGroup {
     }
 
     fn write(&self, file: &str, value: u64) -> io::Result<()> {
-        fs::write(self.find(file)?, value.to_string())
-    }
-
-    fn read(&self, file: &str) -> Option<String> {
-        fs::read_to_string(self.find(file).ok()?).ok()
-    }
-
-    fn find(&self, file: &str) -> io::Result<PathBuf> {
-        let mut paths = self.folders.iter().map(|folder| folder.join(file));
-        paths
-            .find(|path| path.exists())
-            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, file.to_owned()))
+        fs::write(self.counts.find(file)?, value.to_string())
     }
 
     /// The files to write `0` into, for a process to put itself into the group.
@@ -218,40 +218,8 @@ impl RunGroup {
             .collect()
     }
 
-    /// Whether the kernel killed for memory in this group.
-    pub(crate) fn out_of_memory(&self) -> bool {
-        let file = match self.version {
-            Cgroups::V2(_) => "memory.events",
-            Cgroups::V1(_) => "memory.oom_control",
-            Cgroups::None => return false,
-        };
-        self.read(file)
-            .is_some_and(|text| field(&text, "oom_kill").unwrap_or(0) > 0)
-    }
-
-    /// Fills in what this host counts.
-    pub(crate) fn account(&self, usage: &mut Usage) {
-        let number = |file| self.read(file)?.trim().parse::<u64>().ok();
-        let (cpu_ms, peak, io) = match self.version {
-            Cgroups::V2(_) => (
-                self.read("cpu.stat")
-                    .and_then(|text| field(&text, "usage_usec"))
-                    .map(|us| us / 1000),
-                number("memory.peak"),
-                self.read("io.stat").map(|text| io_v2(&text)),
-            ),
-            Cgroups::V1(_) => (
-                number("cpuacct.usage").map(|ns| ns / 1_000_000),
-                number("memory.max_usage_in_bytes"),
-                self.read("blkio.throttle.io_service_bytes_recursive")
-                    .map(|text| io_v1(&text)),
-            ),
-            Cgroups::None => return,
-        };
-        usage.cpu_ms = cpu_ms.or(usage.cpu_ms);
-        usage.memory_peak_bytes = peak.or(usage.memory_peak_bytes);
-        usage.read_bytes = io.map(|(read, _)| read).or(usage.read_bytes);
-        usage.write_bytes = io.map(|(_, write)| write).or(usage.write_bytes);
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.counts
     }
 
     pub(crate) fn kill_all(&self) {
@@ -267,6 +235,81 @@ impl RunGroup {
             Err(error) => error.kind() != io::ErrorKind::NotFound,
         });
         self.folders.is_empty()
+    }
+}
+
+impl Counts {
+    fn read(&self, file: &str) -> Option<String> {
+        fs::read_to_string(self.find(file).ok()?).ok()
+    }
+
+    fn number(&self, file: &str) -> Option<u64> {
+        self.read(file)?.trim().parse().ok()
+    }
+
+    fn find(&self, file: &str) -> io::Result<PathBuf> {
+        let mut paths = self.folders.iter().map(|folder| folder.join(file));
+        paths
+            .find(|path| path.exists())
+            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, file.to_owned()))
+    }
+
+    /// Whether the kernel killed for memory in this group.
+    pub(crate) fn out_of_memory(&self) -> bool {
+        let file = match self.version {
+            Cgroups::V2(_) => "memory.events",
+            Cgroups::V1(_) => "memory.oom_control",
+            Cgroups::None => return false,
+        };
+        self.read(file)
+            .is_some_and(|text| field(&text, "oom_kill").unwrap_or(0) > 0)
+    }
+
+    /// CPU time so far; `None` where the host does not tell.
+    pub(crate) fn cpu_ms(&self) -> Option<u64> {
+        match self.version {
+            Cgroups::V2(_) => Some(field(&self.read("cpu.stat")?, "usage_usec")? / 1000),
+            Cgroups::V1(_) => Some(self.number("cpuacct.usage")? / 1_000_000),
+            Cgroups::None => None,
+        }
+    }
+
+    /// Fills in what this host counts from the beginning on.
+    pub(crate) fn account(&self, usage: &mut Usage) {
+        let (peak, io) = match self.version {
+            Cgroups::V2(_) => (
+                self.number("memory.peak"),
+                self.read("io.stat").map(|text| io_v2(&text)),
+            ),
+            Cgroups::V1(_) => (
+                self.number("memory.max_usage_in_bytes"),
+                self.read("blkio.throttle.io_service_bytes_recursive")
+                    .map(|text| io_v1(&text)),
+            ),
+            Cgroups::None => return,
+        };
+        usage.cpu_ms = self.cpu_ms().or(usage.cpu_ms);
+        usage.memory_peak_bytes = peak.or(usage.memory_peak_bytes);
+        usage.read_bytes = io.map(|(read, _)| read).or(usage.read_bytes);
+        usage.write_bytes = io.map(|(_, write)| write).or(usage.write_bytes);
+    }
+
+    /// What the group uses while it is there; `None` when it is not, or nothing is counted.
+    pub(crate) fn now(&self) -> Option<Usage> {
+        let (current, idle) = match self.version {
+            Cgroups::V2(_) => ("memory.current", "inactive_file"),
+            Cgroups::V1(_) => ("memory.usage_in_bytes", "total_inactive_file"),
+            Cgroups::None => return None,
+        };
+        // The page cache of files that nobody uses goes as soon as somebody needs the room.
+        let memory = self.number(current)?;
+        let idle = self.read("memory.stat").and_then(|text| field(&text, idle));
+        let mut usage = Usage {
+            memory_bytes: Some(memory.saturating_sub(idle.unwrap_or(0))),
+            ..Usage::default()
+        };
+        self.account(&mut usage);
+        Some(usage)
     }
 }
 

@@ -131,6 +131,14 @@ impl LocalExecutor {
         self
     }
 
+    /// As if the machine had no control groups. For tests of the fallback.
+    #[must_use]
+    pub fn without_cgroups(mut self) -> Self {
+        self.cgroups = Cgroups::None;
+        self.isolation.accounting = self.cgroups.describe().to_owned();
+        self
+    }
+
     /// Waits until environments are compiled in the background.
     pub async fn settle(&self) {
         self.environments.settle().await;
@@ -306,7 +314,7 @@ impl LocalExecutor {
             scratch.as_path()
         };
         let job = self.job(workload, runtime, environment, uv, local_dir);
-        let request = self.request(name, workload, parent);
+        let request = self.request(name, workload, group, parent);
         let (mut ends, theirs) = connect()?;
         ends.outbox = frame::encode(&job);
         let fork = || {
@@ -332,7 +340,7 @@ impl LocalExecutor {
     }
 
     /// What the child of a parent needs to know before it is the worker.
-    fn request(&self, name: &str, workload: &Workload, parent: &Parent) -> Value {
+    fn request(&self, name: &str, workload: &Workload, group: &RunGroup, parent: &Parent) -> Value {
         let limits = &workload.limits;
         let mounts = workload.place.mounts.0.iter();
         let private: Vec<&str> = mounts
@@ -344,6 +352,12 @@ impl LocalExecutor {
             && let Some(bytes) = limits.memory_bytes
         {
             rlimits["AS"] = json!(bytes);
+        }
+        if group.counts().cpu_ms().is_none()
+            && let Some(ms) = limits.cpu_ms
+        {
+            // Each process for itself, and whole seconds: better than no limit.
+            rlimits["CPU"] = json!(ms.div_ceil(1000).max(1));
         }
         let tmp_bytes = limits.memory_bytes.unwrap_or(4 << 30) / 2;
         json!({
@@ -482,6 +496,7 @@ impl Executor for LocalExecutor {
         }
         let (ends, scratch) = begun.map_err(failed("starting the run"))?;
         let habit = self.habits.of(&workload.place, &workload.program);
+        let limited = workload.limits.cpu_ms.is_some();
         let mut output = Output::new(&workload.limits);
         if let Some(token) = &workload.context.api_token {
             output.redactor.add(token.as_bytes());
@@ -501,7 +516,10 @@ impl Executor for LocalExecutor {
             canceler: Canceler::new(),
             started,
             calls: FuturesUnordered::new(),
-            state: State::default(),
+            state: State {
+                look: limited.then(Instant::now),
+                ..State::default()
+            },
         }))
     }
 

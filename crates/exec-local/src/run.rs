@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use base64::Engine;
 use forebay_exec::{
-    CallId, CancelReason, Canceler, Ended, Event, Execution, Host, HostError, Limits, StreamName,
-    Usage, method,
+    CallId, CancelReason, Canceler, Ended, Event, Execution, Host, HostError, Limits, Meter,
+    StreamName, Usage, method,
 };
 use forebay_notebook::RunCommand;
 use futures_util::StreamExt;
@@ -35,6 +35,8 @@ const READ_BYTES_MAX: usize = 1 << 20;
 /// that, what it sends is left in the socket.
 const CALLS_MAX: usize = 64;
 const OUTBOX_BYTES_MAX: usize = 16 << 20;
+/// Between two looks at the CPU time of a run that has nearly used up its limit.
+const LOOK_PAUSE: Duration = Duration::from_millis(500);
 /// After the kill; a process that the kernel cannot end in this time is given up.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -78,6 +80,10 @@ pub(crate) struct Ends {
 #[derive(Debug, Default)]
 pub(crate) struct State {
     pub(crate) canceled: Option<CancelReason>,
+    /// When its CPU time is to be looked at again; nothing without a limit.
+    pub(crate) look: Option<Instant>,
+    /// It used up its CPU time, and is ended for that.
+    pub(crate) over_cpu: bool,
     /// When the next, harder step towards the end is due.
     pub(crate) deadline: Option<Instant>,
     pub(crate) killed: bool,
@@ -100,6 +106,7 @@ enum Wake {
     Status,
     Answer(Answer),
     Cancel(CancelReason),
+    Look,
     Deadline,
 }
 
@@ -119,6 +126,16 @@ impl Execution for LocalRun {
 
     fn canceler(&self) -> Canceler {
         self.canceler.clone()
+    }
+
+    fn meter(&self) -> Meter {
+        let (counts, started) = (self.group.counts().clone(), self.started);
+        Meter::new(move || {
+            Some(Usage {
+                wall_ms: millis(started.elapsed()),
+                ..counts.now()?
+            })
+        })
     }
 
     async fn finish(mut self: Box<Self>) -> Ended {
@@ -167,6 +184,7 @@ impl LocalRun {
                 self.take_frames();
             }
             Wake::Cancel(reason) => self.interrupt(reason),
+            Wake::Look => self.look(),
             Wake::Deadline => self.deadline(),
         }
         if self.output.is_over_limit() && !self.state.killed {
@@ -183,12 +201,7 @@ impl LocalRun {
             state,
             ..
         } = self;
-        let deadline = async {
-            match state.deadline {
-                Some(at) => tokio::time::sleep_until(at.into()).await,
-                None => std::future::pending().await,
-            }
-        };
+        let (look, deadline) = (until(state.look), until(state.deadline));
         // An error of a readiness call shows again, with its cause, in the read that follows.
         tokio::select! {
             _ = ends.channel.readable(), if ends.channel_open && !is_busy => Wake::Channel,
@@ -200,6 +213,7 @@ impl LocalRun {
             _ = ends.status.readable() => Wake::Status,
             Some(answer) = calls.next(), if !calls.is_empty() => Wake::Answer(answer),
             reason = canceler.canceled(), if state.canceled.is_none() => Wake::Cancel(reason),
+            () = look => Wake::Look,
             () = deadline => Wake::Deadline,
         }
     }
@@ -463,11 +477,34 @@ impl LocalRun {
 
     fn interrupt(&mut self, reason: CancelReason) {
         self.state.canceled = Some(reason);
-        if self.state.killed {
-            return;
+        if !self.state.killed {
+            self.interrupt_program();
         }
+    }
+
+    fn interrupt_program(&mut self) {
         self.tell(b"int");
         self.state.deadline = Some(Instant::now() + self.limits.grace);
+    }
+
+    /// Whether it may use more CPU time. Before what is left could be gone on all processors there
+    /// is no need to look again, so a run that idles is hardly ever looked at.
+    fn look(&mut self) {
+        self.state.look = None;
+        let ending =
+            self.state.killed || self.state.canceled.is_some() || self.state.done.is_some();
+        let limit = self.limits.cpu_ms.filter(|_| !ending);
+        let Some((limit, used)) = limit.zip(self.group.counts().cpu_ms()) else {
+            return;
+        };
+        if used >= limit {
+            self.state.over_cpu = true;
+            self.interrupt_program();
+            return;
+        }
+        let processors = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+        let soonest = Duration::from_millis((limit - used) / processors);
+        self.state.look = Some(Instant::now() + soonest.max(LOOK_PAUSE));
     }
 
     fn deadline(&mut self) {
@@ -521,16 +558,17 @@ impl LocalRun {
         }
     }
 
-    fn usage(&self) -> Usage {
+    pub(crate) fn usage(&self) -> Usage {
         let report = self.state.report.as_ref();
         let mut usage = Usage {
             wall_ms: 0,
             cpu_ms: report.and_then(|report| report.cpu_ms),
+            memory_bytes: None,
             memory_peak_bytes: report.and_then(|report| report.memory_peak_bytes),
             read_bytes: report.and_then(|report| report.read_bytes),
             write_bytes: report.and_then(|report| report.write_bytes),
         };
-        self.group.account(&mut usage);
+        self.group.counts().account(&mut usage);
         usage
     }
 }
@@ -565,6 +603,13 @@ async fn notebook_source(host: &dyn Host, call: CallId, args: &Value) -> Result<
         found.insert("params".to_owned(), params.into());
     }
     Ok(found)
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -41,7 +41,8 @@ impl LocalRun {
                 limit_bytes: self.limits.output_run_bytes,
             };
         }
-        let canceled = |done: &Done| state.canceled.is_some() && done.interrupted;
+        let stopped = state.canceled.is_some() || state.over_cpu;
+        let canceled = |done: &Done| stopped && done.interrupted;
         if let Some(done) = state
             .done
             .as_ref()
@@ -53,6 +54,9 @@ impl LocalRun {
                     .as_deref()
                     .map(|value| cut(&redacted(value), EXIT_VALUE_BYTES_MAX).to_owned()),
             };
+        }
+        if let Some(limit) = self.over_cpu() {
+            return limit;
         }
         match state.canceled {
             Some(CancelReason::Requested) => return Outcome::Canceled,
@@ -67,12 +71,25 @@ impl LocalRun {
                 cell: done.cell,
             };
         }
-        if state.fault.is_none() && self.group.out_of_memory() {
+        if state.fault.is_none() && self.group.counts().out_of_memory() {
             return Outcome::OutOfMemory {
                 limit_bytes: self.limits.memory_bytes,
             };
         }
         self.crashed()
+    }
+
+    /// Whether it ended for its CPU time, also where only the kernel saw that (`RLIMIT_CPU`).
+    fn over_cpu(&self) -> Option<Outcome> {
+        let limit_ms = self.limits.cpu_ms?;
+        let used_ms = self.usage().cpu_ms?;
+        let signal = self.state.report.as_ref().and_then(|report| report.signal);
+        let by_kernel = signal == Some(Signal::SIGXCPU as i32)
+            || signal == Some(Signal::SIGKILL as i32)
+                && !self.state.killed
+                && self.group.counts().cpu_ms().is_none()
+                && used_ms >= limit_ms;
+        (self.state.over_cpu || by_kernel).then_some(Outcome::CpuLimit { limit_ms, used_ms })
     }
 
     fn crashed(&self) -> Outcome {

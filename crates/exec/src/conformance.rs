@@ -42,6 +42,8 @@ pub enum Act {
     PrintMounts,
     /// The process dies by signal 9.
     Die,
+    /// Use so many milliseconds of CPU time.
+    Burn(u64),
 }
 
 #[derive(Clone)]
@@ -316,6 +318,19 @@ pub async fn output_has_its_limits(fixture: Fixture) {
     assert_eq!(ended.outcome, Outcome::OutputLimit { limit_bytes: 500 });
 }
 
+pub async fn a_limit_of_cpu_time_ends_it(fixture: Fixture) {
+    let mut workload = fixture.workload(&[Act::Print("go"), Act::Burn(600_000)]);
+    workload.limits.cpu_ms = Some(400);
+    let host = Arc::new(SuiteHost::default());
+    let execution = fixture.executor.start(workload, host).await.unwrap();
+    let (events, ended) = drain(execution).await;
+    assert_eq!(text(&events), "go\n", "what it wrote is kept");
+    let Outcome::CpuLimit { limit_ms, used_ms } = ended.outcome else {
+        panic!("{ended:?}");
+    };
+    assert!(limit_ms == 400 && used_ms >= 400, "{used_ms}");
+}
+
 pub async fn two_run_side_by_side(fixture: Fixture) {
     let endless = fixture.start(&[Act::Forever]).await;
     let (events, _) = fixture.run(&[Act::Print("beside")]).await;
@@ -368,6 +383,7 @@ macro_rules! executor_conformance {
             finish_kills_what_still_runs,
             programs_ask_the_host,
             output_has_its_limits,
+            a_limit_of_cpu_time_ends_it,
             two_run_side_by_side,
             an_unknown_runtime_is_refused,
             a_stopped_executor_starts_nothing,

@@ -14,7 +14,7 @@
 //! | `exit VALUE` | ends the notebook well |
 //! | `fail NAME MESSAGE` | ends it badly |
 //! | `oom`, `crash SIGNAL` | its process dies |
-//! | `use CPU_MS READ WRITE` | is counted as the use of the run |
+//! | `use CPU_MS READ WRITE MEMORY` | is counted as the use of the run, and ends it at its limit of CPU time |
 //!
 //! Anything else does nothing. Scripts and wheels succeed at once.
 
@@ -29,7 +29,7 @@ use tokio::time::Instant;
 
 use crate::{
     CallId, CancelReason, Canceler, CellKind, CellStatus, Ended, Event, ExecCell, Execution,
-    Executor, Host, Isolation, IsolationLevel, Limits, Outcome, Place, Prepared, Program,
+    Executor, Host, Isolation, IsolationLevel, Limits, Meter, Outcome, Place, Prepared, Program,
     RuntimeInfo, StartError, StreamName, Usage, Workload,
 };
 
@@ -102,7 +102,7 @@ impl Executor for DummyExecutor {
             output_bytes: 0,
             started: Instant::now(),
             outcome: None,
-            usage: Usage::default(),
+            usage: Arc::default(),
         }))
     }
 
@@ -149,7 +149,7 @@ struct DummyRun {
     output_bytes: u64,
     started: Instant,
     outcome: Option<Outcome>,
-    usage: Usage,
+    usage: Arc<Mutex<Usage>>,
 }
 
 #[async_trait]
@@ -174,6 +174,16 @@ impl Execution for DummyRun {
         self.canceler.clone()
     }
 
+    fn meter(&self) -> Meter {
+        let (usage, started) = (Arc::clone(&self.usage), self.started);
+        Meter::new(move || {
+            Some(Usage {
+                wall_ms: millis(started),
+                ..*usage.lock().unwrap_or_else(PoisonError::into_inner)
+            })
+        })
+    }
+
     async fn finish(self: Box<Self>) -> Ended {
         let killed = Outcome::Crashed {
             signal: Some(9),
@@ -183,8 +193,9 @@ impl Execution for DummyRun {
         Ended {
             outcome: self.outcome.unwrap_or(killed),
             usage: Usage {
-                wall_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-                ..self.usage
+                wall_ms: millis(self.started),
+                memory_bytes: None,
+                ..*self.usage.lock().unwrap_or_else(PoisonError::into_inner)
             },
             isolation: IsolationLevel::Namespaces.as_str().to_owned(),
             environment: RUNTIME.to_owned(),
@@ -254,9 +265,16 @@ impl DummyRun {
             }
             "use" => {
                 let mut numbers = rest.split(' ').map(|number| number.parse().ok());
-                self.usage.cpu_ms = numbers.next().flatten();
-                self.usage.read_bytes = numbers.next().flatten();
-                self.usage.write_bytes = numbers.next().flatten();
+                let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
+                usage.cpu_ms = numbers.next().flatten();
+                usage.read_bytes = numbers.next().flatten();
+                usage.write_bytes = numbers.next().flatten();
+                usage.memory_bytes = numbers.next().flatten();
+                if let Some((limit_ms, used_ms)) = self.limits.cpu_ms.zip(usage.cpu_ms)
+                    && used_ms >= limit_ms
+                {
+                    self.outcome = Some(Outcome::CpuLimit { limit_ms, used_ms });
+                }
             }
             "oom" => {
                 let limit_bytes = self.limits.memory_bytes;
@@ -322,6 +340,10 @@ impl DummyRun {
     }
 }
 
+fn millis(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
 async fn canceled(canceler: &Canceler, deaf: bool, grace: Duration) -> CancelReason {
     let reason = canceler.canceled().await;
     if deaf {
@@ -351,6 +373,7 @@ mod tests {
             Act::ForeverDeaf => "deaf".to_owned(),
             Act::PrintMounts => "call fs.mounts {}".to_owned(),
             Act::Die => "crash 9".to_owned(),
+            Act::Burn(ms) => format!("use {ms}"),
         }
     }
 

@@ -113,6 +113,11 @@ pub enum Outcome {
     OutOfMemory {
         limit_bytes: Option<u64>,
     },
+    /// The run used more CPU time than [`crate::Limits::cpu_ms`].
+    CpuLimit {
+        limit_ms: u64,
+        used_ms: u64,
+    },
     /// The run wrote more than [`crate::Limits::output_run_bytes`].
     OutputLimit {
         limit_bytes: u64,
@@ -135,6 +140,9 @@ pub enum Outcome {
 pub struct Usage {
     pub wall_ms: u64,
     pub cpu_ms: Option<u64>,
+    /// At this moment, without what the kernel could take back at once; only while it goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
     pub memory_peak_bytes: Option<u64>,
     pub read_bytes: Option<u64>,
     pub write_bytes: Option<u64>,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::{Ended, Event, Place, Workload};
+use crate::{Ended, Event, Meter, Place, Workload};
 
 /// Starts attempts.
 ///
@@ -26,6 +26,8 @@ use crate::{Ended, Event, Place, Workload};
 ///   first reason wins. The program gets an interrupt, and after [`crate::Limits::grace`] all its
 ///   processes are killed, so `next_event` gives `None` within the grace and one second. A program
 ///   that ends by itself before the interrupt lands keeps its own outcome.
+/// - **CPU time.** A program that has used [`crate::Limits::cpu_ms`] is ended like by a cancel, with
+///   [`crate::Outcome::CpuLimit`]; it may use a little more before that is noticed.
 /// - **Children.** Whatever the program started ends with it: when `finish` returns, no process,
 ///   mount or cgroup of the run is left. Dropping an execution kills the run.
 /// - **Failures of the program are data** ([`crate::Outcome`]). `StartError` means the program has
@@ -80,6 +82,11 @@ pub trait Execution: Send {
     async fn next_event(&mut self) -> Option<Event>;
 
     fn canceler(&self) -> Canceler;
+
+    /// What it uses while it goes on, as far as that is counted; it may be some seconds old.
+    fn meter(&self) -> Meter {
+        Meter::default()
+    }
 
     /// Kills what is left, removes mounts and cgroups, and gives the verdict. Events that were not
     /// taken are lost.

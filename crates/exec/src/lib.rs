@@ -8,6 +8,7 @@ pub mod conformance;
 pub mod dummy;
 mod event;
 mod executor;
+mod meter;
 mod redact;
 mod workload;
 
@@ -17,5 +18,6 @@ pub use executor::{
     IsolationLevel, Prepared, RuntimeInfo, StartError, method,
 };
 pub use forebay_notebook::{CellKind, ExecCell};
+pub use meter::Meter;
 pub use redact::{REDACTED, Redactor, SECRET_LENGTH_MIN, StreamRedactor};
 pub use workload::{Context, LOCAL_DIR, Library, Limits, Mount, Mounts, Place, Program, Workload};

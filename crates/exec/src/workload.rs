@@ -163,6 +163,9 @@ pub struct Context {
 pub struct Limits {
     /// Memory of all the run's processes together.
     pub memory_bytes: Option<u64>,
+    /// CPU time of all the run's processes together.
+    #[serde(default)]
+    pub cpu_ms: Option<u64>,
     /// Processes and threads of the run together.
     pub pids_max: Option<u32>,
     /// Output kept per cell; what goes beyond is dropped and a notice says so.
@@ -177,6 +180,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             memory_bytes: Some(4 << 30),
+            cpu_ms: None,
             pids_max: Some(1024),
             output_cell_bytes: 20 << 20,
             output_run_bytes: 200 << 20,

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use forebay_exec::{
-    CallId, CancelReason, Ended, Event, Execution, Executor, Host, HostError, Outcome, Usage,
-    Workload,
+    CallId, CancelReason, Ended, Event, Execution, Executor, Host, HostError, Meter, Outcome,
+    Usage, Workload,
 };
 use forebay_runtime::Clock;
 use futures_util::FutureExt;
@@ -58,6 +58,8 @@ pub(crate) struct Attempt {
     state: Mutex<State>,
     /// A notice of growth is in the outbox; another would say the same.
     told: AtomicBool,
+    /// Once its program has begun.
+    meter: OnceLock<Meter>,
 }
 
 #[derive(Debug, Default)]
@@ -83,7 +85,12 @@ impl Attempt {
                 calls: BTreeMap::new(),
             }),
             told: AtomicBool::new(false),
+            meter: OnceLock::new(),
         })
+    }
+
+    pub(crate) fn used(&self) -> Option<Usage> {
+        self.meter.get()?.read()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -221,6 +228,7 @@ impl Drive {
         };
         match started {
             Ok(execution) => {
+                drop(self.attempt.meter.set(execution.meter()));
                 self.reply(Reply::Started);
                 let ended = self.follow(execution, wishes).await;
                 self.end(&Line::Ended {

@@ -1,10 +1,10 @@
 //! An attempt as the server sees it: its spool, and the wishes that go to the runner.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
-use forebay_exec::{Canceler, Ended, Event, Execution, Outcome, StartError, Usage};
+use forebay_exec::{Canceler, Ended, Event, Execution, Meter, Outcome, StartError, Usage};
 use forebay_types::Millis;
 
 use crate::link::{Followed, Link};
@@ -136,6 +136,14 @@ impl Execution for FarRun {
 
     fn canceler(&self) -> Canceler {
         self.canceler.clone()
+    }
+
+    fn meter(&self) -> Meter {
+        let Some(writer) = &self.writer else {
+            return Meter::default();
+        };
+        let usage = Arc::clone(&writer.followed.usage);
+        Meter::new(move || *usage.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     async fn finish(mut self: Box<Self>) -> Ended {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use forebay_exec::{CallId, Host};
+use forebay_exec::{CallId, Host, Usage};
 use forebay_runtime::{CancellationToken, Clock, TaskKind, Tasks};
 use serde_json::Value;
 use tokio::io::{AsyncWriteExt, BufReader, BufWriter};
@@ -53,6 +53,9 @@ pub(crate) struct Followed {
     pub(crate) grown: Notify,
     /// Why the spool will not tell the end.
     broken: Mutex<Option<String>>,
+    /// What it had used at the last heartbeat. Apart from the rest, because whoever shows it may
+    /// keep it for longer.
+    pub(crate) usage: Arc<Mutex<Option<Usage>>>,
     /// Calls of the program that are being answered.
     calls: Mutex<HashMap<CallId, CancellationToken>>,
 }
@@ -172,6 +175,7 @@ impl Link {
             host,
             grown: Notify::new(),
             broken: Mutex::default(),
+            usage: Arc::default(),
             calls: Mutex::default(),
         });
         let known = Arc::clone(&followed);
@@ -225,7 +229,8 @@ impl Link {
 
     fn take(self: &Arc<Self>, message: ToServer, tasks: &Tasks) {
         match message {
-            ToServer::Welcome(_) | ToServer::Pong => {}
+            ToServer::Welcome(_) => {}
+            ToServer::Pong { usage } => self.note(usage),
             ToServer::Reply { request, reply } => {
                 let waiting = self.state().waiting.remove(&request);
                 // Whoever asked may be gone.
@@ -260,6 +265,18 @@ impl Link {
                 if let Some(withdrawn) = withdrawn {
                     withdrawn.cancel();
                 }
+            }
+        }
+    }
+
+    fn note(&self, usage: Vec<(PathBuf, Usage)>) {
+        for (attempt, used) in usage {
+            if let Some(followed) = self.followed(&attempt) {
+                let mut known = followed
+                    .usage
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                *known = Some(used);
             }
         }
     }

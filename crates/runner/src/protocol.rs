@@ -8,7 +8,8 @@ use std::io;
 use std::path::PathBuf;
 
 use forebay_exec::{
-    CallId, CancelReason, HostError, Isolation, Place, Prepared, RuntimeInfo, StartError, Workload,
+    CallId, CancelReason, HostError, Isolation, Place, Prepared, RuntimeInfo, StartError, Usage,
+    Workload,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -17,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Raised by every change that the other side could misread. A server ends a runner that speaks
 /// another one, because it cannot follow its runs.
-pub(crate) const PROTOCOL: u32 = 1;
+pub(crate) const PROTOCOL: u32 = 2;
 
 /// Beyond this a frame is taken for garbage. A driver's own limit is 41 MiB.
 const FRAME_BYTES_MAX: u32 = 128 << 20;
@@ -91,7 +92,10 @@ pub(crate) enum ToServer {
         attempt: PathBuf,
         call: CallId,
     },
-    Pong,
+    /// With what the attempts under way have used up to now.
+    Pong {
+        usage: Vec<(PathBuf, Usage)>,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]

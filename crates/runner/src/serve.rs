@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use forebay_exec::{Executor, Workload};
+use forebay_exec::{Executor, Usage, Workload};
 use forebay_runtime::{CancellationToken, Clock, TaskKind, Tasks};
 use forebay_types::Millis;
 use tokio::io::{AsyncWriteExt, BufReader, BufWriter};
@@ -214,7 +214,10 @@ impl Runner {
     fn take(self: &Arc<Self>, message: ToRunner, outbox: &Outbox) {
         match message {
             ToRunner::Hello { .. } | ToRunner::Inspect => {}
-            ToRunner::Ping => reply(outbox, ToServer::Pong),
+            ToRunner::Ping => {
+                let usage = self.usage();
+                reply(outbox, ToServer::Pong { usage });
+            }
             ToRunner::Start { request, workload } => self.start(request, *workload, outbox),
             ToRunner::Attach { request, attempt } => {
                 let found = self.find(&attempt);
@@ -269,6 +272,13 @@ impl Runner {
                 });
             }
         }
+    }
+
+    fn usage(&self) -> Vec<(PathBuf, Usage)> {
+        let attempts: Vec<_> = self.state().attempts.values().cloned().collect();
+        let used = attempts.into_iter();
+        used.filter_map(|attempt| Some((attempt.key.clone(), attempt.used()?)))
+            .collect()
     }
 
     fn find(&self, attempt: &Path) -> Option<Arc<Attempt>> {

@@ -8,6 +8,7 @@
 
 mod support;
 
+mod budget;
 mod conformance;
 mod hostile;
 mod notebook;

@@ -17,6 +17,7 @@ fn source(act: &Act) -> String {
         Act::ForeverDeaf => "deaf".to_owned(),
         Act::PrintMounts => "call fs.mounts {}".to_owned(),
         Act::Die => "crash 9".to_owned(),
+        Act::Burn(ms) => format!("use {ms}"),
     }
 }
 

@@ -7,5 +7,6 @@
 
 mod conformance;
 mod death;
+mod heartbeat;
 mod restart;
 mod support;

@@ -55,10 +55,15 @@ impl Bench {
 
     /// In a runtime of its own, so that nothing of it survives it.
     pub(crate) async fn server(&self) -> Server {
+        self.server_by(Clock::system()).await
+    }
+
+    /// The same, with heartbeats by `clock`.
+    pub(crate) async fn server_by(&self, clock: Clock) -> Server {
         let runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = { runtime }.worker_threads(1).enable_all().build().unwrap();
         let setup = self.setup();
-        let open = runtime.spawn(RunnerClient::open(setup, Clock::system(), Tasks::default()));
+        let open = runtime.spawn(RunnerClient::open(setup, clock, Tasks::default()));
         Server {
             client: open.await.unwrap().unwrap(),
             runtime: Some(runtime),
