@@ -58,6 +58,41 @@ pub struct Budget {
     pub cpu_seconds_per_day: u64,
     /// `queue` or `stop`.
     pub action: String,
+    /// What one attempt may use when its job does not say.
+    pub attempt: AttemptLimits,
+    /// What it may use at most.
+    pub attempt_max: AttemptLimits,
+}
+
+/// What one attempt of a task may use; 0 is without limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AttemptLimits {
+    pub cpu_seconds: u32,
+    pub memory_mib: u32,
+    pub wall_seconds: u32,
+}
+
+impl AttemptLimits {
+    fn fields(&self) -> [(&'static str, u32); 3] {
+        [
+            ("cpu_seconds", self.cpu_seconds),
+            ("memory_mib", self.memory_mib),
+            ("wall_seconds", self.wall_seconds),
+        ]
+    }
+}
+
+impl Budget {
+    /// A usual limit above the most that is allowed.
+    fn contradictions(&self) -> impl Iterator<Item = String> {
+        let both = self.attempt.fields().into_iter();
+        let both = both.zip(self.attempt_max.fields());
+        let over = both.filter(|((_, usual), (_, most))| *most > 0 && usual > most);
+        over.map(|((name, usual), (_, most))| {
+            format!("budget.attempt.{name}: {usual} is above budget.attempt_max.{name}, {most}")
+        })
+    }
 }
 
 impl Default for Budget {
@@ -65,6 +100,8 @@ impl Default for Budget {
         Self {
             cpu_seconds_per_day: 0,
             action: "queue".to_owned(),
+            attempt: AttemptLimits::default(),
+            attempt_max: AttemptLimits::default(),
         }
     }
 }
@@ -317,6 +354,7 @@ impl Config {
             if !matches!(action.as_str(), "queue" | "stop") {
                 problems.push(format!("budget.action: '{action}' (queue or stop)"));
             }
+            problems.extend(workspace.budget.contradictions());
             if workspace.running_attempts_max == Some(0) {
                 problems.push(format!(
                     "workspace.running_attempts_max of '{name}': must be at least 1"

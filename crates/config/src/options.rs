@@ -200,6 +200,36 @@ pub const OPTIONS: &[ConfigOption] = &[
         "\"queue\"",
         "what becomes of a run after that: `queue` lets it wait for the next day, `stop` skips it",
     ),
+    option(
+        "workspace[].budget.attempt.cpu_seconds",
+        "0",
+        "CPU-seconds of one attempt of a task whose job does not say; 0 is without limit, here and in the next five",
+    ),
+    option(
+        "workspace[].budget.attempt.memory_mib",
+        "0",
+        "memory of such an attempt; `limits.run_memory_bytes` and the cluster's own hold as well",
+    ),
+    option(
+        "workspace[].budget.attempt.wall_seconds",
+        "0",
+        "seconds that such an attempt may take",
+    ),
+    option(
+        "workspace[].budget.attempt_max.cpu_seconds",
+        "0",
+        "the most that a job may ask for; without a word of the job and above, this holds",
+    ),
+    option(
+        "workspace[].budget.attempt_max.memory_mib",
+        "0",
+        "the same for memory",
+    ),
+    option(
+        "workspace[].budget.attempt_max.wall_seconds",
+        "0",
+        "the same for seconds",
+    ),
 ];
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Job definitions.
 
+mod budget;
 mod check;
 mod document;
 mod environments;
@@ -10,17 +11,19 @@ mod run_jobs;
 mod spec;
 mod when;
 
+use forebay_engine::AttemptBudget;
 use forebay_runtime::Clock;
 use forebay_store::{Job, JobFilter, Store};
 use forebay_types::{Error, JobId, ObjectKind, ObjectRef, PermissionLevel, Result};
 use serde_json::{Map, Value};
 
+pub use budget::Budget;
+pub(crate) use budget::of_config;
 pub use document::{FLAT_TASK_KEY, JobDocument, is_flat, to_flat};
 pub use git_source::GitSourceSpec;
 pub(crate) use own::check_topic;
 pub use own::{
-    After, AfterJob, Brake, Budget, Debounce, FileArrivalOwn, Missed, OWN_FIELD, OnEvent, Own,
-    Retention,
+    After, AfterJob, Brake, Debounce, FileArrivalOwn, Missed, OWN_FIELD, OnEvent, Own, Retention,
 };
 pub use run_as::run_as;
 pub use spec::{
@@ -49,6 +52,8 @@ pub struct Jobs {
     watch: Watch,
     /// Whether there is a mail server for notifications.
     has_smtp: bool,
+    /// What an attempt may use at most.
+    ceiling: AttemptBudget,
 }
 
 impl Jobs {
@@ -59,12 +64,25 @@ impl Jobs {
             permissions,
             watch,
             has_smtp: false,
+            ceiling: AttemptBudget::default(),
         }
     }
 
     pub(crate) fn with_smtp(mut self, has_smtp: bool) -> Self {
         self.has_smtp = has_smtp;
         self
+    }
+
+    pub(crate) fn with_ceiling(mut self, ceiling: AttemptBudget) -> Self {
+        self.ceiling = ceiling;
+        self
+    }
+
+    /// # Errors
+    /// A limit of attempts that this workspace does not allow.
+    pub(crate) fn check_ceiling(&self, document: &JobDocument) -> Result<()> {
+        let budget = document.spec.own.budget.as_ref();
+        budget.map_or(Ok(()), |budget| budget.check_ceiling(&self.ceiling))
     }
 
     /// # Errors
@@ -78,6 +96,7 @@ impl Jobs {
     pub async fn create(&self, ctx: &Ctx, mut settings: Map<String, Value>) -> Result<JobId> {
         let grants = first_grants(&self.store, ctx, &mut settings).await?;
         let document = JobDocument::parse(settings)?;
+        self.check_ceiling(&document)?;
         self.check_alerts(&document.settings).await?;
         let now = self.clock.now();
         self.check_after(ctx, &document).await?;
@@ -181,6 +200,7 @@ impl Jobs {
         let old = self.store.job_get(id).await?;
         let before = JobDocument::of_normal(old.settings.clone()).ok();
         let document = change(old.settings)?;
+        self.check_ceiling(&document)?;
         self.check_alerts(&document.settings).await?;
         let now = self.clock.now();
         self.check_after(ctx, &document).await?;

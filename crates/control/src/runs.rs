@@ -3,6 +3,7 @@
 
 mod adoption;
 mod attempt;
+mod bounds;
 mod checkout;
 mod condition;
 mod container;
@@ -19,12 +20,14 @@ mod run_job;
 mod scope;
 mod source;
 mod standing;
+mod usage;
 mod workload;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use forebay_engine::{Phase, Plan, StopReason};
-use forebay_exec::{CancelReason, Executor};
+use forebay_exec::{CancelReason, Executor, Usage};
 use forebay_runtime::{Clock, TaskKind, Tasks};
 use forebay_store::{Attempt, Job, NewRun, Run, RunFilter, RunKind, Slots, Store};
 use forebay_types::{
@@ -37,6 +40,7 @@ use tokio::sync::oneshot;
 pub use self::repair::RepairRun;
 pub use output::{CellState, Cursor, EventPage, Ran, RunOutput, StoredEvent, fact};
 pub use queue::{QueuePage, Reason, Waiting};
+pub use usage::Using;
 
 pub(crate) use self::checkout::Checkouts;
 pub use self::checkout::path_in_repository;
@@ -121,6 +125,8 @@ pub struct RunView {
     pub attempts: Vec<Attempt>,
     /// Set when the id was that of an attempt.
     pub task: Option<RunId>,
+    /// What attempts under way have used up to now, by their ids.
+    pub using: HashMap<RunId, Usage>,
 }
 
 impl RunView {
@@ -189,6 +195,7 @@ impl Runs {
         let document = JobDocument::parse(settings)?;
         check_one_time(&document.spec)?;
         let jobs = &self.0.jobs;
+        jobs.check_ceiling(&document)?;
         jobs.check_alerts(&document.settings).await?;
         jobs.check_run_jobs(ctx, None, &document).await?;
         let wanted = document.spec.run_as.as_ref();
@@ -337,6 +344,7 @@ impl Runs {
         let (run, attempts) = whole;
         self.require(ctx, &run, PermissionLevel::CanView).await?;
         Ok(RunView {
+            using: self.0.live.using_of(run.id),
             run,
             attempts,
             task,
@@ -355,6 +363,7 @@ impl Runs {
         Ok(rows
             .into_iter()
             .map(|(run, attempts)| RunView {
+                using: self.0.live.using_of(run.id),
                 run,
                 attempts,
                 task: None,

@@ -15,7 +15,7 @@ use crate::dbfs::Dbfs;
 use crate::files::Files;
 use crate::git_credentials::GitCredentials;
 use crate::identity::Identity;
-use crate::jobs::Jobs;
+use crate::jobs::{Jobs, of_config};
 use crate::notifications::{self, Notifications};
 use crate::permissions::Permissions;
 use crate::rate::RateLimit;
@@ -211,7 +211,8 @@ impl Services {
         let watch = Watch::new(dbfs.clone(), wake.clone(), limits.trigger_files_max);
         let clock = setup.clock.clone();
         let jobs = Jobs::new(store.clone(), clock, permissions.clone(), watch.clone())
-            .with_smtp(setup.server.smtp.is_some());
+            .with_smtp(setup.server.smtp.is_some())
+            .with_ceiling(of_config(&setup.config.budget.attempt_max));
         let checkouts =
             runs::Checkouts::new(store.clone(), repos.clone(), workspace.clone(), &dirs);
         checkouts.sweep().await?;

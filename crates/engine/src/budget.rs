@@ -1,7 +1,11 @@
-//! Whether a new run may still use something today.
+//! What may be used: whether a new run may still use something today, and how much one attempt.
+
+mod attempt;
 
 use forebay_types::Millis;
 use serde::{Deserialize, Serialize};
+
+pub use self::attempt::AttemptBudget;
 
 const DAY_MS: i64 = 86_400_000;
 

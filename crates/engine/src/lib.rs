@@ -21,7 +21,7 @@ mod triggers;
 mod verdict;
 
 pub use alerts::{Alerts, Moment, Recipient, next_try};
-pub use budget::{DayBudget, Gate, OverBudget, gate};
+pub use budget::{AttemptBudget, DayBudget, Gate, OverBudget, gate};
 pub use condition::{Comparison, NotANumber, compare};
 pub use container::{CONCURRENCY_MAX, Children, ITERATIONS_MAX, Step, next_step};
 pub use cron::{Cron, CronError, Zone, ZoneError};

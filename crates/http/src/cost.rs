@@ -5,7 +5,7 @@ use axum::extract::State;
 use forebay_store::{Cost, CostBy, Used};
 use forebay_types::{Error, Result};
 use forebay_wire::Method::Get;
-use forebay_wire::cost::{COST, ListCost};
+use forebay_wire::cost::{COST, LIVE, ListCost};
 use jiff::civil::Date;
 use serde_json::{Value, json};
 
@@ -19,6 +19,7 @@ const EPOCH: Date = jiff::civil::date(1970, 1, 1);
 
 pub(crate) fn routes(routes: &mut Routes) {
     routes.on(Get, &[], COST, list);
+    routes.on(Get, &[], LIVE, live);
 }
 
 async fn list(
@@ -50,6 +51,28 @@ async fn list(
         "rows": costs.iter().map(row).collect::<Vec<_>>(),
         "total": used_json(&total),
     })))
+}
+
+/// What the attempts under way have used up to now, as told a few seconds ago.
+async fn live(State(app): State<Arc<App>>, Caller(ctx): Caller) -> ApiResult<Json<Value>> {
+    let using = app.services.runs.using(&ctx);
+    let rows = using.iter().map(|one| {
+        let usage = &one.usage;
+        json!({
+            "run_id": one.run,
+            "attempt_id": one.attempt,
+            "job_id": one.job_id,
+            "task_key": one.task_key,
+            "user_name": one.user_name,
+            "wall_seconds": usage.wall_ms as f64 / 1000.0,
+            "cpu_seconds": usage.cpu_ms.map(|ms| ms as f64 / 1000.0),
+            "memory_bytes": usage.memory_bytes,
+            "memory_peak_bytes": usage.memory_peak_bytes,
+            "read_bytes": usage.read_bytes,
+            "write_bytes": usage.write_bytes,
+        })
+    });
+    Ok(Json(json!({"rows": rows.collect::<Vec<_>>()})))
 }
 
 fn row(cost: &Cost) -> Value {

@@ -39,7 +39,7 @@ pub(super) fn check(spec: &Spec) -> Result<()> {
             )));
         }
     }
-    spec.own.check()?;
+    spec.own.check(spec)?;
     if let Some(source) = &spec.git_source {
         source.check()?;
     }

@@ -4,11 +4,12 @@
 //! refused by its name, because a setting without effect would look like one that has it.
 
 pub use forebay_engine::Missed;
-use forebay_engine::OverBudget;
 use forebay_engine::admission::PRIORITY_MAX;
 use forebay_types::{Error, JobId, Result};
 use serde::Deserialize;
 
+use super::budget::Budget;
+use super::spec::Spec;
 use super::when::Pause;
 
 /// Where these settings stand in the document.
@@ -106,15 +107,6 @@ pub struct Retention {
     pub output_days: Option<u32>,
 }
 
-/// What the runs of a job may use in a day (UTC), and what becomes of a run after that.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Budget {
-    pub cpu_seconds_per_day: u32,
-    #[serde(default)]
-    pub action: OverBudget,
-}
-
 /// A trigger that makes more than `runs` runs within `minutes` is paused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -140,18 +132,12 @@ pub struct Debounce {
 impl Own {
     /// # Errors
     /// The first setting that is wrong, by its name.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(super) fn check(&self, spec: &Spec) -> Result<()> {
         if let Some(event) = &self.on_event {
             check_topic("forebay.on_event.topic", &event.topic)?;
         }
-        if let Some(budget) = self.budget {
-            let seconds = i64::from(budget.cpu_seconds_per_day);
-            within(
-                "budget.cpu_seconds_per_day",
-                seconds,
-                1,
-                i64::from(u32::MAX),
-            )?;
+        if let Some(budget) = &self.budget {
+            budget.check(spec)?;
         }
         self.check_standing()?;
         if let Some(brake) = self.brake {
@@ -207,6 +193,11 @@ impl Own {
         Ok(())
     }
 
+    fn has_day_budget(&self) -> bool {
+        let budget = self.budget.as_ref();
+        budget.is_some_and(|budget| budget.cpu_seconds_per_day.is_some())
+    }
+
     /// A one-time run has no trigger, so settings of one would do nothing.
     ///
     /// # Errors
@@ -217,7 +208,7 @@ impl Own {
             ("on_event", self.on_event.is_some()),
             ("brake", self.brake.is_some()),
             ("retention", self.retention.is_some()),
-            ("budget", self.budget.is_some()),
+            ("budget.cpu_seconds_per_day", self.has_day_budget()),
             ("debounce", self.debounce.is_some()),
             ("missed", self.missed != Missed::default()),
             (
@@ -247,7 +238,7 @@ pub(crate) fn check_topic(field: &str, topic: &str) -> Result<()> {
     Ok(())
 }
 
-fn within(field: &str, value: i64, min: i64, max: i64) -> Result<()> {
+pub(super) fn within(field: &str, value: i64, min: i64, max: i64) -> Result<()> {
     if (min..=max).contains(&value) {
         return Ok(());
     }

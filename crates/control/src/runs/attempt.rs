@@ -15,10 +15,14 @@ use tokio::sync::watch;
 use tracing::{error, info};
 
 use super::Inner;
+use super::Using;
 use super::adoption::{end_execution, stop_children};
+use super::bounds::Bounds;
 use super::checkout::Checkout;
 use super::dispatch;
-use super::ending::{ended_as, facts, failed_to_start, interrupted, not_checked_out, not_started};
+use super::ending::{
+    ended_as, facts, failed_to_start, interrupted, not_checked_out, not_started, over_time,
+};
 use super::host::AttemptHost;
 use super::live::Owned;
 use super::output::{self, Snapshot, Writer};
@@ -169,12 +173,13 @@ impl Work<'_> {
         let task = &scoped.task;
         let ctx = inner.ctx_of(run).await?;
         let compute = self.compute(&ctx, task).await?;
-        let stop = self.stop_signal(canceler.clone(), task);
+        let bounds = Bounds::of(&inner.setup.config.budget, &document.spec, task);
+        let stop = self.stop_signal(canceler.clone(), &bounds);
         tokio::pin!(stop);
         // A clone can take minutes, and must be as easy to stop as a program.
         let checkout = tokio::select! {
             checkout = self.checkout(&ctx) => checkout,
-            stop = &mut stop => return Ok(stopped_before_start(stop, task)),
+            stop = &mut stop => return Ok(stopped_before_start(stop, &bounds)),
         };
         let checkout = match checkout {
             Ok(checkout) => checkout,
@@ -188,7 +193,7 @@ impl Work<'_> {
         let mut writer = Writer::open(&inner.dirs, attempt.id, events)?;
         let token = inner.tokens.issue_for_run(&code.ctx.user, attempt.id);
         let host = AttemptHost::new(inner, code.clone(), run, attempt, &compute, canceler);
-        let host = Arc::new(host);
+        let host = Arc::new(host.with_budget(bounds.budget));
         if begin == Begin::Again {
             match self.adopt(&writer, Arc::clone(&host) as _).await {
                 Adoption::Found(execution) => {
@@ -198,7 +203,7 @@ impl Work<'_> {
                     let snapshot = Snapshot::kept(&inner.dirs, attempt.id);
                     let digest = digest(task, code.commit(), snapshot.as_ref());
                     let program = (execution, digest);
-                    return self.conclude(program, &mut writer, stop, task).await;
+                    return self.conclude(program, &mut writer, stop, &bounds).await;
                 }
                 Adoption::NeverBegun => {}
                 Adoption::Lost => return Ok(Some(interrupted())),
@@ -225,7 +230,7 @@ impl Work<'_> {
         // The same holds for making an environment ready.
         let started = tokio::select! {
             started = inner.executor.start(workload, host) => started,
-            stop = &mut stop => return Ok(stopped_before_start(stop, task)),
+            stop = &mut stop => return Ok(stopped_before_start(stop, &bounds)),
         };
         let execution = match started {
             Ok(execution) => execution,
@@ -234,7 +239,7 @@ impl Work<'_> {
         self.note_start(&compute, resolved);
         let digest = digest(task, code.commit(), snapshot.as_ref());
         let program = (execution, digest);
-        self.conclude(program, &mut writer, stop, task).await
+        self.conclude(program, &mut writer, stop, &bounds).await
     }
 
     async fn adopt(&self, writer: &Writer, host: Arc<dyn Host>) -> Adoption {
@@ -251,19 +256,27 @@ impl Work<'_> {
         (mut execution, digest): (Box<dyn Execution>, String),
         writer: &mut Writer,
         stop: Pin<&mut impl Future<Output = Stop>>,
-        task: &TaskSpec,
+        bounds: &Bounds,
     ) -> Result<Option<AttemptEnd>> {
+        let (live, id) = (&self.inner.live, self.attempt.id);
+        let using = Using::nothing_yet(self.run, self.attempt);
+        live.meter(id, Some((execution.meter(), using)));
         let stopped = self.follow(&mut *execution, writer, stop).await?;
         if stopped == Some(Stop::Leave) {
             execution.leave();
             return Ok(None);
         }
         let ended = execution.finish().await;
+        // From here on its end tells; what counts twice for a moment could hold up other runs.
+        live.meter(id, None);
         if stopped == Some(Stop::Server) && matches!(ended.outcome, Outcome::Canceled) {
             return Ok(Some(interrupted()));
         }
         let facts = facts(&ended, &digest);
-        Ok(Some(ended_as(ended.outcome, facts, task)))
+        Ok(Some(match (stopped, ended.outcome) {
+            (Some(Stop::OverTime(seconds)), Outcome::TimedOut) => over_time(seconds, facts),
+            (_, outcome) => ended_as(outcome, facts, bounds),
+        }))
     }
 
     /// The checkout this run sees: of its own Git source, or of the run whose notebook started it.
@@ -293,20 +306,24 @@ impl Work<'_> {
     }
 
     /// Completes when the attempt is to end before its time, or when this server is.
-    async fn stop_signal(&self, canceler: Canceler, task: &TaskSpec) -> Stop {
+    async fn stop_signal(&self, canceler: Canceler, bounds: &Bounds) -> Stop {
         let clock = &self.inner.clock;
-        let limit_ms = task.timeout_seconds.saturating_mul(1000);
         // From its first start, whichever server that was on.
         let began = self.attempt.started_at.unwrap_or_else(|| clock.now());
         let timeout = async {
-            if limit_ms == 0 {
-                std::future::pending::<()>().await;
+            let Some((seconds, of_budget)) = bounds.time() else {
+                return std::future::pending().await;
+            };
+            let ms = seconds.saturating_mul(1000);
+            clock.sleep_until(began.plus_ms(ms)).await;
+            match of_budget {
+                true => Stop::OverTime(seconds),
+                false => Stop::Asked(CancelReason::TimedOut),
             }
-            clock.sleep_until(began.plus_ms(limit_ms)).await;
         };
         tokio::select! {
             reason = canceler.canceled() => Stop::Asked(reason),
-            () = timeout => Stop::Asked(CancelReason::TimedOut),
+            stop = timeout => stop,
             () = self.inner.tasks.stopping().cancelled_owned() => {
                 if self.inner.setup.server.keep_runs {
                     Stop::Leave
@@ -355,6 +372,7 @@ impl Work<'_> {
                     stopped = Some(wish);
                     canceler.cancel(match wish {
                         Stop::Asked(reason) => reason,
+                        Stop::OverTime(_) => CancelReason::TimedOut,
                         Stop::Server => CancelReason::Requested,
                         Stop::Leave => return Ok(stopped),
                     });
@@ -368,6 +386,8 @@ impl Work<'_> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stop {
     Asked(CancelReason),
+    /// It took more than these seconds of its budget.
+    OverTime(i64),
     /// The server ends, and its runs with it.
     Server,
     /// The server ends, and its runs go on.
@@ -391,15 +411,16 @@ fn digest(task: &TaskSpec, commit: Option<&str>, snapshot: Option<&Snapshot>) ->
 }
 
 /// An attempt that was stopped before its program was there.
-fn stopped_before_start(stop: Stop, task: &TaskSpec) -> Option<AttemptEnd> {
+fn stopped_before_start(stop: Stop, bounds: &Bounds) -> Option<AttemptEnd> {
     let outcome = match stop {
         // It has not begun, and the next server begins it.
         Stop::Leave => return None,
         Stop::Server => return Some(interrupted()),
+        Stop::OverTime(seconds) => return Some(over_time(seconds, Value::Null)),
         Stop::Asked(CancelReason::Requested) => Outcome::Canceled,
         Stop::Asked(CancelReason::TimedOut) => Outcome::TimedOut,
     };
-    Some(ended_as(outcome, Value::Null, task))
+    Some(ended_as(outcome, Value::Null, bounds))
 }
 
 /// Ends a run whose definition cannot be read any more.

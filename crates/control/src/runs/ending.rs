@@ -7,7 +7,7 @@ use forebay_types::{Error, ErrorCode};
 use serde_json::{Value, json};
 use tracing::error;
 
-use crate::jobs::TaskSpec;
+use super::bounds::Bounds;
 
 /// What a failed task of a user says on the wire; the exception itself is in the run's output.
 const FAILED: &str = "Workload failed, see run output for details";
@@ -15,6 +15,9 @@ const FAILED: &str = "Workload failed, see run output for details";
 /// What a run says that its server took down with it.
 const INTERRUPTED: &str =
     "The server stopped while this run was under way; its output up to then is kept.";
+
+/// The code of what used more than its budget.
+const OVER_BUDGET: &str = "BUDGET_POLICY_LIMIT_EXCEEDED";
 
 pub(crate) fn facts(ended: &Ended, digest: &str) -> Value {
     json!({
@@ -26,7 +29,7 @@ pub(crate) fn facts(ended: &Ended, digest: &str) -> Value {
     })
 }
 
-pub(crate) fn ended_as(outcome: Outcome, facts: Value, task: &TaskSpec) -> AttemptEnd {
+pub(crate) fn ended_as(outcome: Outcome, facts: Value, bounds: &Bounds) -> AttemptEnd {
     let end = |verdict, code, message: &str| AttemptEnd {
         verdict,
         code,
@@ -71,7 +74,7 @@ pub(crate) fn ended_as(outcome: Outcome, facts: Value, task: &TaskSpec) -> Attem
             ..end(Verdict::Failed, "RUN_EXECUTION_ERROR", FAILED)
         },
         Outcome::Canceled => end(Verdict::Canceled, "USER_CANCELED", "Run cancelled."),
-        Outcome::TimedOut if task.timeout_seconds == 0 => end(
+        Outcome::TimedOut if bounds.timeout_seconds == 0 => end(
             Verdict::TimedOut,
             "CANCELED",
             "The run exceeded its time limit.",
@@ -81,7 +84,7 @@ pub(crate) fn ended_as(outcome: Outcome, facts: Value, task: &TaskSpec) -> Attem
             "CANCELED",
             &format!(
                 "The task exceeded its time limit of {} seconds.",
-                task.timeout_seconds
+                bounds.timeout_seconds
             ),
         ),
         Outcome::OutOfMemory { limit_bytes } => failed(
@@ -94,6 +97,14 @@ pub(crate) fn ended_as(outcome: Outcome, facts: Value, task: &TaskSpec) -> Attem
                 None => "Out of memory: the system ended a process of the run.".to_owned(),
             },
         ),
+        Outcome::CpuLimit { limit_ms, used_ms } => failed(
+            OVER_BUDGET,
+            &format!(
+                "The attempt used {} CPU-seconds; its budget has {} (budget.attempt.cpu_seconds).",
+                seconds(used_ms),
+                limit_ms / 1000
+            ),
+        ),
         Outcome::OutputLimit { limit_bytes } => failed(
             "RUN_EXECUTION_ERROR",
             &format!(
@@ -104,6 +115,33 @@ pub(crate) fn ended_as(outcome: Outcome, facts: Value, task: &TaskSpec) -> Attem
         Outcome::Crashed { message, .. } => failed("DRIVER_ERROR", &message),
         Outcome::Lost { message } => platform_failure("INTERNAL_ERROR", message),
     }
+}
+
+/// The end of an attempt that took longer than its budget allows.
+pub(crate) fn over_time(seconds: i64, facts: Value) -> AttemptEnd {
+    let taken = facts.pointer("/usage/wall_ms").and_then(Value::as_u64);
+    let taken = taken.map_or_else(String::new, |ms| {
+        format!(" Its program ran for {} s.", self::seconds(ms))
+    });
+    let message = format!(
+        "The attempt was ended after the {seconds} s of its budget \
+         (budget.attempt.wall_seconds).{taken}"
+    );
+    AttemptEnd {
+        verdict: Verdict::TimedOut,
+        code: OVER_BUDGET,
+        message,
+        error: None,
+        trace: None,
+        exit_value: None,
+        facts,
+        retry: true,
+    }
+}
+
+/// With a decimal.
+fn seconds(ms: u64) -> String {
+    format!("{}.{}", ms / 1000, ms % 1000 / 100)
 }
 
 /// What became of an attempt that its server took down with it.

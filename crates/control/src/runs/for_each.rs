@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::Runs;
 use super::container::{Container, end};
 use crate::Ctx;
-use crate::jobs::{ForEachTask, JobDocument};
+use crate::jobs::{ForEachTask, JobDocument, OWN_FIELD};
 
 /// What an iteration takes over from the settings of its run.
 const SHARED: [&str; 3] = ["job_clusters", "environments", "git_source"];
@@ -45,6 +45,13 @@ pub(crate) fn child(
         if let Some(value) = run.settings.get(field) {
             settings.insert(field.to_owned(), value.clone());
         }
+    }
+    // The inner task has a key of its own.
+    let above = JobDocument::of_normal(run.settings.clone())?;
+    if let Some(budget) = &above.spec.own.budget {
+        let each = budget.of_task(&container.attempt.task_key);
+        let own = json!({"budget": {"attempt": each}});
+        settings.insert(OWN_FIELD.to_owned(), own);
     }
     let document = JobDocument::of_normal(settings)?;
     let mut parameters = Map::new();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use forebay_engine::StopReason;
+use forebay_engine::{AttemptBudget, StopReason};
 use forebay_exec::{CallId, CancelReason, Canceler, Host, HostError, method};
 use forebay_runtime::TaskKind;
 use forebay_store::{Attempt, NewRun, Run, RunKind};
@@ -20,7 +20,7 @@ use super::scope;
 use super::source::{self, Code};
 use crate::Ctx;
 use crate::clusters::ResolvedCluster;
-use crate::jobs::JobDocument;
+use crate::jobs::{JobDocument, OWN_FIELD};
 
 /// How deep notebooks may run notebooks.
 const DEPTH_MAX: usize = 10;
@@ -36,6 +36,8 @@ pub(crate) struct AttemptHost {
     task_key: String,
     cluster_id: Option<String>,
     canceler: Canceler,
+    /// What this attempt may use.
+    budget: AttemptBudget,
 }
 
 impl AttemptHost {
@@ -56,7 +58,13 @@ impl AttemptHost {
             task_key: attempt.task_key.clone(),
             cluster_id: compute.cluster_id.as_ref().map(ToString::to_string),
             canceler,
+            budget: AttemptBudget::default(),
         }
+    }
+
+    pub(crate) fn with_budget(mut self, budget: AttemptBudget) -> Self {
+        self.budget = budget;
+        self
     }
 }
 
@@ -275,7 +283,11 @@ impl AttemptHost {
         if let (Some(cluster), Some(task)) = (&self.cluster_id, task.as_object_mut()) {
             task.insert("existing_cluster_id".to_owned(), json!(cluster));
         }
-        let settings = json!({"run_name": format!("notebook {path}"), "tasks": [task]});
+        let mut settings = json!({"run_name": format!("notebook {path}"), "tasks": [task]});
+        if self.budget != AttemptBudget::default() {
+            // It may use no more than its caller.
+            settings[OWN_FIELD] = json!({"budget": {"attempt": self.budget}});
+        }
         let Value::Object(settings) = settings else {
             return Err(Error::invalid("settings"));
         };

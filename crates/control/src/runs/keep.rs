@@ -3,14 +3,14 @@
 use forebay_engine::{DayBudget, Gate, OverBudget, gate};
 use forebay_store::{NewRun, Used, day_of};
 use forebay_types::{Result, RunId};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Inner, RunView, Runs};
 use crate::Ctx;
 use crate::jobs::{Budget, OWN_FIELD};
 
 impl RunView {
-    /// What its attempts used so far; one that goes on counts when it ends.
+    /// What its attempts used so far; of one that goes on, what was last heard of it.
     #[must_use]
     pub fn used(&self) -> Used {
         let mut sum = Used::default();
@@ -20,6 +20,9 @@ impl RunView {
             .filter(|a| a.facts["usage"].is_object());
         for attempt in ended {
             sum.add(&Used::of_facts(&attempt.facts));
+        }
+        for usage in self.using.values() {
+            sum.add(&Used::of_facts(&json!({"usage": usage})));
         }
         sum
     }
@@ -57,21 +60,31 @@ impl Inner {
             .and_then(|own| own.get("budget"));
         // It was checked when the job was written.
         let own = own.and_then(|own: &Value| serde_json::from_value::<Budget>(own.clone()).ok());
+        let own = own.and_then(|own| Some((own.cpu_seconds_per_day?, own.action)));
         let config = &self.setup.config.budget;
         if own.is_none() && config.cpu_seconds_per_day == 0 {
             return Ok(Gate::Open);
         }
         let now = self.clock.now();
         let used = self.store.cost_of_day(day_of(now), new.job_id).await?;
-        let (used_by_job, used_by_all) = used;
+        let (mut used_by_job, mut used_by_all) = used;
+        // What goes on counts on the day it ends, which is this one at the earliest.
+        for using in self.live.using() {
+            let ms = using.usage.cpu_ms.unwrap_or(0);
+            let ms = i64::try_from(ms).unwrap_or(i64::MAX);
+            used_by_all = used_by_all.saturating_add(ms);
+            if new.job_id.is_some() && using.job_id == new.job_id {
+                used_by_job = used_by_job.saturating_add(ms);
+            }
+        }
         let ms = |seconds: u64| i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX);
         let mut budgets = Vec::new();
-        if let Some(own) = own {
+        if let Some((seconds, action)) = own {
             budgets.push(DayBudget {
                 whose: "the job",
-                cpu_ms: ms(own.cpu_seconds_per_day.into()),
+                cpu_ms: ms(seconds.into()),
                 used_cpu_ms: used_by_job,
-                action: own.action,
+                action: action.unwrap_or_default(),
             });
         }
         if config.cpu_seconds_per_day > 0 {

@@ -2,9 +2,11 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use forebay_exec::{CancelReason, Canceler};
+use forebay_exec::{CancelReason, Canceler, Meter, Usage};
 use forebay_types::RunId;
 use tokio::sync::watch;
+
+use super::Using;
 
 /// The attempts that this process runs at the moment, and who watches what.
 ///
@@ -38,6 +40,8 @@ struct State {
 struct Live {
     run: RunId,
     canceler: Canceler,
+    /// What it uses, once its program has begun and until its end is recorded.
+    metered: Option<(Meter, Using)>,
     /// How many events of its output are on disk.
     events: watch::Sender<u64>,
 }
@@ -58,10 +62,45 @@ impl LiveAttempts {
         let live = Live {
             run,
             canceler,
+            metered: None,
             events: events.clone(),
         };
         self.lock().attempts.insert(attempt, live);
         events
+    }
+
+    /// From now on the use of the attempt shows; `None` when it has ended and its row says so.
+    pub(crate) fn meter(&self, attempt: RunId, metered: Option<(Meter, Using)>) {
+        if let Some(live) = self.lock().attempts.get_mut(&attempt) {
+            live.metered = metered;
+        }
+    }
+
+    /// What the attempts under way have used, as far as it is known.
+    pub(crate) fn using(&self) -> Vec<Using> {
+        let state = self.lock();
+        let metered = state
+            .attempts
+            .values()
+            .filter_map(|live| live.metered.as_ref());
+        metered
+            .filter_map(|(meter, using)| {
+                let usage = meter.read()?;
+                Some(Using {
+                    usage,
+                    ..using.clone()
+                })
+            })
+            .collect()
+    }
+
+    /// The same for one run, by attempt.
+    pub(crate) fn using_of(&self, run: RunId) -> HashMap<RunId, Usage> {
+        let state = self.lock();
+        let of_run = state.attempts.iter().filter(|(_, live)| live.run == run);
+        of_run
+            .filter_map(|(id, live)| Some((*id, live.metered.as_ref()?.0.read()?)))
+            .collect()
     }
 
     pub(crate) fn own(&self, attempt: RunId) -> Owned {

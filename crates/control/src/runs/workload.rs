@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use forebay_config::WorkspaceConfig;
-use forebay_exec::{Context, LOCAL_DIR, Library, Limits, Mount, Mounts, Place, Program, Workload};
+use forebay_exec::{Context, LOCAL_DIR, Library, Mount, Mounts, Place, Program, Workload};
 use forebay_store::{Attempt, Run};
 use forebay_types::{AttemptNumber, Error, Result, WorkspacePath};
 use serde_json::{Value, json};
 
 use super::Inner;
+use super::bounds::Bounds;
 use super::output::{self, Snapshot};
 use super::scope::{Scoped, text, texts};
 use super::source::{self, Code};
@@ -122,7 +123,8 @@ pub(crate) async fn prepare(
         .chain(&of_environment)
         .map(library)
         .collect::<Result<Vec<_>>>()?;
-    let limits = &inner.setup.server.limits;
+    let bounds = Bounds::of(&inner.setup.config.budget, spec, task);
+    let limits = bounds.limits(&inner.setup.server.limits, compute);
     let place = place(inner, ctx, &compute.runtime).await?;
     // The folder of a notebook that was shared alone is not there.
     let working_dir = match place
@@ -157,15 +159,7 @@ pub(crate) async fn prepare(
                 ("taskKey".to_owned(), attempt.task_key.clone()),
             ]),
         },
-        limits: Limits {
-            memory_bytes: Some(compute.memory_bytes.map_or(limits.run_memory_bytes, |own| {
-                own.min(limits.run_memory_bytes)
-            })),
-            pids_max: u32::try_from(limits.run_processes_max).ok(),
-            output_cell_bytes: limits.cell_output_bytes_max,
-            output_run_bytes: limits.run_output_bytes_max,
-            ..Limits::default()
-        },
+        limits,
         preload: may_fork(&compute.spark_conf),
         spool_dir: output::spool_dir(&inner.dirs, attempt.id),
     };

@@ -62,6 +62,7 @@ async fn iterations(
 fn iteration(app: &App, child: ChildRun) -> Option<Value> {
     let (run, attempts) = child.run?;
     let view = RunView {
+        using: app.services.runs.using_of(run.id),
         run,
         attempts,
         task: None,

@@ -340,6 +340,8 @@ pub(super) fn task_json(app: &App, view: &RunView, attempt: &Attempt) -> Value {
     }
     if attempt.facts.is_object() {
         task.insert("forebay".to_owned(), attempt.facts.clone());
+    } else if let Some(usage) = view.using.get(&attempt.id) {
+        task.insert("forebay".to_owned(), json!({"usage": usage}));
     }
     Value::Object(task)
 }

@@ -6,6 +6,7 @@
 )]
 
 mod admission;
+mod budgets;
 mod clusters;
 mod control_flow;
 mod cost;
