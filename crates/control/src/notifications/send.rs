@@ -17,6 +17,9 @@ use super::destination::Config;
 /// For the whole of one delivery: a receiver should answer first and work then.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Where a cloud tells its machines who they are, outside the link-local addresses.
+const METADATA: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+
 /// Which addresses may be reached.
 ///
 /// Only administrators define destinations, and nothing of an answer is shown but its status. Still
@@ -50,7 +53,10 @@ impl Guard {
 
     fn may_reach(&self, address: IpAddr) -> bool {
         let address = match address {
-            IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(address, IpAddr::V4),
+            IpAddr::V6(v6) => v6
+                .to_ipv4_mapped()
+                .or_else(|| translated(v6))
+                .map_or(address, IpAddr::V4),
             IpAddr::V4(_) => address,
         };
         let closed = match address {
@@ -66,10 +72,20 @@ impl Guard {
                     || v6.is_unspecified()
                     || v6.is_multicast()
                     || v6.is_unicast_link_local()
+                    || v6 == METADATA
             }
         };
         !closed || self.allowed.iter().any(|range| within(address, *range))
     }
+}
+
+/// The address behind a NAT64 of the well-known prefix, 64:ff9b::/96.
+fn translated(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let [a, b, 0, 0, 0, 0, high, low] = address.segments() else {
+        return None;
+    };
+    let bits = u32::from(high) << 16 | u32::from(low);
+    ((a, b) == (0x64, 0xff9b)).then(|| Ipv4Addr::from(bits))
 }
 
 fn within(address: IpAddr, (base, length): (IpAddr, u8)) -> bool {
@@ -242,6 +258,9 @@ mod tests {
             "::ffff:127.0.0.1",
             "fe80::1",
             "224.0.0.1",
+            "fd00:ec2::254",
+            "64:ff9b::7f00:1",
+            "64:ff9b::169.254.169.254",
         ] {
             assert!(!may(&usual, closed), "{closed}");
         }
@@ -250,6 +269,8 @@ mod tests {
             "192.168.0.7",
             "93.184.216.34",
             "2606:2800:220:1::1",
+            "fd00:ec2::255",
+            "64:ff9b::10.1.2.3",
         ] {
             assert!(may(&usual, open), "{open}");
         }
