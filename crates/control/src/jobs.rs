@@ -30,11 +30,11 @@ pub use spec::{
     ConditionTask, ForEachTask, LibrarySpec, NotebookTask, RunJobTask, ScriptTask, Spec, TaskSpec,
     WheelTask,
 };
-pub(crate) use when::check_one_time;
 pub use when::{
     ContinuousSpec, FileArrivalSpec, Pause, PeriodicSpec, ScheduleSpec, TaskRetryMode, TriggerSpec,
     Unit,
 };
+pub(crate) use when::{check_one_time, with_retries};
 
 pub(crate) use run_jobs::RUN_JOB_DEPTH_MAX;
 

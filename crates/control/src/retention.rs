@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::Ctx;
 use crate::jobs;
-use crate::runs::{output_remove, output_size};
+use crate::runs::{PARTS_AT_ONCE, output_remove, output_size};
 use crate::services::WorkspaceDirs;
 
 const FIRST_AFTER: Duration = Duration::from_secs(60);
@@ -147,7 +147,8 @@ impl Retention {
                 if !due.seen.insert(candidate.id) {
                     continue;
                 }
-                let (dirs, attempts) = (self.0.dirs.clone(), candidate.attempts);
+                let attempts = self.0.store.retention_attempts(candidate.id).await?;
+                let dirs = self.0.dirs.clone();
                 let bytes =
                     blocking(move || Ok(attempts.iter().map(|id| output_size(&dirs, *id)).sum()));
                 let bytes = bytes.await?;
@@ -212,6 +213,7 @@ impl Retention {
     }
 
     async fn delete_files(&self) -> Result<()> {
+        while self.0.store.run_purge(PARTS_AT_ONCE).await?.is_some() {}
         loop {
             let attempts = self.0.store.trash_list(PAGE).await?;
             if attempts.is_empty() {

@@ -26,7 +26,7 @@ mod workload;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use forebay_engine::{Phase, Plan, StopReason};
+use forebay_engine::{Effect, Phase, Plan, StopReason};
 use forebay_exec::{CancelReason, Executor, Usage};
 use forebay_runtime::{Clock, TaskKind, Tasks};
 use forebay_store::{Attempt, Job, NewRun, Run, RunFilter, RunKind, Slots, Store};
@@ -51,7 +51,7 @@ use self::standing::standing;
 pub(crate) use self::workload::mounts;
 
 use crate::clusters::{ClusterChoice, Clusters, ResolvedCluster};
-use crate::jobs::{JobDocument, Spec, TaskSpec, check_one_time, run_as};
+use crate::jobs::{JobDocument, Spec, TaskSpec, check_one_time, run_as, with_retries};
 use crate::permissions::first_grants;
 use crate::rate::RateLimit;
 use crate::secrets::Secrets;
@@ -64,6 +64,8 @@ use crate::{Ctx, jobs::Jobs};
 /// The largest parameters of one run, as JSON.
 const PARAMETERS_BYTES_MAX: usize = 10_000;
 const TOKEN_CHARS_MAX: usize = 64;
+/// Parts of a deleted run that go in one transaction: a few milliseconds of the writer.
+pub(crate) const PARTS_AT_ONCE: usize = 100;
 /// The trigger of a run that takes the place of a continuous job's last one.
 const RESTART: &str = "CONTINUOUS_RESTART";
 /// Where a run's parameters say what its trigger was.
@@ -237,7 +239,11 @@ impl Runs {
         let restarts = new.trigger == RESTART;
         let created = self.create(new, plan).await?;
         if restarts {
-            self.stop_others(id, created).await?;
+            // One that was refused takes the place of none.
+            let (run, _) = self.0.store.run_get(created).await?;
+            if !run.phase.is_ended() {
+                self.stop_others(id, created).await?;
+            }
         }
         Ok(created)
     }
@@ -302,7 +308,10 @@ impl Runs {
 
     /// In a task of its own: a client that hangs up must not come between a claim and its start.
     async fn create(&self, mut new: NewRun, plan: Plan) -> Result<RunId> {
-        new.gate = self.0.gate(&new).await?;
+        // A run that is under way goes on over its budget, and all that runs below it.
+        if new.parent_attempt.is_none() {
+            new.gate = self.0.gate(&new).await?;
+        }
         let inner = Arc::clone(&self.0);
         let (done, created) = oneshot::channel();
         self.0
@@ -462,18 +471,23 @@ impl Runs {
         self.0.store.attempt_list_resolved(run).await
     }
 
-    /// Removes an ended run and what it left.
+    /// Removes an ended run, its iterations, what its notebooks started, and what all that left.
     ///
     /// # Errors
     /// `Run N does not exist.`; `INVALID_STATE` while it is active; `PERMISSION_DENIED`.
     pub async fn delete(&self, ctx: &Ctx, id: RunId) -> Result<()> {
         let view = self.managed(ctx, id).await?;
-        let attempts = self.0.store.run_delete(view.run.id).await?;
-        for attempt in &attempts {
-            output::remove(&self.0.dirs, *attempt);
-        }
+        let store = &self.0.store;
+        let mut gone = Some(store.run_delete(view.run.id).await?);
         self.0.checkouts.settle(view.run.id).await;
-        self.0.store.trash_forget(attempts).await
+        while let Some(attempts) = gone {
+            for attempt in &attempts {
+                output::remove(&self.0.dirs, *attempt);
+            }
+            store.trash_forget(attempts).await?;
+            gone = store.run_purge(PARTS_AT_ONCE).await?;
+        }
+        Ok(())
     }
 
     /// A run that the caller may stop and remove.
@@ -552,7 +566,8 @@ impl Inner {
     /// Stops a run: what waits is closed in the store, what runs is told to end.
     pub(crate) async fn stop(&self, run: &Run, reason: StopReason) -> Result<()> {
         let plan = JobDocument::of_normal(run.settings.clone())?.plan;
-        self.store
+        let effects = self
+            .store
             .run_stop(run.id, plan, reason, self.clock.now())
             .await?;
         // Also when the row says that somebody asked before: that word may have come too early for
@@ -560,6 +575,7 @@ impl Inner {
         self.live
             .cancel_attempts(run.id, |_| true, attempt::cancel_reason(reason));
         self.containers.touch_all();
+        self.settle(run, &effects).await;
         self.moved(run);
         Ok(())
     }
@@ -567,14 +583,26 @@ impl Inner {
     /// Stops one task of a run; the others go on.
     async fn stop_task(&self, run: &Run, attempt: &Attempt) -> Result<()> {
         let plan = JobDocument::of_normal(run.settings.clone())?.plan;
-        self.store
+        let effects = self
+            .store
             .run_stop_task(run.id, plan, attempt.task, self.clock.now())
             .await?;
         self.live
             .cancel_attempts(run.id, |id| id == attempt.id, CancelReason::Requested);
         self.containers.touch(attempt.id);
+        self.settle(run, &effects).await;
         self.moved(run);
         Ok(())
+    }
+
+    /// A stop ends a run of which nothing is under way, and no attempt's end will look after it.
+    async fn settle(&self, run: &Run, effects: &[Effect]) {
+        if effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Finish(_)))
+        {
+            self.checkouts.settle(run.id).await;
+        }
     }
 
     /// Wakes everybody to whom it may matter that a run moved.
@@ -591,7 +619,7 @@ impl Inner {
 /// A run of a job with its settings of this moment.
 fn run_of(ctx: &Ctx, job: Job, request: RunNow) -> Result<(NewRun, Plan)> {
     let id = job.id;
-    let document = JobDocument::of_normal(job.settings)?;
+    let document = with_retries(JobDocument::of_normal(job.settings)?)?;
     let parameters = parameters(&request)?;
     let spec = &document.spec;
     let queue = request

@@ -17,7 +17,7 @@ use crate::verdict::Verdict;
 mod compare;
 
 /// The form of records; raised when a field is added.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 
 /// One thing that happened to a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,7 +36,13 @@ pub enum Record {
     /// The run waits because its job or its key has as many runs as it may have.
     Queued,
     /// No attempt of the run starts before this time.
-    Held { until: Millis },
+    Held {
+        until: Millis,
+        /// Whether the time of the run begins with its first slot; that of older ones began when
+        /// they were admitted.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        unstarted: bool,
+    },
     /// Another run was asked for, and this one, which has not started, stands for it as well.
     Coalesced {
         by: String,
@@ -185,18 +191,21 @@ pub fn rebuild(history: &[(Millis, Record)]) -> Result<RunFacts, String> {
             .map(|(task, id)| ((task, 0), AttemptFacts::new(*id, Phase::Blocked)))
             .collect(),
     };
+    let held = |(_, record): &(Millis, Record)| matches!(record, Record::Held { unstarted, .. } if *unstarted);
+    let held = rest.iter().any(held);
     for (at, record) in rest {
-        run.take(record, *at)?;
+        run.take(record, *at, held)?;
     }
     Ok(run)
 }
 
 impl RunFacts {
-    fn take(&mut self, record: &Record, at: Millis) -> Result<(), String> {
+    /// `held`: being admitted does not yet start the run.
+    fn take(&mut self, record: &Record, at: Millis, held: bool) -> Result<(), String> {
         match record {
             Record::Created { .. } => return Err("it was created twice".to_owned()),
             Record::Queued => self.phase = Phase::Queued,
-            Record::Held { until } => {
+            Record::Held { until, .. } => {
                 for attempt in self.attempts.values_mut() {
                     attempt.due_at = Some(*until);
                 }
@@ -219,13 +228,17 @@ impl RunFacts {
                     self.effect(*effect, &mut ids, at)?;
                 }
                 if let Some(phase) = phase {
-                    self.move_to(*phase, at);
+                    self.phase = *phase;
+                    if *phase == Phase::Running && !held {
+                        self.started_at.get_or_insert(at);
+                    }
                 }
             }
             Record::Claimed { task, attempt } => {
                 let attempt = self.attempt(*task, *attempt)?;
                 attempt.phase = Phase::Running;
                 attempt.started_at = Some(at);
+                self.started_at.get_or_insert(at);
             }
             Record::Executing { task, attempt } => {
                 self.attempt(*task, *attempt)?.executed_at = Some(at);
@@ -312,13 +325,6 @@ impl RunFacts {
         new.due_at = due;
         self.attempts.insert((task, attempt), new);
         Ok(())
-    }
-
-    fn move_to(&mut self, phase: Phase, at: Millis) {
-        self.phase = phase;
-        if phase == Phase::Running {
-            self.started_at.get_or_insert(at);
-        }
     }
 
     fn end_all(&mut self, verdict: Verdict, code: Option<&str>, at: Millis) {

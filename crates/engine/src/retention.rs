@@ -18,7 +18,7 @@ pub struct KeptRun {
     /// `None` while it is active.
     pub ended_at: Option<Millis>,
     pub pinned: bool,
-    /// Another run that is still there points at it, such as the notebook that started it.
+    /// Another run that is still there points at it: it waited for this one. What it put out may go.
     pub needed: bool,
     /// Ended runs of the same job that are newer; `None` for a run without a job.
     pub newer: Option<u64>,
@@ -59,16 +59,16 @@ pub fn fate(rules: &KeepRules, run: &KeptRun, now: Millis) -> Fate {
     let Some(ended_at) = run.ended_at else {
         return Fate::Stays;
     };
-    if run.pinned || run.needed {
+    if run.pinned {
         return Fate::Stays;
     }
     let age = now.since(ended_at);
     let over = |limit: Option<i64>| limit.is_some_and(|limit| age > limit);
-    if over(rules.keep_ms) {
+    if !run.needed && over(rules.keep_ms) {
         return Fate::Goes(Why::Age);
     }
     let enough = |max: u64| run.newer.is_some_and(|newer| newer >= max);
-    if rules.runs_max.is_some_and(enough) {
+    if !run.needed && rules.runs_max.is_some_and(enough) {
         return Fate::Goes(Why::Count);
     }
     if run.has_output && over(rules.output_ms) {
@@ -118,14 +118,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_pinned_needed_or_active_stays_however_old() {
+    fn what_is_pinned_or_active_stays_however_old() {
         for stays in [
             KeptRun {
                 pinned: true,
-                ..run(1)
-            },
-            KeptRun {
-                needed: true,
                 ..run(1)
             },
             KeptRun {
@@ -135,6 +131,22 @@ mod tests {
         ] {
             assert_eq!(at_200(stays), Fate::Stays);
         }
+    }
+
+    #[test]
+    fn a_run_that_another_points_at_stays_without_its_output() {
+        let needed = KeptRun {
+            needed: true,
+            ..run(1)
+        };
+        assert_eq!(at_200(needed), Fate::OutputGoes);
+        let newer = Some(3);
+        let young = KeptRun {
+            needed: true,
+            newer,
+            ..run(190)
+        };
+        assert_eq!(at_200(young), Fate::Stays);
     }
 
     #[test]

@@ -161,7 +161,7 @@ async fn delete(
 }
 
 /// Parameters for task types that do not run here; one that is given is refused, not dropped.
-const OTHER_PARAMETERS: [&str; 7] = [
+const OTHER_PARAMETERS: [&str; 8] = [
     "jar_params",
     "spark_submit_params",
     "sql_params",
@@ -169,6 +169,7 @@ const OTHER_PARAMETERS: [&str; 7] = [
     "pipeline_params",
     "only",
     "performance_target",
+    "duration_target",
 ];
 
 async fn run_now(

@@ -53,7 +53,7 @@ pub use store::Store;
 pub use tokens::{NewToken, TokenRow};
 pub use tree_permissions::TreeGrant;
 pub use triggers::{
-    Consumed, FileChanges, Firing, KnownFile, LastRuns, NewEvent, NewTrigger, PendingEvent,
-    Trigger, TriggerKind, TriggerNote,
+    Consumed, EndedRun, FileChanges, Firing, KnownFile, LastRuns, NewEvent, NewTrigger,
+    PendingEvent, Trigger, TriggerKind, TriggerNote,
 };
 pub use users::{NewUser, User, UserChange};

@@ -34,6 +34,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "resolved_values",
         include_str!("../migrations/resolved_values.sql"),
     ),
+    ("run_trees", include_str!("../migrations/run_trees.sql")),
 ];
 
 /// How many steps lead to the newest form.

@@ -1,7 +1,7 @@
 //! Destinations of notifications, and the outbox: what is to be told is written down in the
 //! transaction of what it tells of, and delivered from there.
 
-use forebay_engine::{Alerts, Effect, Event, Moment, Phase, Recipient};
+use forebay_engine::{Alerts, Effect, Event, Moment, Phase, Recipient, Verdict};
 use forebay_types::{Error, Millis, Result, RunId};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde_json::{Value, json};
@@ -125,10 +125,10 @@ pub(crate) fn follow(
     Ok(())
 }
 
-/// The same for a run that ended before anything of it started.
-pub(crate) fn refused(tx: &Transaction<'_>, id: RunId, now: Millis) -> Result<()> {
+/// The same for a run that was ended from outside: let in never, or given up.
+pub(crate) fn ended(tx: &Transaction<'_>, id: RunId, verdict: Verdict, now: Millis) -> Result<()> {
     match alerting(tx, id)? {
-        Some(run) => finished(tx, &run, forebay_engine::Verdict::Skipped, now),
+        Some(run) => finished(tx, &run, verdict, now),
         None => Ok(()),
     }
 }
@@ -155,12 +155,7 @@ pub(crate) fn began(
     tell_task(tx, &run, &alerts, moment, about, now)
 }
 
-fn finished(
-    tx: &Transaction<'_>,
-    run: &Run,
-    verdict: forebay_engine::Verdict,
-    now: Millis,
-) -> Result<()> {
+fn finished(tx: &Transaction<'_>, run: &Run, verdict: Verdict, now: Millis) -> Result<()> {
     match run_alerts(run).end(verdict, true) {
         Some(moment) => tell_run(tx, run, moment, Some(verdict.as_str()), now),
         None => Ok(()),
@@ -519,7 +514,7 @@ fn slow_on(conn: &Connection, now: Millis) -> Result<Vec<Slow>> {
             let limit = alerts.slow_after_ms().zip(began);
             limit.is_some_and(|(limit, began)| now.since(began) > limit)
         };
-        if over(&run_alerts(&run), run.started_at) && !already_slow(conn, &run, None)? {
+        if over(&run_alerts(&run), began_on(conn, &run)?) && !already_slow(conn, &run, None)? {
             slow.push((run.clone(), None));
         }
         for attempt in crate::runs::attempts_on(conn, id)? {
@@ -535,10 +530,21 @@ fn slow_on(conn: &Connection, now: Millis) -> Result<Vec<Slow>> {
     Ok(slow)
 }
 
+/// When the time of a run began: with its last repair, if it had one.
+fn began_on(conn: &Connection, run: &Run) -> Result<Option<Millis>> {
+    let repaired: Option<i64> = conn
+        .prepare_cached("SELECT max(created_at) FROM repair WHERE run_id = ?1")
+        .and_then(|mut statement| statement.query_row([run.id.0], |row| row.get(0)))
+        .map_err(|e| sql("look for a repair", e))?;
+    Ok(run.started_at.max(repaired.map(Millis)))
+}
+
+/// Since the run began, or was last repaired.
 fn already_slow(conn: &Connection, run: &Run, task: Option<(usize, u32)>) -> Result<bool> {
     let (task, attempt) = task.map_or((None, None), |(task, n)| (Some(task), Some(n)));
     conn.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM notification WHERE run_id = ?1 AND moment = ?2
+           AND created_at >= coalesce((SELECT max(created_at) FROM repair WHERE run_id = ?1), 0)
            AND attempt_id IS (SELECT id FROM attempt
              WHERE run_id = ?1 AND task = ?3 AND attempt = ?4))",
     )

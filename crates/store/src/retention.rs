@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use forebay_engine::{KeepRules, KeptRun};
 use forebay_types::{JobId, Millis, Result, RunId};
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use crate::connection::sql;
 use crate::runs::{missing_run, run_get_on};
@@ -33,14 +33,34 @@ pub struct Candidate {
     pub job_id: Option<JobId>,
     pub name: String,
     pub facts: KeptRun,
-    pub attempts: Vec<RunId>,
 }
 
-const COLUMNS: &str = "run.id, run.job_id, run.name, run.ended_at,
-    EXISTS (SELECT 1 FROM run_pin WHERE run_id = run.id),
-    run.parent_attempt IS NOT NULL
-      AND EXISTS (SELECT 1 FROM attempt WHERE id = run.parent_attempt),
-    NOT EXISTS (SELECT 1 FROM run_output_gone WHERE run_id = run.id)";
+/// A run goes with its parts: the iterations of its for-eaches, and what its notebooks started. A
+/// run of another job is no part; it goes by the rules of that job.
+const IS_PART: &str = "run.kind IN ('ITERATION', 'WORKFLOW_RUN')
+    AND EXISTS (SELECT 1 FROM attempt WHERE id = run.parent_attempt)";
+
+/// The run `?1` and its parts, down to the last.
+const TREE: &str = "WITH RECURSIVE tree (id) AS (
+    SELECT ?1 UNION ALL SELECT run.id FROM tree JOIN attempt ON attempt.run_id = tree.id
+      JOIN run ON run.parent_attempt = attempt.id
+    WHERE run.kind IN ('ITERATION', 'WORKFLOW_RUN'))";
+
+/// Runs that are pinned, and those that have a pinned part.
+const PINNED: &str = "WITH RECURSIVE pinned (id) AS (
+    SELECT run_id FROM run_pin UNION SELECT attempt.run_id FROM pinned
+      JOIN run ON run.id = pinned.id JOIN attempt ON attempt.id = run.parent_attempt
+    WHERE run.kind IN ('ITERATION', 'WORKFLOW_RUN'))
+  SELECT id FROM pinned";
+
+fn columns() -> String {
+    format!(
+        "run.id, run.job_id, run.name, run.ended_at, run.id IN ({PINNED}),
+         run.parent_attempt IS NOT NULL
+           AND EXISTS (SELECT 1 FROM attempt WHERE id = run.parent_attempt),
+         NOT EXISTS (SELECT 1 FROM run_output_gone WHERE run_id = run.id AND at >= run.ended_at)"
+    )
+}
 
 fn candidate(row: &Row<'_>, newer: Option<u64>) -> rusqlite::Result<Candidate> {
     Ok(Candidate {
@@ -54,7 +74,6 @@ fn candidate(row: &Row<'_>, newer: Option<u64>) -> rusqlite::Result<Candidate> {
             has_output: row.get(6)?,
             newer,
         },
-        attempts: Vec::new(),
     })
 }
 
@@ -77,20 +96,20 @@ impl Store {
                 Some(job) => format!("run.job_id = {job} AND"),
                 None => String::new(),
             };
-            let found = conn
-                .prepare_cached(&format!(
-                    "SELECT {COLUMNS} FROM run
+            conn.prepare_cached(&format!(
+                "SELECT {} FROM run
                      WHERE {of_job} run.ended_at < ?3 AND (run.ended_at, run.id) > (?1, ?2)
-                     ORDER BY run.ended_at, run.id LIMIT ?4"
-                ))
-                .and_then(|mut statement| {
-                    let bounds = params![after.0.0, after.1.0, before.0, limit];
-                    statement
-                        .query_map(bounds, |row| candidate(row, None))?
-                        .collect()
-                })
-                .map_err(|e| sql("look for old runs", e))?;
-            with_attempts(conn, found)
+                       AND NOT ({IS_PART})
+                     ORDER BY run.ended_at, run.id LIMIT ?4",
+                columns()
+            ))
+            .and_then(|mut statement| {
+                let bounds = params![after.0.0, after.1.0, before.0, limit];
+                statement
+                    .query_map(bounds, |row| candidate(row, None))?
+                    .collect()
+            })
+            .map_err(|e| sql("look for old runs", e))
         })
         .await
     }
@@ -149,26 +168,44 @@ impl Store {
             let Some(last_kept) = last_kept else {
                 return Ok(Vec::new());
             };
-            let found = conn
-                .prepare_cached(&format!(
-                    "SELECT {COLUMNS} FROM run
+            conn.prepare_cached(&format!(
+                "SELECT {} FROM run
                      WHERE run.job_id = ?1 AND run.phase = 'ended' AND run.id < ?2
-                     ORDER BY run.id DESC LIMIT ?3"
-                ))
-                .and_then(|mut statement| {
-                    let bounds = params![job.0, last_kept.min(before.0), limit];
-                    statement
-                        .query_map(bounds, |row| candidate(row, Some(kept)))?
-                        .collect()
-                })
-                .map_err(|e| sql("look for old runs of a job", e))?;
-            with_attempts(conn, found)
+                     ORDER BY run.id DESC LIMIT ?3",
+                columns()
+            ))
+            .and_then(|mut statement| {
+                let bounds = params![job.0, last_kept.min(before.0), limit];
+                statement
+                    .query_map(bounds, |row| candidate(row, Some(kept)))?
+                    .collect()
+            })
+            .map_err(|e| sql("look for old runs of a job", e))
+        })
+        .await
+    }
+
+    /// The attempts of a run and of its parts.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn retention_attempts(&self, run: RunId) -> Result<Vec<RunId>> {
+        self.read(move |conn| {
+            conn.prepare_cached(&format!(
+                "{TREE} SELECT attempt.id FROM tree JOIN attempt ON run_id = tree.id"
+            ))
+            .and_then(|mut statement| {
+                let ids = statement.query_map([run.0], |row| row.get(0).map(RunId))?;
+                ids.collect()
+            })
+            .map_err(|e| sql("read the attempts of a run", e))
         })
         .await
     }
 
     /// Removes these runs, except those that have become active, pinned or needed since they were
-    /// looked at. Their files are noted for [`Store::trash_list`].
+    /// looked at. Their files are noted for [`Store::trash_list`], their parts for
+    /// [`Store::run_purge`].
     ///
     /// # Errors
     /// When the database refuses.
@@ -179,15 +216,48 @@ impl Store {
                 if !may_go(tx, id)? {
                     continue;
                 }
-                trash_attempts(tx, id)?;
-                removed += delete_run(tx, id)?;
+                trash_run(tx, id)?;
+                removed += 1;
             }
             Ok(removed)
         })
         .await
     }
 
-    /// Notes that what these runs put out goes, while they stay.
+    /// Removes some of the parts of runs that are gone, at most `limit`, and gives the attempts they
+    /// had: their files are noted for [`Store::trash_list`]. Nothing when there are none left.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn run_purge(&self, limit: usize) -> Result<Option<Vec<RunId>>> {
+        // Looked for by a reader: the writer only does what is to be done.
+        let some = self.read(move |conn| {
+            conn.prepare_cached("SELECT run_id FROM run_trash LIMIT ?1")
+                .and_then(|mut statement| {
+                    let ids = statement.query_map([limit], |row| row.get(0).map(RunId))?;
+                    ids.collect::<rusqlite::Result<Vec<RunId>>>()
+                })
+                .map_err(|e| sql("look for parts of deleted runs", e))
+        });
+        let some = some.await?;
+        if some.is_empty() {
+            return Ok(None);
+        }
+        self.write(move |tx| {
+            let mut attempts = Vec::new();
+            for id in some {
+                attempts.extend(trash_attempts(tx, id)?);
+                delete_run(tx, id)?;
+                tx.prepare_cached("DELETE FROM run_trash WHERE run_id = ?1")
+                    .and_then(|mut statement| statement.execute([id.0]))
+                    .map_err(|e| sql("forget a deleted run", e))?;
+            }
+            Ok(Some(attempts))
+        })
+        .await
+    }
+
+    /// Notes that what these runs and their parts put out goes, while they stay.
     ///
     /// # Errors
     /// When the database refuses.
@@ -195,14 +265,25 @@ impl Store {
         self.write(move |tx| {
             let mut removed = 0;
             for id in runs {
-                if !may_go(tx, id)? {
+                if !may_lose_output(tx, id)? {
                     continue;
                 }
-                trash_attempts(tx, id)?;
-                removed += tx
-                    .prepare_cached("INSERT OR IGNORE INTO run_output_gone VALUES (?1, ?2)")
-                    .and_then(|mut statement| statement.execute(params![id.0, now.0]))
-                    .map_err(|e| sql("remove a run's output", e))?;
+                // A repair puts out anew what goes anew.
+                let bounds = params![id.0, now.0];
+                tx.prepare_cached(&format!(
+                    "{TREE} INSERT INTO run_output_gone SELECT id, ?2 FROM tree WHERE true
+                     ON CONFLICT DO UPDATE SET at = excluded.at"
+                ))
+                .and_then(|mut statement| statement.execute(bounds))
+                .and_then(|_| {
+                    tx.prepare_cached(&format!(
+                        "{TREE} INSERT OR IGNORE INTO attempt_trash
+                         SELECT attempt.id FROM tree JOIN attempt ON run_id = tree.id"
+                    ))
+                })
+                .and_then(|mut statement| statement.execute([id.0]))
+                .map_err(|e| sql("remove a run's output", e))?;
+                removed += 1;
             }
             Ok(removed)
         })
@@ -262,17 +343,17 @@ impl Store {
         .await
     }
 
-    /// Whether a run is pinned, and whether what it put out has been removed.
+    /// Whether a run is pinned, and when what it had put out until then was removed.
     ///
     /// # Errors
     /// When the database refuses.
-    pub async fn run_kept(&self, id: RunId) -> Result<(bool, bool)> {
+    pub async fn run_kept(&self, id: RunId) -> Result<(bool, Option<Millis>)> {
         self.read(move |conn| {
             conn.query_row(
                 "SELECT EXISTS (SELECT 1 FROM run_pin WHERE run_id = ?1),
-                        EXISTS (SELECT 1 FROM run_output_gone WHERE run_id = ?1)",
+                        (SELECT at FROM run_output_gone WHERE run_id = ?1)",
                 [id.0],
-                |row| Ok((row.get(0)?, row.get(1)?)),
+                |row| Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?.map(Millis))),
             )
             .map_err(|e| sql("look for a pin", e))
         })
@@ -303,6 +384,12 @@ impl Store {
             let mut gone = tx
                 .execute("DELETE FROM token WHERE expires_at < ?1", [before.0])
                 .map_err(|e| sql("delete expired tokens", e))?;
+            gone += tx
+                .execute(
+                    "DELETE FROM coalesced_token WHERE created_at < ?1",
+                    [before.0],
+                )
+                .map_err(|e| sql("let go of tokens", e))?;
             for id in runs {
                 gone += tx
                     .prepare_cached("UPDATE run SET idempotency_token = NULL WHERE id = ?1")
@@ -315,40 +402,66 @@ impl Store {
     }
 }
 
-fn with_attempts(conn: &Connection, mut found: Vec<Candidate>) -> Result<Vec<Candidate>> {
-    for candidate in &mut found {
-        candidate.attempts = conn
-            .prepare_cached("SELECT id FROM attempt WHERE run_id = ?1")
-            .and_then(|mut statement| {
-                statement
-                    .query_map([candidate.id.0], |row| row.get(0).map(RunId))?
-                    .collect()
-            })
-            .map_err(|e| sql("read a run's attempts", e))?;
-    }
-    Ok(found)
+fn may_go(tx: &Transaction<'_>, id: RunId) -> Result<bool> {
+    let kept = tx
+        .prepare_cached(&format!(
+            "SELECT run.id IN ({PINNED})
+               OR EXISTS (SELECT 1 FROM attempt WHERE id = run.parent_attempt)
+             FROM run WHERE id = ?1"
+        ))
+        .and_then(|mut statement| statement.query_row([id.0], |row| row.get(0)).optional())
+        .map_err(|e| sql("look at a run once more", e))?;
+    Ok(kept == Some(false) && active_in(tx, id)?.is_none())
 }
 
-fn may_go(tx: &Transaction<'_>, id: RunId) -> Result<bool> {
-    tx.prepare_cached(
-        "SELECT phase = 'ended'
-           AND NOT EXISTS (SELECT 1 FROM run_pin WHERE run_id = run.id)
-           AND NOT EXISTS (SELECT 1 FROM attempt WHERE id = run.parent_attempt)
-         FROM run WHERE id = ?1",
-    )
+/// Whether it has ended for longer than anybody asked for what it put out.
+fn may_lose_output(tx: &Transaction<'_>, id: RunId) -> Result<bool> {
+    let kept = tx
+        .prepare_cached(&format!(
+            "SELECT run.id IN ({PINNED}) OR EXISTS (SELECT 1 FROM run_output_gone
+               WHERE run_id = run.id AND at >= run.ended_at)
+             FROM run WHERE id = ?1"
+        ))
+        .and_then(|mut statement| statement.query_row([id.0], |row| row.get(0)).optional())
+        .map_err(|e| sql("look at a run once more", e))?;
+    Ok(kept == Some(false) && active_in(tx, id)?.is_none())
+}
+
+/// One of the run and its parts that has not ended.
+pub(crate) fn active_in(tx: &Transaction<'_>, id: RunId) -> Result<Option<RunId>> {
+    tx.prepare_cached(&format!(
+        "{TREE} SELECT run.id FROM tree JOIN run ON run.id = tree.id
+         WHERE run.phase <> 'ended' LIMIT 1"
+    ))
     .and_then(|mut statement| statement.query_row([id.0], |row| row.get(0)).optional())
-    .map(|may| may.unwrap_or(false))
-    .map_err(|e| sql("look at a run once more", e))
+    .map(|id| id.map(RunId))
+    .map_err(|e| sql("look at the parts of a run", e))
+}
+
+/// Deletes an ended run with a note of its files, and notes its parts, of which there may be
+/// thousands, for [`Store::run_purge`]. Gives the attempts of the run itself.
+pub(crate) fn trash_run(tx: &Transaction<'_>, id: RunId) -> Result<Vec<RunId>> {
+    tx.prepare_cached(&format!(
+        "{TREE} INSERT OR IGNORE INTO run_trash SELECT id FROM tree WHERE id <> ?1"
+    ))
+    .and_then(|mut statement| statement.execute([id.0]))
+    .map_err(|e| sql("note the parts of a run", e))?;
+    let attempts = trash_attempts(tx, id)?;
+    delete_run(tx, id)?;
+    Ok(attempts)
 }
 
 /// Notes the files of a run for deletion.
-pub(crate) fn trash_attempts(tx: &Transaction<'_>, run: RunId) -> Result<()> {
+fn trash_attempts(tx: &Transaction<'_>, run: RunId) -> Result<Vec<RunId>> {
     tx.prepare_cached(
-        "INSERT OR IGNORE INTO attempt_trash SELECT id FROM attempt WHERE run_id = ?1",
+        "INSERT INTO attempt_trash SELECT id FROM attempt WHERE run_id = ?1
+         ON CONFLICT DO UPDATE SET attempt_id = excluded.attempt_id RETURNING attempt_id",
     )
-    .and_then(|mut statement| statement.execute([run.0]))
-    .map_err(|e| sql("note files to delete", e))?;
-    Ok(())
+    .and_then(|mut statement| {
+        let ids = statement.query_map([run.0], |row| row.get(0).map(RunId))?;
+        ids.collect()
+    })
+    .map_err(|e| sql("note files to delete", e))
 }
 
 fn delete_run(tx: &Transaction<'_>, id: RunId) -> Result<usize> {

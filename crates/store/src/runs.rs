@@ -607,3 +607,6 @@ impl Store {
         .await
     }
 }
+
+#[cfg(test)]
+mod tests;

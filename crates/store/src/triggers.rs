@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 pub use arrival::{FileChanges, KnownFile};
 pub use events::{NewEvent, PendingEvent};
-pub use fire::{Consumed, Firing};
+pub use fire::{Consumed, EndedRun, Firing};
 pub(crate) use fire::{fired, run_ended, take};
 pub use sync::NewTrigger;
 pub(crate) use sync::{forget_triggers, sync_triggers};

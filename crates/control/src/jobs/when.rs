@@ -3,8 +3,10 @@
 use forebay_engine::{ArrivalPolicy, Cron, Timer, Zone};
 use forebay_types::{DbfsPath, Error, Millis, Result};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::JobDocument;
+use super::own::FileArrivalOwn;
 use super::spec::Spec;
 
 /// The shortest period of a schedule.
@@ -13,6 +15,8 @@ const PERIOD_SECONDS_MIN: u32 = 10;
 const WAIT_SECONDS_MIN: i64 = 60;
 const WAIT_SECONDS_MAX: i64 = 7 * 24 * 3600;
 const INTERVAL_MAX: i64 = 10_000;
+/// Retries of a task of a continuous job that retries on failure.
+const RETRIES: u32 = 3;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
@@ -143,6 +147,28 @@ impl FileArrivalSpec {
     }
 }
 
+/// What a run of a job that retries on failure runs: its tasks that say nothing of retries have
+/// some, so that one that fails does not end the others' work at once. A single task is begun anew
+/// with its run.
+///
+/// # Errors
+/// When the document is not one of ours.
+pub(crate) fn with_retries(document: JobDocument) -> Result<JobDocument> {
+    let continuous = document.spec.continuous.as_ref();
+    if continuous.map(|wanted| wanted.task_retry_mode) != Some(TaskRetryMode::OnFailure) {
+        return Ok(document);
+    }
+    let mut settings = document.settings;
+    if let Some(Value::Array(tasks)) = settings.get_mut("tasks")
+        && tasks.len() > 1
+    {
+        for task in tasks.iter_mut().filter_map(Value::as_object_mut) {
+            task.entry("max_retries").or_insert(json!(RETRIES));
+        }
+    }
+    JobDocument::of_normal(settings)
+}
+
 /// # Errors
 /// The first thing that is wrong, by field.
 pub(super) fn check(spec: &Spec) -> Result<()> {
@@ -165,6 +191,22 @@ pub(super) fn check(spec: &Spec) -> Result<()> {
     }
     if let Some(trigger) = &spec.trigger {
         check_trigger(trigger, spec.own.file_arrival.short_waits)?;
+    }
+    let arrives = spec.trigger.as_ref();
+    let arrives = arrives.is_some_and(|trigger| trigger.file_arrival.is_some());
+    if !arrives && spec.own.file_arrival != FileArrivalOwn::default() {
+        return Err(Error::invalid(
+            "Field 'forebay.file_arrival' needs 'trigger.file_arrival': without it no file is \
+             looked for.",
+        ));
+    }
+    let own = &spec.own;
+    let fires = !given.is_empty() || own.after_job.is_some() || own.on_event.is_some();
+    if own.brake.is_some() && !fires {
+        return Err(Error::invalid(
+            "Field 'forebay.brake' needs a trigger: 'schedule', 'trigger', 'continuous', \
+             'forebay.after_job' or 'forebay.on_event'.",
+        ));
     }
     if spec.continuous.is_some() && spec.max_concurrent_runs.is_some_and(|max| max != 1) {
         return Err(Error::invalid(

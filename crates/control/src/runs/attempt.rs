@@ -428,6 +428,7 @@ pub(crate) async fn abandon(inner: &Arc<Inner>, run: &Run, error: &Error) -> Res
     let message = format!("The run's definition cannot be read any more: {error}");
     let now = inner.clock.now();
     inner.store.run_abandon(run.id, message, now).await?;
+    inner.checkouts.settle(run.id).await;
     inner.moved(run);
     Ok(())
 }

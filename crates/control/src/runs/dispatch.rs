@@ -86,13 +86,11 @@ async fn admit(inner: &Arc<Inner>, now: Millis) -> Result<()> {
         }
         for id in queued {
             let (run, _) = inner.store.run_get(id).await?;
-            match JobDocument::of_normal(run.settings) {
+            match JobDocument::of_normal(run.settings.clone()) {
                 Ok(document) => drop(inner.store.run_admit(id, document.plan, now).await?),
                 Err(e) => {
                     warn!(run.id = %id, error = ?e, "queued run {id} cannot be read");
-                    let message = format!("The run's definition cannot be read any more: {e}");
-                    inner.store.run_abandon(id, message, now).await?;
-                    inner.live.ended(id);
+                    attempt::abandon(inner, &run, &e).await?;
                 }
             }
         }
@@ -108,8 +106,9 @@ async fn expire(inner: &Arc<Inner>, now: Millis) -> Result<()> {
     let before = now.plus_ms(-i64::from(hours) * 3_600_000);
     let message =
         format!("Skipped: the run waited in the queue for {hours} hours, as long as a run may.");
-    for id in inner.store.run_expire(before, message, now).await? {
-        inner.live.ended(id);
+    for run in inner.store.run_expire(before, message, now).await? {
+        inner.checkouts.settle(run.id).await;
+        inner.moved(&run);
     }
     Ok(())
 }

@@ -47,7 +47,8 @@ impl Runs {
     /// # Errors
     /// When the database refuses.
     pub async fn kept(&self, view: &RunView) -> Result<(bool, bool)> {
-        self.0.store.run_kept(view.run.id).await
+        let (pinned, gone) = self.0.store.run_kept(view.run.id).await?;
+        Ok((pinned, gone.is_some() && gone >= view.run.ended_at))
     }
 }
 

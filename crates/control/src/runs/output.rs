@@ -396,7 +396,7 @@ impl Runs {
             let events = blocking(move || read_events(&path)).await?;
             Some(cut_start(streams(&events)))
         };
-        let (_, is_gone) = self.0.store.run_kept(view.run.id).await?;
+        let is_gone = self.is_gone(&attempt).await?;
         Ok(RunOutput {
             view,
             attempt,
@@ -432,8 +432,7 @@ impl Runs {
     /// As for [`Runs::notebook`].
     pub async fn rendered(&self, ctx: &Ctx, id: RunId) -> Result<Ran> {
         let (_, attempt) = self.attempt(ctx, id).await?;
-        let (_, is_gone) = self.0.store.run_kept(attempt.run_id).await?;
-        if is_gone {
+        if self.is_gone(&attempt).await? {
             return Err(Error::missing(format!(
                 "What run {id} put out was removed by retention."
             )));
@@ -459,6 +458,13 @@ impl Runs {
             })
         })
         .await
+    }
+
+    /// Whether retention removed what an attempt put out; one of a later repair has its own.
+    async fn is_gone(&self, attempt: &Attempt) -> Result<bool> {
+        let (_, gone) = self.0.store.run_kept(attempt.run_id).await?;
+        let ended = gone.zip(attempt.ended_at);
+        Ok(ended.is_some_and(|(gone, ended)| ended <= gone))
     }
 
     async fn attempt(&self, ctx: &Ctx, id: RunId) -> Result<(RunView, Attempt)> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use forebay_engine::{RepairRequest, Run as RunState, Task};
 use forebay_runtime::TaskKind;
-use forebay_store::{NewRepair, Repair, Run};
+use forebay_store::{NewRepair, Repair, Run, RunKind};
 use forebay_types::{Error, ErrorCode, Result, RunId};
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
@@ -30,8 +30,9 @@ impl Runs {
     /// Returns the id of the repair.
     ///
     /// # Errors
-    /// `Run N does not exist.`; `PERMISSION_DENIED`; `RESOURCE_CONFLICT` for an active run and for a
-    /// `latest_repair_id` that is not the latest; an unknown task; nothing to run again.
+    /// `Run N does not exist.`; `PERMISSION_DENIED`; `RESOURCE_CONFLICT` for an active run, for a
+    /// `latest_repair_id` that is not the latest, and while job or key have no room; a part of
+    /// another run; an unknown task; nothing to run again.
     pub async fn repair(&self, ctx: &Ctx, id: RunId, request: RepairRun) -> Result<RunId> {
         let view = self.managed(ctx, id).await?;
         if view.task.is_some() && view.run.id != id {
@@ -40,6 +41,7 @@ impl Runs {
                 view.run.id
             )));
         }
+        self.refuse_parts(&view.run).await?;
         let new = self.plan_repair(&view, request).await?;
         let inner = Arc::clone(&self.0);
         let (done, repaired) = oneshot::channel();
@@ -70,6 +72,21 @@ impl Runs {
     /// When the database refuses.
     pub async fn repairs(&self, run: RunId) -> Result<Vec<Repair>> {
         self.0.store.run_repairs(run).await
+    }
+
+    /// What somebody waited for, and waits no more, is repaired with the run that did.
+    async fn refuse_parts(&self, run: &Run) -> Result<()> {
+        let what = match run.kind {
+            RunKind::Workflow => "was started by a notebook of",
+            RunKind::Iteration => "is an iteration of a task of",
+            RunKind::Job | RunKind::Submit => return Ok(()),
+        };
+        let above = self.parent(run).await?;
+        let above = above.map_or_else(|| "another run".to_owned(), |id| format!("run {id}"));
+        Err(Error::invalid(format!(
+            "Run {} {what} {above} and cannot be repaired by itself; repair that run.",
+            run.id
+        )))
     }
 
     async fn plan_repair(&self, view: &RunView, request: RepairRun) -> Result<NewRepair> {

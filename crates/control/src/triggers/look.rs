@@ -1,13 +1,15 @@
 //! One look at one trigger: what its kind says about the rows and the time, and what follows.
 
 use forebay_engine::{DebouncePolicy, Next, Timer, Verdict, arrival, debounce, restart_delay_ms};
-use forebay_store::{Consumed, Firing, Job, PendingEvent, Trigger, TriggerKind, TriggerNote};
+use forebay_store::{
+    Consumed, EndedRun, Firing, Job, PendingEvent, Trigger, TriggerKind, TriggerNote,
+};
 use forebay_types::{Error, ErrorCode, Millis, Result};
 use serde_json::{Map, Value, json};
 
 use super::arrival::{changes, scan};
 use super::{Fired, Triggers, trigger_info};
-use crate::jobs::{After, Brake, JobDocument, OnEvent, TaskRetryMode};
+use crate::jobs::{After, Brake, JobDocument, OnEvent, with_retries};
 
 /// What a job may do unless its settings say otherwise: more than that is a storm.
 const BRAKE: Brake = Brake {
@@ -16,8 +18,6 @@ const BRAKE: Brake = Brake {
 };
 /// New files that a run is told by name.
 const FILES_TOLD_MAX: usize = 1000;
-/// Retries of a task of a continuous job that retries on failure.
-const RETRIES: u32 = 3;
 /// Events that become one run, unless the settings say fewer.
 const EVENTS_MAX: u32 = 100;
 
@@ -218,18 +218,9 @@ impl Triggers {
             info: trigger_info("continuous", look.now, json!({})),
             job_parameters: Map::new(),
         };
-        let mode = look
-            .document
-            .spec
-            .continuous
-            .as_ref()
-            .map(|wanted| wanted.task_retry_mode);
-        if mode != Some(TaskRetryMode::OnFailure) {
-            return self.fire(look, fired).await.map(drop);
-        }
         let look = Look {
             job: look.job.clone(),
-            document: with_retries(&look.document)?,
+            document: with_retries(look.document.clone())?,
             now: look.now,
         };
         self.fire(&look, fired).await.map(drop)
@@ -241,7 +232,12 @@ impl Triggers {
         };
         let ended = self.0.store.trigger_ended_runs(trigger.job_id).await?;
         let more = !ended.is_empty();
-        for (run, verdict) in ended {
+        for EndedRun {
+            run,
+            verdict,
+            repair,
+        } in ended
+        {
             if room == 0 {
                 break;
             }
@@ -250,11 +246,15 @@ impl Triggers {
                 store.trigger_ended_run_forget(trigger.job_id, run).await?;
                 continue;
             }
+            let mut cause = format!("{run}/{}", verdict.as_str());
+            if let Some(repair) = repair {
+                // A run that was repaired ends again, and may fire again.
+                cause = format!("{cause}/{repair}");
+            }
             let firing = Firing {
                 due_at: Some(look.now),
                 consumed: Consumed::EndedRun(run),
-                // A run that was repaired may end again, otherwise.
-                ..Firing::of(&trigger, format!("{run}/{}", verdict.as_str()))
+                ..Firing::of(&trigger, cause)
             };
             let result = verdict.as_str();
             let more = json!({"run_id": run, "job_id": after.job_id, "result": result});
@@ -348,20 +348,6 @@ fn event_run(
         info: trigger_info("event", look.now, more),
         job_parameters,
     }
-}
-
-/// The job with retries for those of its tasks that say nothing of them: one that fails does not
-/// end the others' work at once. A single task is begun anew with its run.
-fn with_retries(document: &JobDocument) -> Result<JobDocument> {
-    let mut settings = document.settings.clone();
-    if let Some(Value::Array(tasks)) = settings.get_mut("tasks")
-        && tasks.len() > 1
-    {
-        for task in tasks.iter_mut().filter_map(Value::as_object_mut) {
-            task.entry("max_retries").or_insert(json!(RETRIES));
-        }
-    }
-    JobDocument::of_normal(settings)
 }
 
 /// Each event is a run of its own.

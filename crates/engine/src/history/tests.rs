@@ -127,17 +127,37 @@ fn records_are_read_as_they_were_written() {
     };
     assert_eq!(
         claimed.to_text(),
-        r#"[1,{"claimed":{"task":0,"attempt":0}}]"#
+        r#"[2,{"claimed":{"task":0,"attempt":0}}]"#
     );
     assert_eq!(
         Record::parse(r#"{"event":"created"}"#),
         Err(RecordError::Old)
     );
-    assert_eq!(Record::parse("[2,null]"), Err(RecordError::Newer(2)));
+    assert_eq!(Record::parse("[3,null]"), Err(RecordError::Newer(3)));
     assert!(matches!(
         Record::parse("[1,7]"),
         Err(RecordError::Broken(_))
     ));
+}
+
+#[test]
+fn a_held_run_begins_with_its_first_slot_unless_its_history_is_old() {
+    let old = r#"[1,{"held":{"until":9}}]"#;
+    let new = Record::Held {
+        until: Millis(9),
+        unstarted: true,
+    };
+    for (held, started) in [(Record::parse(old).unwrap(), 2), (new, 9)] {
+        let mut run = Run::new(&plan());
+        let history = [
+            (Millis(1), created()),
+            (Millis(1), held),
+            advanced(&mut run, Event::Admitted, 2, &[]),
+            claimed(0, 0, 9),
+        ];
+        let rebuilt = rebuild(&history).unwrap();
+        assert_eq!(rebuilt.started_at, Some(Millis(started)));
+    }
 }
 
 #[test]

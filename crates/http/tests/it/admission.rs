@@ -293,3 +293,52 @@ async fn the_queue_shows_who_waits_for_what_and_only_to_whom_it_concerns() {
     let queue = server.get(path).await.ok();
     assert!(queue.get("next_page_token").is_none(), "{queue}");
 }
+
+#[tokio::test]
+async fn a_child_of_the_same_key_does_not_wait_for_the_run_that_waits_for_it() {
+    let server = start(15).await;
+    let own = json!({"key": "k", "key_max": 1});
+    let inner = json!({"name": "child", "forebay": own,
+        "tasks": [{"task_key": "t", "notebook_task": {"notebook_path": "/Shared/quick"}}]});
+    let inner = job(&server, inner).await;
+    let call = |to: i64| json!([{"task_key": "t", "run_job_task": {"job_id": to}}]);
+    let middle = job(&server, json!({"name": "middle", "tasks": call(inner)})).await;
+    let settings = json!({"tasks": call(middle), "forebay": own});
+    let run = submit(&server, settings).await;
+    let run = ended(&server, run).await;
+    assert_eq!(run["state"]["result_state"], "SUCCESS", "{run}");
+}
+
+#[tokio::test]
+async fn a_repair_needs_room_as_a_new_run_does() {
+    let server = start(15).await;
+    let hold = json!([{"task_key": "t", "notebook_task": {"notebook_path": "/Shared/hold"}}]);
+    let bad = json!([{"task_key": "t", "notebook_task": {"notebook_path": "/Shared/nowhere"}}]);
+    let of_job = job(&server, json!({"name": "j", "tasks": bad})).await;
+    let own = json!({"key": "k", "key_max": 1});
+    let run_now = async || {
+        let answer = server.post("/api/2.2/jobs/run-now", json!({"job_id": of_job}));
+        answer.await.ok()["run_id"].as_i64().unwrap()
+    };
+    let failed = run_now().await;
+    ended(&server, failed).await;
+    let body = json!({"job_id": of_job, "new_settings": {"tasks": hold}});
+    server.post("/api/2.2/jobs/update", body).await.ok();
+    let holder = run_now().await;
+    let keyed = submit(&server, json!({"tasks": bad, "forebay": own})).await;
+    ended(&server, keyed).await;
+    let key_holder = submit(&server, submission("/Shared/hold", own)).await;
+    let repair = |run: i64| json!({"run_id": run, "rerun_all_failed_tasks": true});
+    let path = "/api/2.2/jobs/runs/repair";
+    for (run, full) in [(failed, "its job has 1 active"), (keyed, "its key has 1")] {
+        let message = server.post(path, repair(run)).await;
+        let message = message.refused(409, "RESOURCE_CONFLICT");
+        assert!(message.contains(full), "{message}");
+    }
+    server.executor.release();
+    ended(&server, holder).await;
+    ended(&server, key_holder).await;
+    server.post(path, repair(failed)).await.ok();
+    let run = ended(&server, failed).await;
+    assert_eq!(run["state"]["result_state"], "SUCCESS", "{run}");
+}

@@ -611,3 +611,33 @@ async fn an_active_run_cannot_be_repaired_and_one_task_can_be_canceled_alone() {
     );
     assert_eq!(state(&run), states("TERMINATED", "SUCCESS_WITH_FAILURES"));
 }
+
+#[tokio::test]
+async fn a_part_of_a_run_is_repaired_with_the_run() {
+    let server = start(15).await;
+    notebook(&server, "/Shared/child", &["fail E m"]).await;
+    let call = r#"call notebook.run {"from":"/Shared/n","path":"/Shared/child","timeout_seconds":0,"arguments":{}}"#;
+    notebook(&server, "/Shared/n", &[call]).await;
+    let each = for_each("each", "[1]", 1, task("one", "/Shared/n", &[]));
+    let run = submit(&server, json!({"tasks": [each]})).await;
+    ended(&server, run).await;
+    let store = &server.app.services.store;
+    let below = async |run: i64| {
+        let children = store.run_list_children(forebay_types::RunId(run)).await;
+        children.unwrap()[0].id.0
+    };
+    let iteration = below(run).await;
+    let nested = below(iteration).await;
+    for (part, words, above) in [
+        (iteration, "is an iteration of a task of", run),
+        (nested, "was started by a notebook of", iteration),
+    ] {
+        let body = json!({"run_id": part, "rerun_all_failed_tasks": true});
+        let refused = server.post("/api/2.2/jobs/runs/repair", body).await;
+        let message = refused.refused(400, "INVALID_PARAMETER_VALUE");
+        assert!(
+            message.contains(&format!("{words} run {above} ")),
+            "{message}"
+        );
+    }
+}

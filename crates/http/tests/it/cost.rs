@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use forebay_testkit::TestServer;
+use forebay_types::RunId;
 use serde_json::{Value, json};
 
 use crate::work::{ended, job, notebook, ran, run_now, start};
@@ -143,4 +144,41 @@ async fn a_workspace_can_skip_what_is_over_its_day() {
         message.contains("the workspace used 1 of its 1 CPU-seconds"),
         "{message}"
     );
+}
+
+#[tokio::test]
+async fn the_time_of_a_held_run_begins_when_it_gets_a_slot() {
+    let server = start(|_| {}).await;
+    notebook(&server, "/Shared/n", &["use 1500"]).await;
+    let limited = json!({
+        "timeout_seconds": 600,
+        "forebay": {"budget": {"cpu_seconds_per_day": 1}},
+    });
+    let job = job(&server, "/Shared/n", limited).await;
+    ran(&server, job).await;
+    let held = run_now(&server, job).await;
+    server.clock.advance(DAY);
+    let over = ended(&server, held).await;
+    assert_eq!(over["state"]["result_state"], "SUCCESS", "{over}");
+    assert_eq!(over["state"]["state_message"], "");
+    let started = server.app.services.store.run_get(RunId(held)).await;
+    assert_eq!(started.unwrap().0.started_at, Some(server.clock.now()));
+}
+
+#[tokio::test]
+async fn what_is_under_way_goes_on_over_the_budget_with_all_its_parts() {
+    let server = start(|config| config.budget.cpu_seconds_per_day = 1).await;
+    notebook(&server, "/Shared/n", &["use 1500"]).await;
+    let own = json!({"budget": {"cpu_seconds_per_day": 1, "action": "stop"}});
+    let child = job(&server, "/Shared/n", json!({"forebay": own})).await;
+    let inner = json!({"task_key": "one", "notebook_task": {"notebook_path": "/Shared/n"}});
+    let each = json!({"inputs": "[1,2,3]", "concurrency": 1, "task": inner});
+    let call = json!({"task_key": "call", "depends_on": [{"task_key": "each"}],
+        "run_job_task": {"job_id": child}});
+    let tasks = json!([{"task_key": "each", "for_each_task": each}, call]);
+    let body = json!({"run_name": "r", "tasks": tasks});
+    let path = "/api/2.1/jobs/runs/submit";
+    let run = server.post(path, body).await.ok()["run_id"].as_i64();
+    let run = ended(&server, run.unwrap()).await;
+    assert_eq!(run["state"]["result_state"], "SUCCESS", "{run}");
 }

@@ -267,3 +267,22 @@ async fn a_start_removes_checkouts_that_nobody_wants() {
     let world = world.restart().await;
     assert_eq!(world.names("checkouts"), Vec::<String>::new());
 }
+
+#[tokio::test]
+async fn a_cancel_between_two_tries_removes_the_checkout() {
+    let world = World::start().await;
+    world.commit("jobs/a.py", &["fail ValueError once"]);
+    let retried = json!({"task_key": "a", "max_retries": 1, "min_retry_interval_millis": 60_000,
+        "notebook_task": {"notebook_path": "jobs/a"}});
+    let run = world.submit(json!([retried])).await;
+    let attempt = async || {
+        let shown = world.run(run, 0).await;
+        shown["tasks"][0]["attempt_number"].clone()
+    };
+    wait_until("the second try", attempt, |number| *number == 1).await;
+    assert_eq!(world.names("checkouts"), [run.to_string()]);
+    let body = json!({"run_id": run});
+    let path = "/api/2.1/jobs/runs/cancel";
+    world.server.post(path, body).await.ok();
+    assert_eq!(world.names("checkouts"), Vec::<String>::new());
+}

@@ -181,3 +181,86 @@ async fn rules_are_checked_and_old_idempotency_tokens_are_forgotten() {
     let answer = server.call(&plain, "POST", "/api/forebay/v1/retention/apply", json!({}));
     assert_eq!(answer.await.status, 403);
 }
+
+/// A run of three iterations, each of which starts a notebook; all runs of it, the first on top.
+async fn tree(server: &TestServer, more: Value) -> Vec<i64> {
+    notebook(server, "/Shared/child", &["print x"]).await;
+    let call = r#"call notebook.run {"from":"/Shared/n","path":"/Shared/child","timeout_seconds":0,"arguments":{}}"#;
+    notebook(server, "/Shared/n", &[call]).await;
+    let inner = json!({"task_key": "one", "notebook_task": {"notebook_path": "/Shared/n"}});
+    let each = json!({"inputs": "[1,2,3]", "concurrency": 3, "task": inner});
+    let mut settings = json!({"tasks": [{"task_key": "each", "for_each_task": each}]});
+    let own = more.as_object().unwrap().clone();
+    settings.as_object_mut().unwrap().extend(own);
+    let of = job(server, "/Shared/n", settings).await;
+    let root = ran(server, of).await;
+    let store = &server.app.services.store;
+    let mut all = vec![root];
+    let mut next = 0;
+    while let Some(run) = all.get(next) {
+        let below = store.run_list_children(RunId(*run)).await.unwrap();
+        all.extend(below.iter().map(|run| run.id.0));
+        next += 1;
+    }
+    assert_eq!(all.len(), 7);
+    all
+}
+
+#[tokio::test]
+async fn a_run_goes_with_all_that_ran_below_it() {
+    let server = start(|config| config.retention.days = 0).await;
+    let deleted = tree(&server, json!({})).await;
+    let few = json!({"forebay": {"retention": {"runs": 0, "output_days": 0}}});
+    let kept = tree(&server, few).await;
+    let leaf = folder(&server, *deleted.last().unwrap()).await;
+    assert!(leaf.exists());
+    let body = json!({"run_id": deleted[0]});
+    server.post("/api/2.1/jobs/runs/delete", body).await.ok();
+    for run in &deleted {
+        assert!(!is_there(&server, *run).await, "{run}");
+    }
+    assert!(!leaf.exists());
+
+    let more = json!({"forebay": {"retention": {"runs": 1}}});
+    let second = tree(&server, more).await;
+    let job = ended(&server, second[0]).await["job_id"].clone();
+    let pin = format!("/api/forebay/v1/runs/{}/pin", second[6]);
+    server.post(&pin, json!({})).await.ok();
+    ran(&server, job.as_i64().unwrap()).await;
+    assert!(
+        listed(&preview(&server).await).is_empty(),
+        "a part is pinned"
+    );
+    let pin = pin.replace("/pin", "/unpin");
+    server.post(&pin, json!({})).await.ok();
+    assert_eq!(listed(&preview(&server).await), [(second[0], "count")]);
+    assert_eq!(apply(&server).await["runs"], 1);
+    for run in &second {
+        assert!(!is_there(&server, *run).await, "{run}");
+    }
+    assert!(is_there(&server, kept[6]).await);
+}
+
+#[tokio::test]
+async fn output_goes_with_that_of_the_parts_and_comes_back_by_a_repair() {
+    let server = start(|config| config.retention.output_days = 1).await;
+    let runs = tree(&server, json!({})).await;
+    let leaf = folder(&server, runs[6]).await;
+    assert!(leaf.exists());
+    let gone = async |run: i64| ended(&server, run).await["forebay"]["output_removed"].clone();
+    server.clock.advance(DAY * 2);
+    apply(&server).await;
+    assert!(!leaf.exists());
+    assert_eq!(
+        (gone(runs[0]).await, gone(runs[6]).await),
+        (json!(true), json!(true))
+    );
+
+    server.clock.advance(Duration::from_secs(1));
+    let body = json!({"run_id": runs[0], "rerun_tasks": ["each"]});
+    server.post("/api/2.2/jobs/runs/repair", body).await.ok();
+    assert_eq!(gone(runs[0]).await, false);
+    server.clock.advance(DAY * 2);
+    assert_eq!(apply(&server).await["outputs"], 1);
+    assert_eq!(gone(runs[0]).await, true);
+}

@@ -62,6 +62,12 @@ async fn update(server: &TestServer, job: i64, new: Value) {
     server.post("/api/2.1/jobs/update", body).await.ok();
 }
 
+async fn run_now(server: &TestServer, job: i64) -> i64 {
+    let body = json!({"job_id": job});
+    let answer = server.post("/api/2.1/jobs/run-now", body).await;
+    answer.ok()["run_id"].as_i64().unwrap()
+}
+
 /// The runs of a job, newest first.
 async fn runs(server: &TestServer, job: i64) -> Vec<Value> {
     let list = server
@@ -674,4 +680,129 @@ async fn a_schedule_can_be_looked_at_before_it_is_used() {
         message.contains("'expression': hours, position 5"),
         "{message}"
     );
+}
+
+#[tokio::test]
+async fn a_continuous_job_goes_on_when_its_queued_run_expires() {
+    let server = start().await;
+    notebook(&server, "/Shared/long", "silence").await;
+    let own = json!({"key": "k", "key_max": 1});
+    let holder = json!({"run_name": "h", "notebook_task": {"notebook_path": "/Shared/long"},
+        "forebay": own});
+    let path = "/api/2.1/jobs/runs/submit";
+    server.post(path, holder).await.ok();
+    let job = create(&server, json!({"continuous": {}, "forebay": own})).await;
+    let triggers = &server.app.services.triggers;
+    triggers.round().await.unwrap();
+    // It is looked at once more, and finds that a run is there already.
+    server.clock.advance(MINUTE);
+    triggers.round().await.unwrap();
+    assert_eq!(runs(&server, job).await.len(), 1);
+    server.clock.advance(HOUR * 49);
+    let look = || runs(&server, job);
+    let made = wait_until("another run", look, |runs| runs.len() == 2).await;
+    assert_eq!(made[1]["state"]["life_cycle_state"], "SKIPPED");
+    assert_eq!(made[0]["state"]["life_cycle_state"], "QUEUED");
+}
+
+#[tokio::test]
+async fn run_now_on_a_continuous_job_retries_its_tasks_as_its_trigger_does() {
+    let server = start().await;
+    let task =
+        |key: &str, path: &str| json!({"task_key": key, "notebook_task": {"notebook_path": path}});
+    let continuous = json!({"task_retry_mode": "ON_FAILURE", "pause_status": "PAUSED"});
+    let tasks = json!([task("a", "/Shared/bad"), task("b", "/Shared/ok")]);
+    let job = create(&server, json!({"continuous": continuous, "tasks": tasks})).await;
+    let run = run_now(&server, job).await;
+    let path = format!("/api/forebay/v1/runs/{run}?wait_ms=30000");
+    let ended = server.get(&path).await.ok();
+    assert_eq!(ended["tasks"][0]["attempt_number"], 3, "{ended}");
+}
+
+#[tokio::test]
+async fn a_refused_restart_leaves_the_run_of_a_continuous_job_alone() {
+    let server = TestServer::start_with(|setup| {
+        setup.runtimes = None;
+        setup.config.budget.cpu_seconds_per_day = 1;
+        setup.config.budget.action = "stop".to_owned();
+    })
+    .await;
+    notebook(&server, "/Shared/long", "silence").await;
+    notebook(&server, "/Shared/dear", "use 1500").await;
+    let job = create_of(&server, "/Shared/long", json!({"continuous": {}})).await;
+    server.app.services.triggers.round().await.unwrap();
+    let dear = create_of(&server, "/Shared/dear", json!({})).await;
+    let dear = run_now(&server, dear).await;
+    let path = format!("/api/forebay/v1/runs/{dear}?wait_ms=30000");
+    server.get(&path).await.ok();
+    let refused = run_now(&server, job).await;
+    let made = runs(&server, job).await;
+    assert_eq!(made[0]["run_id"], refused);
+    assert_eq!(made[0]["state"]["life_cycle_state"], "SKIPPED");
+    assert_eq!(made[1]["state"]["life_cycle_state"], "RUNNING");
+}
+
+#[tokio::test]
+async fn a_run_that_is_repaired_and_fails_again_is_told_again() {
+    let server = start().await;
+    let watched = create_of(&server, "/Shared/bad", json!({})).await;
+    let own = json!({"after_job": {"job_id": watched, "on": "failure"}});
+    let after = create(&server, json!({"forebay": own})).await;
+    let run = run_now(&server, watched).await;
+    let count = |expected: usize| {
+        let server = &server;
+        wait_until(
+            "the runs after it",
+            move || runs(server, after),
+            move |made| made.len() == expected,
+        )
+    };
+    count(1).await;
+    let mut body = json!({"run_id": run, "rerun_all_failed_tasks": true});
+    for told in 2..=3 {
+        let answer = server.post("/api/2.2/jobs/runs/repair", body.clone()).await;
+        body["latest_repair_id"] = answer.ok()["repair_id"].clone();
+        count(told).await;
+    }
+}
+
+#[tokio::test]
+async fn settings_of_triggers_need_their_trigger() {
+    let server = start().await;
+    let brake = json!({"forebay": {"brake": {"runs": 1, "minutes": 1}}});
+    let message = refused(&server, brake).await;
+    assert!(
+        message.contains("'forebay.brake' needs a trigger"),
+        "{message}"
+    );
+    for own in [json!({"parameter": "files"}), json!({"short_waits": true})] {
+        let own = json!({"forebay": {"file_arrival": own}});
+        let message = refused(&server, own).await;
+        assert!(
+            message.contains("needs 'trigger.file_arrival'"),
+            "{message}"
+        );
+    }
+    let job = create(&server, json!({})).await;
+    let body = json!({"job_id": job, "duration_target": "FAST"});
+    let refused = server.post("/api/2.1/jobs/run-now", body).await;
+    let message = refused.refused(501, "NOT_IMPLEMENTED");
+    assert!(message.contains("'duration_target'"), "{message}");
+}
+
+#[tokio::test]
+async fn a_deleted_job_leaves_no_firings() {
+    let server = start().await;
+    let job = create(&server, json!({"continuous": {}})).await;
+    settle(&server).await;
+    let store = &server.app.services.store;
+    let firings = async || {
+        let since = forebay_types::Millis(0);
+        let job = forebay_types::JobId(job);
+        store.trigger_firings_since(job, since).await.unwrap()
+    };
+    assert!(firings().await > 0);
+    let body = json!({"job_id": job});
+    server.post("/api/2.1/jobs/delete", body).await.ok();
+    assert_eq!(firings().await, 0);
 }

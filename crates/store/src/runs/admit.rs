@@ -1,16 +1,17 @@
 //! The admission of runs: which of them may put attempts in line, as far as job and key have room.
 
 use forebay_engine::admission::{Admission, Room, admit, rank};
-use forebay_engine::{Effect, Event, Plan, Record};
+use forebay_engine::{Effect, Event, Phase, Plan, Record, Verdict};
 use forebay_types::{Error, ErrorCode, JobId, Millis, Result, RunId};
 use rusqlite::{Connection, Transaction, params};
 use serde_json::Value;
 
-use super::NewRun;
 use super::claim::{count, one};
 use super::transition::{advance, log};
+use super::{NewRun, Run, RunKind, run_get_on};
 use crate::connection::sql;
 use crate::store::Store;
+use crate::triggers;
 
 /// How many keys of a job one look compares; the next look goes on from there.
 const KEYS_MAX: usize = 64;
@@ -53,7 +54,7 @@ pub(super) fn admission(tx: &Transaction<'_>, new: &NewRun) -> Result<Admission>
         Some(job) => Some(job_room(tx, job, max_of(new.concurrency_max))?),
         None => None,
     };
-    let key = key_room(tx, &new.standing.key, new.standing.key_max)?;
+    let key = key_room(tx, key_of(tx, new)?, new.standing.key_max)?;
     Ok(admit(job, key, new.queue))
 }
 
@@ -90,7 +91,10 @@ pub(crate) fn key_room(tx: &Connection, key: &str, max: usize) -> Result<Option<
 }
 
 pub(super) fn insert(tx: &Transaction<'_>, run: RunId, new: &NewRun, now: Millis) -> Result<()> {
-    let standing = &new.standing;
+    if new.kind == RunKind::Iteration {
+        return insert_below(tx, run, new);
+    }
+    let (standing, key) = (&new.standing, key_of(tx, new)?);
     tx.prepare_cached(
         "INSERT INTO run_admission (run_id, job_id, tenant, weight, rank, key, key_max, stage)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'admitted')",
@@ -102,12 +106,40 @@ pub(super) fn insert(tx: &Transaction<'_>, run: RunId, new: &NewRun, now: Millis
             tenant(new),
             standing.weight.max(1),
             rank(now.0, standing.priority),
-            standing.key,
+            key,
             standing.key_max,
         ])
     })
     .map_err(|e| sql("put a run in line", e))?;
     Ok(())
+}
+
+/// An iteration is a part of its run, and stands in line where that does.
+fn insert_below(tx: &Transaction<'_>, run: RunId, new: &NewRun) -> Result<()> {
+    tx.prepare_cached(
+        "INSERT INTO run_admission (run_id, job_id, tenant, weight, rank, key, key_max, stage)
+         SELECT ?1, 0, tenant, weight, rank, '', 0, 'admitted' FROM attempt
+         JOIN run_admission USING (run_id) WHERE attempt.id = ?2",
+    )
+    .and_then(|mut statement| statement.execute(params![run.0, new.parent_attempt.map(|id| id.0)]))
+    .map_err(|e| sql("put an iteration in line", e))?;
+    Ok(())
+}
+
+/// The key that a new run is counted by: none when a run above it has that key already. Who waits
+/// for a child must not be what the child waits for, so both have one place.
+fn key_of<'a>(tx: &Transaction<'_>, new: &'a NewRun) -> Result<&'a str> {
+    let key = &new.standing.key;
+    let Some(parent) = new.parent_attempt.filter(|_| !key.is_empty()) else {
+        return Ok(key);
+    };
+    let above = "WITH RECURSIVE above (id) AS (
+           SELECT run_id FROM attempt WHERE id = ?1
+           UNION ALL SELECT attempt.run_id FROM above
+             JOIN run ON run.id = above.id JOIN attempt ON attempt.id = run.parent_attempt)
+         SELECT 1 FROM above JOIN run_admission ON run_id = above.id WHERE key = ?2 LIMIT 1";
+    let held = one(tx, above, params![parent.0, key], |_| Ok(()))?.is_some();
+    Ok(if held { "" } else { key })
 }
 
 fn tenant(new: &NewRun) -> String {
@@ -165,7 +197,7 @@ pub(super) fn check_ceiling(tx: &Transaction<'_>, new: &NewRun) -> Result<()> {
     if max == 0 {
         return Ok(());
     }
-    let key = &new.standing.key;
+    let key = key_of(tx, new)?;
     let (what, waiting) = match new.job_id {
         _ if !key.is_empty() => {
             let query = "SELECT count(*) FROM (SELECT 1 FROM run_admission
@@ -190,6 +222,30 @@ pub(super) fn check_ceiling(tx: &Transaction<'_>, new: &NewRun) -> Result<()> {
         ),
     )
     .retry_after_s(CEILING_WAIT_S))
+}
+
+/// Takes an ended run back in, for a repair. It does not queue: who repairs is told at once, and has
+/// chosen the moment.
+pub(super) fn readmit(tx: &Transaction<'_>, id: RunId) -> Result<()> {
+    // What shared the place of a run above it has to have one of its own now.
+    tx.prepare_cached(
+        "UPDATE run_admission SET key = substr(tenant, 5) WHERE run_id = ?1 AND key = ''
+           AND job_id > 0 AND tenant LIKE 'key:%'",
+    )
+    .and_then(|mut statement| statement.execute([id.0]))
+    .map_err(|e| sql("take a run back in", e))?;
+    let (job, key) = rooms_of(tx, id)?;
+    let full = |what: &str, room: Option<Room>| {
+        let room = room.filter(|room| room.active >= room.max)?;
+        let message = format!(
+            "Run {id} cannot be repaired now: {what} has {} active runs, as many as it may; \
+             repeat the call when one has ended.",
+            room.active
+        );
+        Some(Error::new(ErrorCode::ResourceConflict, message))
+    };
+    let full = full("its job", job).or_else(|| full("its key", key));
+    full.map_or(Ok(()), Err)
 }
 
 impl Store {
@@ -226,7 +282,8 @@ impl Store {
         .await
     }
 
-    /// Ends queued runs that were created before `before`: they waited too long. At most 100.
+    /// Ends queued runs that were created before `before`: they waited too long. At most 100, which
+    /// are the caller's to tell of.
     ///
     /// # Errors
     /// When the database refuses.
@@ -235,7 +292,7 @@ impl Store {
         before: Millis,
         message: String,
         now: Millis,
-    ) -> Result<Vec<RunId>> {
+    ) -> Result<Vec<Run>> {
         // Ids are given in the order of creation, so only the first of the queue can be too old.
         let old = "SELECT run_id FROM
                (SELECT run_id FROM run_admission WHERE stage = 'queued' ORDER BY run_id LIMIT 100)
@@ -250,16 +307,19 @@ impl Store {
         });
         let old = old.await?;
         if old.is_empty() {
-            return Ok(old);
+            return Ok(Vec::new());
         }
         self.write(move |tx| {
             let mut ended = Vec::new();
             for id in old {
-                let queued = "SELECT id FROM run WHERE id = ?1 AND phase = 'queued'";
-                if one(tx, queued, [id.0], |_| Ok(()))?.is_some() {
-                    super::change::skip(tx, id, &message, now)?;
-                    ended.push(id);
-                }
+                let run = run_get_on(tx, id)?;
+                let Some(run) = run.filter(|run| run.phase == Phase::Queued) else {
+                    continue;
+                };
+                super::change::skip(tx, id, &message, now)?;
+                // Unlike a run that was never let in, this one is waited for.
+                triggers::run_ended(tx, &run, Verdict::Skipped, now)?;
+                ended.push(run);
             }
             Ok(ended)
         })

@@ -19,7 +19,7 @@ use super::{
 use crate::connection::sql;
 use crate::cost;
 use crate::notifications;
-use crate::retention::trash_attempts;
+use crate::retention::{active_in, trash_run};
 use crate::slots::Slots;
 use crate::store::{Store, next_id};
 use crate::triggers;
@@ -78,6 +78,9 @@ impl Store {
                 triggers::take(tx, firing, now)?;
             }
             if let Some(id) = coalesced(tx, &new, now)? {
+                if let Some(token) = &new.idempotency_token {
+                    keep_token(tx, token, id, now)?;
+                }
                 if let Some(firing) = &new.firing {
                     triggers::fired(tx, firing, id)?;
                 }
@@ -261,12 +264,17 @@ impl Store {
         .await
     }
 
-    /// Ends a run whose definition cannot be read any more, so that nobody waits for it.
+    /// Ends a run whose definition cannot be read any more, so that nobody waits for it. One that
+    /// has ended stays as it is.
     ///
     /// # Errors
     /// When the database refuses.
     pub async fn run_abandon(&self, id: RunId, message: String, now: Millis) -> Result<()> {
         self.write(move |tx| {
+            let run = run_get_on(tx, id)?;
+            let Some(run) = run.filter(|run| !run.phase.is_ended()) else {
+                return Ok(());
+            };
             let end =
                 "SET phase = 'ended', verdict = 'internal_error', message = ?2, ended_at = ?3";
             for (table, key) in [("attempt", "run_id"), ("run", "id")] {
@@ -276,16 +284,16 @@ impl Store {
                 )
                 .map_err(|e| sql("abandon a run", e))?;
             }
-            if let Some(run) = run_get_on(tx, id)? {
-                triggers::run_ended(tx, &run, Verdict::InternalError, now)?;
-            }
-            log(tx, id, now, &Record::Abandoned)
+            triggers::run_ended(tx, &run, Verdict::InternalError, now)?;
+            log(tx, id, now, &Record::Abandoned)?;
+            notifications::ended(tx, id, Verdict::InternalError, now)
         })
         .await
     }
 
-    /// Removes an ended run with its attempts, events and values. The files of the attempts returned
-    /// are the caller's to delete, and noted in case it does not come to that.
+    /// Removes an ended run with its attempts, events and values; its parts go by
+    /// [`Store::run_purge`]. The files of the attempts returned are the caller's to delete, and noted
+    /// in case it does not come to that.
     ///
     /// # Errors
     /// `Run N does not exist.`; `INVALID_STATE` while it is active.
@@ -297,14 +305,12 @@ impl Store {
                     "Run {id} is active; cancel it first."
                 )));
             }
-            let attempts = attempts_on(tx, id)?
-                .into_iter()
-                .map(|attempt| attempt.id)
-                .collect();
-            trash_attempts(tx, id)?;
-            tx.execute("DELETE FROM run WHERE id = ?1", [id.0])
-                .map_err(|e| sql("delete a run", e))?;
-            Ok(attempts)
+            if let Some(part) = active_in(tx, id)? {
+                return Err(Error::state(format!(
+                    "Run {part}, a part of run {id}, is active; cancel it first."
+                )));
+            }
+            trash_run(tx, id)
         })
         .await
     }
@@ -356,14 +362,21 @@ fn claim_nested(tx: &Transaction<'_>, run: RunId, now: Millis) -> Result<Option<
 }
 
 fn run_by_token(tx: &Transaction<'_>, token: &str) -> Result<Option<RunId>> {
-    tx.query_row(
-        "SELECT id FROM run WHERE idempotency_token = ?1",
-        [token],
-        |row| row.get(0),
+    tx.prepare_cached(
+        "SELECT id FROM run WHERE idempotency_token = ?1
+         UNION ALL SELECT run_id FROM coalesced_token WHERE token = ?1",
     )
-    .optional()
+    .and_then(|mut statement| statement.query_row([token], |row| row.get(0)).optional())
     .map(|id| id.map(RunId))
     .map_err(|e| sql("look for a repeated call", e))
+}
+
+/// Remembers the token of a call that became one with an older run.
+fn keep_token(tx: &Transaction<'_>, token: &str, run: RunId, now: Millis) -> Result<()> {
+    tx.prepare_cached("INSERT INTO coalesced_token VALUES (?1, ?2, ?3)")
+        .and_then(|mut statement| statement.execute(params![token, run.0, now.0]))
+        .map(drop)
+        .map_err(|e| sql("keep a token", e))
 }
 
 fn insert_run(tx: &Transaction<'_>, new: &NewRun, plan: &Plan, now: Millis) -> Result<RunId> {
@@ -452,10 +465,11 @@ fn refuse(
         code: code.to_owned(),
     };
     log(tx, id, now, &refused)?;
-    notifications::refused(tx, id, now)
+    notifications::ended(tx, id, Verdict::Skipped, now)
 }
 
-/// Keeps every attempt of a new run from a slot until then.
+/// Keeps every attempt of a new run from a slot until then. The time of the run begins when the
+/// first of them gets one.
 fn hold(
     tx: &Transaction<'_>,
     id: RunId,
@@ -473,5 +487,9 @@ fn hold(
         )
     })
     .map_err(|e| sql("hold a run", e))?;
-    log(tx, id, now, &Record::Held { until })
+    let held = Record::Held {
+        until,
+        unstarted: true,
+    };
+    log(tx, id, now, &held)
 }

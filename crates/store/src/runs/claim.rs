@@ -204,8 +204,14 @@ fn start(tx: &Transaction<'_>, attempt: RunId, now: Millis) -> Result<Option<Att
     one(tx, &claim, params![attempt.0, now.0], attempt_from_row)
 }
 
+/// Writes down that an attempt got its slot; the time of a run that was held begins with the first.
 pub(super) fn log_claim(tx: &Transaction<'_>, claimed: &Attempt, now: Millis) -> Result<()> {
     let Attempt { task, attempt, .. } = *claimed;
+    tx.prepare_cached(
+        "UPDATE run SET started_at = ?2, message = '' WHERE id = ?1 AND started_at IS NULL",
+    )
+    .and_then(|mut statement| statement.execute(params![claimed.run_id.0, now.0]))
+    .map_err(|e| sql("start a run", e))?;
     log(tx, claimed.run_id, now, &Record::Claimed { task, attempt })
 }
 

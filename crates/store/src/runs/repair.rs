@@ -5,6 +5,7 @@ use forebay_types::{Error, ErrorCode, Millis, Result, RunId};
 use rusqlite::{Connection, Transaction, params};
 use serde_json::{Map, Value};
 
+use super::admit;
 use super::claim::claim;
 use super::transition::{advance_from, state_of};
 use super::{Attempt, Run, attempts_on, missing_run, run_get_on};
@@ -44,7 +45,7 @@ impl Store {
     ///
     /// # Errors
     /// `Run N does not exist.`; `RESOURCE_CONFLICT` for a run that is active, or that was repaired
-    /// since the caller looked.
+    /// since the caller looked, and while its job or key have as many runs as they may.
     pub async fn run_repair(
         &self,
         new: NewRepair,
@@ -54,6 +55,7 @@ impl Store {
         self.write(move |tx| {
             let run = run_get_on(tx, new.run)?.ok_or_else(|| missing_run(new.run))?;
             let id = insert(tx, &run, &new, now)?;
+            admit::readmit(tx, run.id)?;
             let attempts = attempts_on(tx, run.id)?;
             let mut state = state_of(tx, &run, &attempts, &new.plan)?;
             tx.prepare_cached(

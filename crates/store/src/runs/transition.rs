@@ -274,8 +274,12 @@ fn finish_message(plan: &Plan, attempts: &[Attempt], verdict: Verdict) -> String
 
 pub(super) fn set_phase(tx: &Transaction<'_>, id: RunId, phase: Phase, now: Millis) -> Result<()> {
     let started = (phase == Phase::Running).then_some(now.0);
+    // Only the first attempts of a run that was held have a time: its own begins with a slot.
     tx.prepare_cached(
-        "UPDATE run SET phase = ?2, started_at = coalesce(started_at, ?3) WHERE id = ?1",
+        "UPDATE run SET phase = ?2, started_at = coalesce(started_at, CASE
+           WHEN EXISTS (SELECT 1 FROM attempt
+             WHERE run_id = ?1 AND task = 0 AND attempt = 0 AND due_at IS NOT NULL) THEN NULL
+           ELSE ?3 END) WHERE id = ?1",
     )
     .and_then(|mut statement| statement.execute(params![id.0, phase.as_str(), started]))
     .map_err(|e| sql("move a run", e))?;

@@ -1,4 +1,4 @@
-use forebay_engine::{Phase, Verdict};
+use forebay_engine::Verdict;
 use forebay_types::{Error, JobId, Millis, Result, RunId};
 use rusqlite::{Transaction, params};
 use serde_json::{Map, Value};
@@ -49,6 +49,15 @@ pub enum Consumed {
     Files,
     EndedRun(RunId),
     Events(Vec<i64>),
+}
+
+/// An end of a run that a job waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EndedRun {
+    pub run: RunId,
+    pub verdict: Verdict,
+    /// The repair that led to this end; none for the first.
+    pub repair: Option<RunId>,
 }
 
 /// Takes the firing, before its run is made.
@@ -161,9 +170,10 @@ pub(crate) fn run_ended(
         &[&job.0, &now],
     )?;
     made(
-        "INSERT INTO trigger_ended_run (job_id, run_id, verdict)
-         SELECT job_id, ?2, ?3 FROM trigger WHERE kind = 'after_job' AND watches = ?1
-         ON CONFLICT DO UPDATE SET verdict = excluded.verdict",
+        "INSERT INTO trigger_ended_run (job_id, run_id, verdict, repair_id)
+         SELECT job_id, ?2, ?3, (SELECT max(id) FROM repair WHERE run_id = ?2)
+         FROM trigger WHERE kind = 'after_job' AND watches = ?1
+         ON CONFLICT DO UPDATE SET verdict = excluded.verdict, repair_id = excluded.repair_id",
         &[&watched, &run.id.0, &verdict.as_str()],
     )?;
     made(
@@ -175,28 +185,30 @@ pub(crate) fn run_ended(
 }
 
 impl crate::Store {
-    /// The oldest ends of runs that a job waited for, at most 100, with their verdicts.
+    /// The oldest ends of runs that a job waited for, at most 100.
     ///
     /// # Errors
     /// When the database refuses.
-    pub async fn trigger_ended_runs(&self, job: JobId) -> Result<Vec<(RunId, Verdict)>> {
+    pub async fn trigger_ended_runs(&self, job: JobId) -> Result<Vec<EndedRun>> {
         self.read(move |conn| {
-            let rows: Vec<(i64, String)> = conn
-                .prepare_cached(
-                    "SELECT run_id, verdict FROM trigger_ended_run WHERE job_id = ?1
+            conn.prepare_cached(
+                "SELECT run_id, verdict, repair_id FROM trigger_ended_run WHERE job_id = ?1
                      ORDER BY run_id LIMIT 100",
-                )
-                .and_then(|mut statement| {
-                    statement
-                        .query_map([job.0], |row| Ok((row.get("run_id")?, row.get("verdict")?)))?
-                        .collect()
-                })
-                .map_err(|e| sql("read ended runs", e))?;
-            let parsed = rows.into_iter().map(|(run, verdict)| {
-                let ended = Phase::parse("ended", Some(&verdict)).and_then(Phase::verdict);
-                (RunId(run), ended.unwrap_or(Verdict::InternalError))
-            });
-            Ok(parsed.collect())
+            )
+            .and_then(|mut statement| {
+                statement
+                    .query_map([job.0], |row| {
+                        let verdict = row.get_ref("verdict")?.as_str()?.parse();
+                        let repair = row.get::<_, Option<i64>>("repair_id")?;
+                        Ok(EndedRun {
+                            run: RunId(row.get("run_id")?),
+                            verdict: verdict.unwrap_or(Verdict::InternalError),
+                            repair: repair.map(RunId),
+                        })
+                    })?
+                    .collect()
+            })
+            .map_err(|e| sql("read ended runs", e))
         })
         .await
     }

@@ -80,9 +80,12 @@ fn refuse_circle(tx: &Transaction<'_>, job: JobId, new: &NewTrigger) -> Result<(
 
 /// A job that is gone fires no more.
 pub(crate) fn forget_triggers(tx: &Transaction<'_>, job: JobId) -> Result<()> {
-    TriggerKind::ALL
-        .into_iter()
-        .try_for_each(|kind| forget(tx, job, kind))
+    for kind in TriggerKind::ALL {
+        forget(tx, job, kind)?;
+    }
+    tx.execute("DELETE FROM trigger_firing WHERE job_id = ?1", [job.0])
+        .map_err(|e| sql("forget the firings of a job", e))?;
+    Ok(())
 }
 
 fn standing(tx: &Transaction<'_>, job: JobId, kind: TriggerKind) -> Result<Option<(String, bool)>> {

@@ -1,0 +1,149 @@
+use forebay_engine::{Plan, TaskPlan};
+use serde_json::json;
+
+use super::*;
+use crate::slots::Slots;
+
+struct World {
+    _folder: tempfile::TempDir,
+    store: Store,
+    slots: Slots,
+}
+
+impl World {
+    fn new(slots: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("forebay.db")).unwrap();
+        Self {
+            _folder: folder,
+            store,
+            slots: Slots::of_one(slots),
+        }
+    }
+
+    async fn create(&self, new: NewRun, at: i64) -> Created {
+        let slots = Some(self.slots.clone());
+        let created = self.store.run_create(new, plan(true), slots, Millis(at));
+        created.await.unwrap()
+    }
+
+    async fn number(&self, query: &'static str, of: RunId) -> i64 {
+        let count = self.store.read(move |conn| {
+            conn.query_row(query, [of.0], |row| row.get(0))
+                .map_err(|e| sql("count", e))
+        });
+        count.await.unwrap()
+    }
+}
+
+fn plan(takes_slot: bool) -> Plan {
+    let mut task = TaskPlan::new("only");
+    task.takes_slot = takes_slot;
+    Plan::new(vec![task], &[Vec::new()]).unwrap()
+}
+
+fn new_run(kind: RunKind) -> NewRun {
+    let creator = (UserId(1), "a@b.c".to_owned());
+    NewRun::new(kind, creator, "t", Map::new())
+}
+
+#[tokio::test]
+async fn a_call_that_became_one_with_a_waiting_run_may_be_repeated() {
+    let world = World::new(1);
+    let keyed = |token: &str| NewRun {
+        idempotency_token: Some(token.to_owned()),
+        standing: Standing {
+            key: "k".to_owned(),
+            key_max: 1,
+            coalesce: true,
+            ..Standing::default()
+        },
+        ..new_run(RunKind::Submit)
+    };
+    let first = world.create(keyed("a"), 1).await;
+    let waiting = world.create(keyed("b"), 2).await.id;
+    assert_eq!(world.create(keyed("c"), 3).await.id, waiting);
+    let Created { claimed, .. } = first;
+    let (store, slots) = (&world.store, Some(world.slots.clone()));
+    let end = AttemptEnd {
+        verdict: Verdict::Succeeded,
+        code: "SUCCESS",
+        message: String::new(),
+        error: None,
+        trace: None,
+        exit_value: None,
+        facts: Value::Null,
+        retry: false,
+    };
+    let ended = store.attempt_end(claimed[0].clone(), plan(true), end, slots, Millis(4));
+    ended.await.unwrap();
+    store
+        .run_admit(waiting, plan(true), Millis(5))
+        .await
+        .unwrap();
+    let claimed = store.attempt_claim(world.slots.clone(), Millis(5)).await;
+    assert_eq!(claimed.unwrap().len(), 1, "it waits no more");
+    assert_eq!(world.create(keyed("c"), 6).await.id, waiting);
+    store.retention_tokens(Millis(6), 10).await.unwrap();
+    assert_ne!(world.create(keyed("c"), 7).await.id, waiting);
+}
+
+#[tokio::test]
+async fn an_iteration_stands_in_line_where_its_run_does() {
+    let world = World::new(1);
+    let (store, slots) = (&world.store, world.slots.clone());
+    let above = NewRun {
+        standing: Standing {
+            key: "k".to_owned(),
+            key_max: 1,
+            priority: 7,
+            weight: 5,
+            ..Standing::default()
+        },
+        ..new_run(RunKind::Submit)
+    };
+    let above = store.run_create(above, plan(false), Some(slots), Millis(1_000));
+    let above = above.await.unwrap();
+    let parent = above.claimed[0].id;
+    store.container_plan(parent, vec![None]).await.unwrap();
+    let child = NewRun {
+        parent_attempt: Some(parent),
+        child_number: Some(0),
+        ..new_run(RunKind::Iteration)
+    };
+    let child = world.create(child, 900_000).await.id;
+    for column in [
+        "SELECT rank = (SELECT min(rank) FROM run_admission) FROM run_admission WHERE run_id = ?1",
+        "SELECT weight = 5 FROM run_admission WHERE run_id = ?1",
+        "SELECT tenant = 'key:k' FROM run_admission WHERE run_id = ?1",
+        "SELECT key = '' FROM run_admission WHERE run_id = ?1",
+    ] {
+        assert_eq!(world.number(column, child).await, 1, "{column}");
+    }
+}
+
+#[tokio::test]
+async fn a_run_is_given_up_once_and_those_who_want_to_know_are_told() {
+    let world = World::new(1);
+    let mails = json!({"email_notifications": {"on_failure": ["a@b.c"]}});
+    let new = NewRun {
+        settings: mails.as_object().unwrap().clone(),
+        ..new_run(RunKind::Submit)
+    };
+    let id = world.create(new, 1).await.id;
+    for at in 2..4 {
+        let given_up = world.store.run_abandon(id, format!("no {at}"), Millis(at));
+        given_up.await.unwrap();
+    }
+    let (run, attempts) = world.store.run_get(id).await.unwrap();
+    assert_eq!(
+        (run.message.as_str(), run.ended_at),
+        ("no 2", Some(Millis(2)))
+    );
+    assert_eq!(attempts[0].message, "no 2");
+    let records = "SELECT count(*) FROM run_event WHERE run_id = ?1 AND event LIKE '%abandoned%'";
+    assert_eq!(world.number(records, id).await, 1);
+    let told = world.store.notification_list(id).await.unwrap();
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].facts["message"], "no 2");
+}
