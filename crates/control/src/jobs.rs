@@ -30,6 +30,7 @@ pub use spec::{
     ConditionTask, ForEachTask, LibrarySpec, NotebookTask, RunJobTask, ScriptTask, Spec, TaskSpec,
     WheelTask,
 };
+use when::check_given;
 pub use when::{
     ContinuousSpec, FileArrivalSpec, Pause, PeriodicSpec, ScheduleSpec, TaskRetryMode, TriggerSpec,
     Unit,
@@ -96,6 +97,7 @@ impl Jobs {
     pub async fn create(&self, ctx: &Ctx, mut settings: Map<String, Value>) -> Result<JobId> {
         let grants = first_grants(&self.store, ctx, &mut settings).await?;
         let document = JobDocument::parse(settings)?;
+        check_given(&document.spec)?;
         self.check_ceiling(&document)?;
         self.check_alerts(&document.settings).await?;
         let now = self.clock.now();
@@ -173,6 +175,7 @@ impl Jobs {
     pub async fn reset(&self, ctx: &Ctx, id: JobId, settings: Map<String, Value>) -> Result<()> {
         let old = self.permitted(ctx, id, PermissionLevel::CanManage).await?;
         let document = JobDocument::parse(settings.clone())?;
+        check_given(&document.spec)?;
         self.check_run_jobs(ctx, Some(id), &document).await?;
         let wanted = document.spec.run_as.as_ref();
         self.check_run_as(ctx, &document.settings, wanted, run_as(&old.settings))
@@ -235,6 +238,9 @@ impl Jobs {
             &fields_to_remove,
         )?;
         let document = JobDocument::parse(merged)?;
+        if new_settings.contains_key(OWN_FIELD) {
+            check_given(&document.spec)?;
+        }
         self.check_run_jobs(ctx, Some(id), &document).await?;
         let wanted = document.spec.run_as.as_ref();
         self.check_run_as(ctx, &document.settings, wanted, run_as(&job.settings))

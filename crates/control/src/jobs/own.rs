@@ -207,6 +207,10 @@ impl Own {
             ("after_job", self.after_job.is_some()),
             ("on_event", self.on_event.is_some()),
             ("brake", self.brake.is_some()),
+            (
+                "file_arrival",
+                self.file_arrival != FileArrivalOwn::default(),
+            ),
             ("retention", self.retention.is_some()),
             ("budget.cpu_seconds_per_day", self.has_day_budget()),
             ("debounce", self.debounce.is_some()),

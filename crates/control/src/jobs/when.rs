@@ -192,25 +192,34 @@ pub(super) fn check(spec: &Spec) -> Result<()> {
     if let Some(trigger) = &spec.trigger {
         check_trigger(trigger, spec.own.file_arrival.short_waits)?;
     }
+    if spec.continuous.is_some() && spec.max_concurrent_runs.is_some_and(|max| max != 1) {
+        return Err(Error::invalid(
+            "Field 'max_concurrent_runs' must be 1 for a continuous job.",
+        ));
+    }
+    Ok(())
+}
+
+/// Of what a caller gave, not of what is stored: a client that takes a trigger away may not know
+/// that there are settings of it.
+///
+/// # Errors
+/// When the settings say something of a trigger that the job does not have.
+pub(super) fn check_given(spec: &Spec) -> Result<()> {
+    let own = &spec.own;
     let arrives = spec.trigger.as_ref();
     let arrives = arrives.is_some_and(|trigger| trigger.file_arrival.is_some());
-    if !arrives && spec.own.file_arrival != FileArrivalOwn::default() {
+    if !arrives && own.file_arrival != FileArrivalOwn::default() {
         return Err(Error::invalid(
             "Field 'forebay.file_arrival' needs 'trigger.file_arrival': without it no file is \
              looked for.",
         ));
     }
-    let own = &spec.own;
-    let fires = !given.is_empty() || own.after_job.is_some() || own.on_event.is_some();
-    if own.brake.is_some() && !fires {
+    let fires = spec.schedule.is_some() || spec.trigger.is_some() || spec.continuous.is_some();
+    if own.brake.is_some() && !fires && own.after_job.is_none() && own.on_event.is_none() {
         return Err(Error::invalid(
             "Field 'forebay.brake' needs a trigger: 'schedule', 'trigger', 'continuous', \
              'forebay.after_job' or 'forebay.on_event'.",
-        ));
-    }
-    if spec.continuous.is_some() && spec.max_concurrent_runs.is_some_and(|max| max != 1) {
-        return Err(Error::invalid(
-            "Field 'max_concurrent_runs' must be 1 for a continuous job.",
         ));
     }
     Ok(())

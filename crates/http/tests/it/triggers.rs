@@ -699,7 +699,10 @@ async fn a_continuous_job_goes_on_when_its_queued_run_expires() {
     triggers.round().await.unwrap();
     assert_eq!(runs(&server, job).await.len(), 1);
     server.clock.advance(HOUR * 49);
-    let look = || runs(&server, job);
+    let look = || {
+        server.clock.advance(Duration::from_secs(1));
+        runs(&server, job)
+    };
     let made = wait_until("another run", look, |runs| runs.len() == 2).await;
     assert_eq!(made[1]["state"]["life_cycle_state"], "SKIPPED");
     assert_eq!(made[0]["state"]["life_cycle_state"], "QUEUED");
@@ -783,7 +786,15 @@ async fn settings_of_triggers_need_their_trigger() {
             "{message}"
         );
     }
-    let job = create(&server, json!({})).await;
+    // Who takes the trigger away without a word of its settings need not know them.
+    let mut both = daily();
+    both["forebay"] = json!({"brake": {"runs": 1, "minutes": 1}});
+    let job = create(&server, both).await;
+    let without = json!({"job_id": job, "fields_to_remove": ["schedule"]});
+    server.post("/api/2.1/jobs/update", without).await.ok();
+    let new_settings = settings("/Shared/ok", json!({}));
+    let reset = json!({"job_id": job, "new_settings": new_settings});
+    server.post("/api/2.1/jobs/reset", reset).await.ok();
     let body = json!({"job_id": job, "duration_target": "FAST"});
     let refused = server.post("/api/2.1/jobs/run-now", body).await;
     let message = refused.refused(501, "NOT_IMPLEMENTED");
