@@ -613,6 +613,40 @@ async fn an_active_run_cannot_be_repaired_and_one_task_can_be_canceled_alone() {
 }
 
 #[tokio::test]
+async fn a_repaired_for_each_runs_only_the_iterations_that_failed() {
+    let server = start(15).await;
+    notebook(&server, "/Shared/ok", &["print x"]).await;
+    let inner = task("one", "/Shared/{{input}}", &[]);
+    let inputs = r#"["ok","late","ok","late","ok"]"#;
+    let each = for_each("each", inputs, 2, inner);
+    let run = submit(&server, json!({"tasks": [each]})).await;
+    let first = ended(&server, run).await;
+    assert_eq!(results(&first), [("each", "FAILED")]);
+    assert_eq!(server.executor.started().len(), 3);
+    notebook(&server, "/Shared/late", &["print x"]).await;
+    let body = json!({"run_id": run, "rerun_all_failed_tasks": true});
+    let once = repair(&server, body).await;
+    let second = ended(&server, run).await;
+    assert_eq!(results(&second), [("each", "SUCCESS")]);
+    assert_eq!(server.executor.started().len(), 5);
+    let each = |of: &Value| json!({"run_id": of["tasks"][0]["run_id"]});
+    let shown = task_run(&server, &each(&second), "").await;
+    let iterations = shown["iterations"].as_array().unwrap();
+    let before = task_run(&server, &each(&first), "").await;
+    for (number, iteration) in iterations.iter().enumerate() {
+        assert_eq!(iteration["state"]["result_state"], "SUCCESS");
+        let same = iteration["run_id"] == before["iterations"][number]["run_id"];
+        assert_eq!(same, number % 2 == 0, "iteration {number}");
+    }
+
+    // What went well is asked for by name, and runs as a whole.
+    let body = json!({"run_id": run, "rerun_tasks": ["each"], "latest_repair_id": once});
+    repair(&server, body).await;
+    ended(&server, run).await;
+    assert_eq!(server.executor.started().len(), 10);
+}
+
+#[tokio::test]
 async fn a_part_of_a_run_is_repaired_with_the_run() {
     let server = start(15).await;
     notebook(&server, "/Shared/child", &["fail E m"]).await;

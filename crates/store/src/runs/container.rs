@@ -91,7 +91,8 @@ impl Store {
     }
 
     /// Writes down the children that an attempt will have, one for each element. A second call
-    /// changes nothing.
+    /// changes nothing. Where the attempt before it of the same task ended badly, children of the
+    /// same number and element that ended well are taken over, and do not run again.
     ///
     /// # Errors
     /// When the database refuses.
@@ -107,7 +108,7 @@ impl Store {
                 })
                 .map_err(|e| sql("plan a child", e))?;
             }
-            Ok(())
+            take_over(tx, attempt)
         })
         .await
     }
@@ -231,11 +232,29 @@ impl Store {
     }
 }
 
+fn take_over(tx: &Transaction<'_>, attempt: RunId) -> Result<()> {
+    tx.prepare_cached(
+        "UPDATE child SET run_id = earlier.run_id
+         FROM attempt AS own
+         JOIN attempt AS before ON before.run_id = own.run_id AND before.task = own.task
+           AND before.attempt = own.attempt - 1
+         JOIN child AS earlier ON earlier.attempt_id = before.id
+         JOIN run ON run.id = earlier.run_id
+         WHERE own.id = ?1 AND child.attempt_id = ?1 AND child.run_id IS NULL
+           AND child.number = earlier.number AND child.input = earlier.input
+           AND before.verdict NOT IN ('succeeded', 'succeeded_with_failures')
+           AND run.verdict IN ('succeeded', 'succeeded_with_failures')",
+    )
+    .and_then(|mut statement| statement.execute([attempt.0]))
+    .map(drop)
+    .map_err(|e| sql("take over children", e))
+}
+
 fn json(text: Option<String>) -> Option<Value> {
     text.and_then(|text| serde_json::from_str(&text).ok())
 }
 
-/// Cheap while children are active, unless all are to be counted: many ends come, each with a look.
+/// Cheap until all have ended, unless all are to be counted: many ends come, each with a look.
 fn children(conn: &Connection, attempt: RunId, all: bool) -> Result<Option<Children>> {
     let one = |query: &str| -> Result<Option<u32>> {
         conn.prepare_cached(query)
@@ -254,7 +273,7 @@ fn children(conn: &Connection, attempt: RunId, all: bool) -> Result<Option<Child
         active: active.unwrap_or(0) as usize,
         ..Children::default()
     };
-    if all || children.active == 0 {
+    if all || (children.active == 0 && unstarted.is_none()) {
         // A child that was deleted since cannot be said to have succeeded.
         let by_verdict = |condition: &str| {
             one(&format!(
