@@ -1,11 +1,10 @@
-"""The way of a forked child to the user's program: it waits for its run, goes behind its walls,
+"""The way of a forked child to the user's program: it goes behind its walls, waits for its run,
 and becomes its worker.
 
     {"begun": true} or {"error": text} goes to the server over the status socket.
 """
 
 import gc
-import json
 import os
 import signal
 import socket
@@ -23,41 +22,56 @@ def receive(connection):
     return socket.recv_fds(connection, _REQUEST_BYTES_MAX, _FDS_MAX, socket.MSG_CMSG_CLOEXEC)
 
 
-def serve(assigned, sandbox):
-    """Does not return. The run comes over the socket `assigned`, as the server sent it."""
-    try:
-        if sandbox:
-            # Needs nothing of the run, so a child that was forked ahead has it behind it.
-            confine.enter_namespaces()
-        message, fds, _, _ = receive(assigned)
-        if not message:
-            os._exit(0)
-        assigned.close()
-        run = json.loads(message)
-    except BaseException:
-        traceback.print_exc()
-        os._exit(1)
+def serve(door, run, groups, sandbox):
+    """Does not return. Prepares itself for any run that is as `run` says, and waits at its `door`
+    for one. `groups`: files of its cgroups.
+
+    What takes long comes first, because a run is in a hurry: changing groups waits for the kernel
+    to be sure that nobody forks just then."""
+    problem = None
     if sandbox:
-        begin(run, fds)
+        try:
+            confine.enter_namespaces()
+            _settle(run, groups)
+        except BaseException as error:
+            problem = error
+    _, fds, _, _ = receive(door)
+    if not fds:
+        os._exit(0)
+    door.close()
+    if sandbox:
+        begin(run, fds, problem)
     from . import init
 
-    init.serve(run, fds)
+    init.serve(run, groups, fds)
 
 
-def begin(run, fds):
-    """Does not return. `fds`: channel, standard output, standard error, status, cgroup files."""
-    channel, out, err, status_fd, *cgroups = fds
-    server = socket.socket(fileno=status_fd)
+def settle_and_begin(run, groups, fds):
+    """Does not return. For a worker without namespaces, whose `init` has waited for its run."""
+    problem = None
     try:
-        os.setsid()
-        for fd in cgroups:
-            os.write(fd, b"0")
-            os.close(fd)
-        if run["sandbox"]:
-            confine.enter_run(run)
-        confine.give_up_privileges(run)
+        _settle(run, groups)
     except BaseException as error:
-        status.report(server, {"error": f"{type(error).__name__}: {error}"})
+        problem = error
+    begin(run, fds, problem)
+
+
+def _settle(run, groups):
+    os.setsid()
+    for fd in groups:
+        os.write(fd, b"0")
+        os.close(fd)
+    if run["sandbox"]:
+        confine.enter_run(run)
+    confine.give_up_privileges(run)
+
+
+def begin(run, fds, problem):
+    """Does not return. `fds`: channel, standard output, standard error, status."""
+    channel, out, err, status_fd = fds
+    server = socket.socket(fileno=status_fd)
+    if problem is not None:
+        status.report(server, {"error": f"{type(problem).__name__}: {problem}"})
         os._exit(1)
     # Until this the server may count the run as not begun.
     status.report(server, {"begun": True})

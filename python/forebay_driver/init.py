@@ -12,8 +12,8 @@ import socket
 from . import child, confine, status
 
 
-def serve(run, fds):
-    """Does not return. `fds` as for `child.begin`."""
+def serve(run, groups, fds):
+    """Does not return. `groups` as for `child.serve`, `fds` as for `child.begin`."""
     server = socket.socket(fileno=fds[3])
     try:
         confine.become_subreaper()
@@ -25,8 +25,8 @@ def serve(run, fds):
     if worker == 0:
         status.sleep_on_child(wakeup)
         server.detach()
-        child.begin(run, fds)
-    for fd in fds[:3] + fds[4:]:
+        child.settle_and_begin(run, groups, fds)
+    for fd in [*fds[:3], *groups]:
         os.close(fd)
     report = _watch(server, worker, wakeup[0])
     _kill_descendants()

@@ -1,7 +1,11 @@
 """The parent of runs: imports once, forks often, and never executes a line of the user's.
 
-A warm one forks the next child before anybody asks for it. Behind walls it also watches its
-children; without them there is an `init` in between.
+Behind walls it also watches its children; without them there is an `init` in between.
+
+    {"prepare": name, ...} asks for a child, which goes behind its walls and waits; with the files
+                           of its cgroups
+    {"run": name}          gives that child its run; with the descriptors of `child.begin`
+    {"leave": name}        ends that child: it is not wanted
 """
 
 import contextlib
@@ -34,7 +38,7 @@ def main():
     gc.collect()
     gc.freeze()
     control.send(b"ready")
-    Zygote(control, seeds, bool(settings["warm"]), settings["idle_seconds"]).serve()
+    Zygote(control, seeds, settings["idle_seconds"]).serve()
 
 
 # What most scripts import.
@@ -67,8 +71,9 @@ class _Child:
     in its namespace; `server` is the status connection of the run it was given. Without a
     namespace it has neither: its `init` talks to the server itself."""
 
-    def __init__(self, pid, door, first):
-        self.pid = pid
+    def __init__(self, name, door, first):
+        self.name = name
+        self.pid = None
         self.door = door
         self.first = first
         self.server = None
@@ -91,18 +96,14 @@ class _Child:
 
 
 class Zygote:
-    def __init__(self, control, seeds, warm, idle_seconds):
+    def __init__(self, control, seeds, idle_seconds):
         self.control = control
         self.seeds = seeds
-        self.warm = warm
         self.idle_ms = idle_seconds * 1000
         self.own = os.open("/proc/self/ns/pid", os.O_RDONLY) if seeds else None
         self.children = {}
-        self.spare = None
-        # Descriptors of the request that is being handed over.
-        self.passing = []
-        # Whether to fork the spare as soon as nothing else is to be done.
-        self.ahead = warm
+        # By name, those that have no run yet.
+        self.waiting = {}
         self.wakeup = status.wake_on_child()
         self.poll = select.poll()
         self.actions = {}
@@ -111,21 +112,18 @@ class Zygote:
 
     def serve(self):
         while True:
-            ready = self.poll.poll(0 if self.ahead else self._patience())
+            ready = self.poll.poll(self._patience())
             for fd, _ in ready:
                 # One before it may have done away with this one.
                 if action := self.actions.get(fd):
                     action()
-            if not ready and self.ahead:
-                self._fork_ahead()
-            elif not ready:
+            if not ready:
                 # Nobody misses a parent that had neither requests nor runs for so long; a request
                 # that comes just then is given to another one by the server.
                 os._exit(0)
 
     def _patience(self):
-        idle = all(given is self.spare for given in self.children.values())
-        return self.idle_ms if idle else None
+        return self.idle_ms if len(self.children) == len(self.waiting) else None
 
     def _watch(self, fd, action):
         self.poll.register(fd, select.POLLIN)
@@ -138,33 +136,29 @@ class Zygote:
     # -- requests
 
     def _request(self):
-        message, self.passing, _, _ = child.receive(self.control)
+        message, fds, _, _ = child.receive(self.control)
         if not message:
             os._exit(0)
+        request = json.loads(message)
         try:
-            self._hand_over(message, self.passing)
+            if "prepare" in request:
+                self._prepare(request, fds)
+            elif given := self.waiting.pop(request.get("run") or request.get("leave"), None):
+                self._give(given, fds)
         except OSError as error:
             # No processes or no memory left for now. All runs of this parent would die with it;
             # this one run ends by its descriptors being closed, which the server sees.
-            print(f"cannot fork a run: {error}", file=sys.stderr, flush=True)
-        for fd in self.passing:
+            print(f"cannot prepare or begin a run: {error}", file=sys.stderr, flush=True)
+        for fd in fds:
             os.close(fd)
-        self.passing = []
-        self.ahead = self.warm
 
-    def _hand_over(self, message, fds):
-        spare, self.spare = self.spare, None
-        if spare:
-            # It may just have died.
-            with contextlib.suppress(OSError):
-                return self._give(spare, message, fds)
-        return self._give(self._fork(), message, fds)
-
-    def _give(self, given, message, fds):
-        socket.send_fds(given.door, [message], fds)
-        given.door.close()
+    def _give(self, given, fds):
+        """Its run to a child that waits; without descriptors it learns that there is none."""
+        with contextlib.closing(given.door):
+            if fds:
+                socket.send_fds(given.door, [b"run"], fds)
         given.door = None
-        if given.first is None:
+        if not fds or given.first is None:
             return
         # The fourth is the status connection: see `child.begin`.
         given.server = socket.socket(fileno=os.dup(fds[3]))
@@ -182,17 +176,10 @@ class Zygote:
 
     # -- children
 
-    def _fork_ahead(self):
-        self.ahead = False
-        try:
-            self.spare = self._fork()
-        except OSError as error:
-            print(f"cannot fork ahead: {error}", file=sys.stderr, flush=True)
-
-    def _fork(self):
+    def _prepare(self, request, groups):
         first = self._first()
         door, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        given = _Child(None, door, first)
+        given = _Child(request["prepare"], door, first)
         if first is not None:
             confine.setns(first, confine.CLONE_NEWPID)
         try:
@@ -206,13 +193,13 @@ class Zygote:
             try:
                 given.close()
                 self._forget()
-                child.serve(theirs, first is not None)
+                child.serve(theirs, request, groups, first is not None)
             finally:
                 os._exit(1)
         self._come_back(first)
         theirs.close()
         self.children[given.pid] = given
-        return given
+        self.waiting[given.name] = given
 
     def _first(self):
         if not self.seeds:
@@ -235,8 +222,6 @@ class Zygote:
     def _forget(self):
         """In a child: drops everything that is the parent's or another run's."""
         status.sleep_on_child(self.wakeup)
-        for fd in self.passing:
-            os.close(fd)
         self.control.close()
         if self.seeds:
             self.seeds.close()
@@ -278,5 +263,4 @@ class Zygote:
         given.end()
         given.close()
         del self.children[given.pid]
-        if given is self.spare:
-            self.spare = None
+        self.waiting.pop(given.name, None)

@@ -64,6 +64,15 @@ impl Cgroups {
         }
     }
 
+    /// Whether the CPU time of a group is known.
+    pub(crate) fn count_cpu(&self) -> bool {
+        match self {
+            Self::V2(_) => true,
+            Self::V1(folders) => folders.iter().any(|(name, _)| *name == "cpuacct"),
+            Self::None => false,
+        }
+    }
+
     fn probe_v1(mount: &Path, own: &str) -> Vec<(&'static str, PathBuf)> {
         let mut found = Vec::new();
         for line in own.lines() {

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::io::{self, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -23,7 +23,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::pipe::Receiver;
 use tokio::sync::OnceCell;
 
-use crate::cgroup::{Cgroups, RunGroup};
+use crate::cgroup::Cgroups;
 use crate::config::LocalConfig;
 use crate::driver;
 use crate::environment::{Environment, Environments, RUNTIMES, Runtime};
@@ -33,6 +33,7 @@ use crate::output::Output;
 use crate::owner::Leftovers;
 use crate::run::{Ends, LocalRun, State};
 use crate::sandbox::{self, HOME, SCRATCH};
+use crate::seat::{Seat, Wish};
 use crate::seccomp;
 use crate::tools;
 use crate::zygote::{Parent, ParentSpec, Warmth, nonblocking, seqpacket_pair, watch};
@@ -198,7 +199,7 @@ impl LocalExecutor {
         uv: Option<&Path>,
     ) -> Result<Arc<Parent>, StartError> {
         let (slot, gone) = self.slot((place.clone(), environment.digest.clone(), warmth));
-        drop(bury(gone));
+        drop(aside(move || drop(gone)));
         let mut kept = slot.lock().await;
         if let Some(found) = kept.as_ref()
             && found.is_usable()
@@ -210,7 +211,8 @@ impl LocalExecutor {
             .start_parent(place, runtime, environment, uv, Some(warmth))
             .await?;
         let parent = Arc::new(parent);
-        drop(bury(kept.replace(Arc::clone(&parent))));
+        let old = kept.replace(Arc::clone(&parent));
+        drop(aside(move || drop(old)));
         Ok(parent)
     }
 
@@ -296,51 +298,65 @@ impl LocalExecutor {
         Ok((Arc::new(parent), false))
     }
 
-    /// Forks the run from its parent, and waits until it has begun.
+    /// Gives the run a child of its parent, and waits until it has begun.
     async fn begin(
         &self,
         workload: &Workload,
-        name: &str,
-        group: &RunGroup,
         (runtime, environment): (&Runtime, &Environment),
         uv: Option<&Path>,
-        parent: &Parent,
-    ) -> io::Result<(Ends, PathBuf)> {
-        let scratch = parent.scratch.join(name);
-        std::fs::create_dir_all(&scratch)?;
-        let local_dir = if parent.sandboxed {
-            Path::new(LOCAL_DIR)
-        } else {
-            scratch.as_path()
+        parent: &Arc<Parent>,
+    ) -> io::Result<(Ends, Seat)> {
+        let wish = self.wish(workload, parent);
+        let job = |seat: &Seat| {
+            let local_dir = if parent.sandboxed {
+                Path::new(LOCAL_DIR)
+            } else {
+                seat.scratch.as_path()
+            };
+            frame::encode(&self.job(workload, runtime, environment, uv, local_dir))
         };
-        let job = self.job(workload, runtime, environment, uv, local_dir);
-        let request = self.request(name, workload, group, parent);
-        let (mut ends, theirs) = connect()?;
-        ends.outbox = frame::encode(&job);
-        let fork = || {
-            let doors = group.doors()?;
-            let mut fds: Vec<BorrowedFd<'_>> = theirs.iter().map(AsFd::as_fd).collect();
-            fds.extend(doors.iter().map(AsFd::as_fd));
-            parent.fork(&request, &fds)
-        };
-        let forked = fork();
-        // Ours alone would keep the connection open when there is nobody at the other end.
-        drop(theirs);
-        let begun = match forked {
-            Ok(()) => tokio::time::timeout(START_MAX, begun(&ends, parent))
-                .await
-                .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
-            Err(error) => Err(error),
-        };
-        if begun.is_err() {
-            // What stays goes with the parent, or at the next start.
-            drop(std::fs::remove_dir_all(&scratch));
+        if let Some(seat) = parent.spare(&wish) {
+            let begun = take(&seat, parent, job(&seat)).await;
+            match begun {
+                Ok(ends) => return Ok((ends, seat)),
+                // It waited, so it may have been killed while it did.
+                Err(error) => {
+                    tracing::debug!(%error, "a prepared child is gone");
+                    let parent = Arc::clone(parent);
+                    aside(move || seat.leave(&parent)).await?;
+                }
+            }
         }
-        begun.map(|()| (ends, scratch))
+        let name = self.number().to_string();
+        let seat = Seat::prepare(&self.cgroups, parent, wish, name)?;
+        match take(&seat, parent, job(&seat)).await {
+            Ok(ends) => Ok((ends, seat)),
+            Err(error) => {
+                let parent = Arc::clone(parent);
+                aside(move || seat.leave(&parent)).await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Has the next child made, for a run like this one.
+    fn prepare_next(&self, workload: &Workload, parent: &Arc<Parent>) {
+        // A folder of its own is for this run alone.
+        if workload.private.is_some() {
+            return;
+        }
+        let wish = self.wish(workload, parent);
+        let (parent, cgroups) = (Arc::clone(parent), self.cgroups.clone());
+        let name = self.number().to_string();
+        drop(aside(move || {
+            if let Err(error) = parent.prepare_spare(&cgroups, wish, name) {
+                tracing::warn!(%error, "cannot prepare a child for the next run");
+            }
+        }));
     }
 
     /// What the child of a parent needs to know before it is the worker.
-    fn request(&self, name: &str, workload: &Workload, group: &RunGroup, parent: &Parent) -> Value {
+    fn wish(&self, workload: &Workload, parent: &Parent) -> Wish {
         let limits = &workload.limits;
         let mounts = workload.place.mounts.0.iter();
         let private: Vec<&str> = mounts
@@ -353,26 +369,32 @@ impl LocalExecutor {
         {
             rlimits["AS"] = json!(bytes);
         }
-        if group.counts().cpu_ms().is_none()
+        if !self.cgroups.count_cpu()
             && let Some(ms) = limits.cpu_ms
         {
             // Each process for itself, and whole seconds: better than no limit.
             rlimits["CPU"] = json!(ms.div_ceil(1000).max(1));
         }
         let tmp_bytes = limits.memory_bytes.unwrap_or(4 << 30) / 2;
-        json!({
-            "name": name,
-            "sandbox": parent.sandboxed,
-            "keep": parent.shown,
-            "scratch": SCRATCH,
-            "local_dir": LOCAL_DIR,
-            "private_mounts": private,
-            "private": workload.private,
-            "home": HOME,
-            "tmp_bytes": tmp_bytes,
-            "rlimits": rlimits,
-            "seccomp": self.seccomp,
-        })
+        let request = [
+            ("sandbox", json!(parent.sandboxed)),
+            ("keep", json!(parent.shown)),
+            ("scratch", json!(SCRATCH)),
+            ("local_dir", json!(LOCAL_DIR)),
+            ("private_mounts", json!(private)),
+            ("private", json!(workload.private)),
+            ("home", json!(HOME)),
+            ("tmp_bytes", json!(tmp_bytes)),
+            ("rlimits", rlimits),
+            ("seccomp", json!(self.seccomp)),
+        ];
+        Wish {
+            request: request
+                .map(|(name, value)| (name.to_owned(), value))
+                .into_iter()
+                .collect(),
+            limits: limits.clone(),
+        }
     }
 
     /// What the worker needs to know: the first frame on the channel.
@@ -459,42 +481,20 @@ impl Executor for LocalExecutor {
         let (runtime, environment) = self.ready(&workload.place.runtime).await?;
         let uv = self.uv(environment).await;
         std::fs::create_dir_all(&workload.spool_dir).map_err(failed("making the spool folder"))?;
-        let name = format!(
-            "{}-{}-{}",
-            workload.run_id,
-            workload.attempt.0,
-            self.number()
-        );
-        let group = self.cgroups.create(&name, &workload.limits);
-        let group = group.map_err(failed("making the run's cgroup"))?;
         let (mut parent, mut warm) = self.parent_for(&workload, runtime, environment, uv).await?;
-        let mut begun = self
-            .begin(
-                &workload,
-                &name,
-                &group,
-                (runtime, environment),
-                uv,
-                &parent,
-            )
-            .await;
+        let language = (runtime, environment);
+        let mut begun = self.begin(&workload, language, uv, &parent).await;
         if warm && begun.is_err() {
             // It may just have ended for having been idle, or it is broken.
             let place = &workload.place;
             let fresh = self.start_parent(place, runtime, environment, uv, None);
             (parent, warm) = (Arc::new(fresh.await?), false);
-            begun = self
-                .begin(
-                    &workload,
-                    &name,
-                    &group,
-                    (runtime, environment),
-                    uv,
-                    &parent,
-                )
-                .await;
+            begun = self.begin(&workload, language, uv, &parent).await;
         }
-        let (ends, scratch) = begun.map_err(failed("starting the run"))?;
+        let (ends, seat) = begun.map_err(failed("starting the run"))?;
+        if warm {
+            self.prepare_next(&workload, &parent);
+        }
         let habit = self.habits.of(&workload.place, &workload.program);
         let limited = workload.limits.cpu_ms.is_some();
         let mut output = Output::new(&workload.limits);
@@ -506,11 +506,11 @@ impl Executor for LocalExecutor {
             host,
             output,
             limits: workload.limits,
-            group,
+            group: seat.group,
             parent,
             warm,
             habit,
-            scratch,
+            scratch: seat.scratch,
             environment: environment.digest.clone(),
             isolation: self.isolation.level.as_str().to_owned(),
             canceler: Canceler::new(),
@@ -558,15 +558,27 @@ impl Executor for LocalExecutor {
     async fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
         let gone = std::mem::take(&mut *self.warm.lock().unwrap_or_else(PoisonError::into_inner));
-        if let Err(error) = bury(gone).await {
+        if let Err(error) = aside(move || drop(gone)).await {
             tracing::warn!(%error, "warm parents were not ended");
         }
     }
 }
 
-/// Ends parents where waiting for them holds up nobody.
-fn bury<T: Send + 'static>(gone: T) -> tokio::task::JoinHandle<()> {
-    tokio::task::spawn_blocking(move || drop(gone))
+/// Does where it holds up nobody what has to wait for the kernel.
+fn aside(work: impl FnOnce() + Send + 'static) -> tokio::task::JoinHandle<()> {
+    tokio::task::spawn_blocking(work)
+}
+
+/// Gives a child its run, and waits until it has begun. `job`: its first frame.
+async fn take(seat: &Seat, parent: &Parent, job: Vec<u8>) -> io::Result<Ends> {
+    let (ends, theirs) = connect(job)?;
+    let taken = seat.take(parent, &theirs);
+    // Ours alone would keep the connection open when there is nobody at the other end.
+    drop(theirs);
+    taken?;
+    let begun = tokio::time::timeout(START_MAX, begun(&ends, parent)).await;
+    begun.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+    Ok(ends)
 }
 
 /// Waits for the child to say that everything is set up.
@@ -619,10 +631,13 @@ fn failed(doing: &str) -> impl FnOnce(io::Error) -> StartError {
     move |source| StartError::Host { doing, source }
 }
 
-/// Our ends, and the program's: channel, standard output, standard error, status.
-fn connect() -> io::Result<(Ends, [OwnedFd; 4])> {
-    let (channel, channel_theirs) = StdUnixStream::pair()?;
+/// Our ends, and the program's: channel, standard output, standard error, status. Of what is to go
+/// through the channel first, as much as fits is there when the child looks.
+fn connect(mut first: Vec<u8>) -> io::Result<(Ends, [OwnedFd; 4])> {
+    let (mut channel, channel_theirs) = StdUnixStream::pair()?;
     channel.set_nonblocking(true)?;
+    let written = channel.write(&first)?;
+    first.drain(..written);
     let (stdout, stdout_theirs) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
     let (stderr, stderr_theirs) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
     let (status, status_theirs) = seqpacket_pair()?;
@@ -635,7 +650,7 @@ fn connect() -> io::Result<(Ends, [OwnedFd; 4])> {
         stderr: Receiver::from_owned_fd(stderr)?,
         status: watch(status)?,
         decoder: Decoder::default(),
-        outbox: Vec::new(),
+        outbox: first,
         channel_open: true,
         stdout_open: true,
         stderr_open: true,

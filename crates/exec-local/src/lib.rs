@@ -20,6 +20,7 @@ mod output;
 mod owner;
 mod run;
 mod sandbox;
+mod seat;
 mod seccomp;
 mod tools;
 mod verdict;

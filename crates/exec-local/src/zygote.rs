@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use forebay_exec::{IsolationLevel, Mounts, Place};
@@ -17,10 +18,12 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::io::unix::AsyncFd;
 
+use crate::cgroup::Cgroups;
 use crate::driver;
 use crate::environment::{Environment, Runtime};
 use crate::launch::{Launch, Process, c_path, c_text, launch};
 use crate::sandbox::{self, HOME, Plan, SCRATCH};
+use crate::seat::{Seat, Wish};
 use crate::tools::last_lines;
 
 /// Forks after which a warm parent is replaced, so that what creeps in does not stay for ever.
@@ -42,6 +45,8 @@ pub(crate) struct Parent {
     mounted: Vec<Option<(u64, u64)>>,
     /// Host paths that programs see at the same place.
     pub(crate) shown: Vec<PathBuf>,
+    /// Made ahead for the next run.
+    spare: Mutex<Option<Seat>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,6 +172,7 @@ impl Parent {
             sandboxed,
             mounted,
             shown: spec.shown(),
+            spare: Mutex::default(),
         })
     }
 
@@ -217,18 +223,52 @@ impl Parent {
         }
     }
 
-    /// Asks for a run. The descriptors are duplicated; the caller closes its own.
-    pub(crate) fn fork(&self, request: &Value, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    /// Asks for something, see `zygote.py`. The descriptors are duplicated; the caller closes its own.
+    pub(crate) fn ask(&self, request: &Value, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         let message = request.to_string();
         let raw: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+        let rights = [ControlMessage::ScmRights(&raw)];
         sendmsg::<()>(
             self.control.as_raw_fd(),
             &[IoSlice::new(message.as_bytes())],
-            &[ControlMessage::ScmRights(&raw)],
+            if raw.is_empty() { &[] } else { &rights },
             MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL,
             None,
         )?;
+        Ok(())
+    }
+
+    /// Asks for a child.
+    pub(crate) fn fork(&self, request: &Value, doors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        self.ask(request, doors)?;
         self.forks.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Option<Seat>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The child that was made ahead, if it is of this kind.
+    pub(crate) fn spare(&self, wish: &Wish) -> Option<Seat> {
+        self.kept().take_if(|seat| seat.is_for(wish))
+    }
+
+    /// Makes a child ahead, in place of one of another kind. Blocks for some milliseconds.
+    pub(crate) fn prepare_spare(
+        &self,
+        cgroups: &Cgroups,
+        wish: Wish,
+        name: String,
+    ) -> io::Result<()> {
+        if self.kept().as_ref().is_some_and(|seat| seat.is_for(&wish)) {
+            return Ok(());
+        }
+        let seat = Seat::prepare(cgroups, self, wish, name)?;
+        let old = self.kept().replace(seat);
+        if let Some(old) = old {
+            old.leave(self);
+        }
         Ok(())
     }
 
