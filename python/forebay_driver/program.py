@@ -41,7 +41,8 @@ def run(run, job, channel):
     finally:
         _flush()
         elapsed = round((time.monotonic() - started) * 1000)
-        channel.send("finish", status=status, ms=elapsed)
+        # The verdict follows at once, unless threads go on.
+        channel.send_later("finish", status=status, ms=elapsed)
     return None
 
 

@@ -85,8 +85,12 @@ def _reseed():
 
 
 def _enter(job):
-    os.environ.clear()
-    os.environ.update(job["env"])
+    # Most of it is as the parent has it, and each change is copied to C.
+    for name in os.environ.keys() - job["env"].keys():
+        del os.environ[name]
+    for name, value in job["env"].items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
     # What the interpreter read from its environment before the fork.
     sys.path[:] = [path for path in sys.path if path not in job["python_path"]]
     sys.path[:0] = job["python_path"]
