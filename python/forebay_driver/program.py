@@ -9,6 +9,7 @@ import time
 import traceback
 import types
 
+from . import spark
 from .libraries import Layer
 from .worker import ProgramFailed
 
@@ -17,6 +18,8 @@ _OURS = os.path.dirname(os.path.abspath(__file__))
 
 def run(run, job, channel):
     layer = Layer(job)
+    engine = spark.Spark(job)
+    engine.put_names({})
     channel.begin_cell(0)
     started = time.monotonic()
     status = "failed"
@@ -33,11 +36,15 @@ def run(run, job, channel):
             raise ProgramFailed("SystemExit", f"exit code {exit.code}", "") from None
         status = "succeeded"
     except BaseException as error:
+        error, hint = engine.explained(error)
+        for line in hint:
+            error.add_note(line)
         lines = _trace(error)
         _flush()
         name = type(error).__name__
-        channel.error(name, str(error), lines)
-        raise ProgramFailed(name, str(error), "\n".join(lines)) from None
+        message = "\n".join([str(error), *getattr(error, "__notes__", ())])
+        channel.error(name, message, lines)
+        raise ProgramFailed(name, message, "\n".join(lines)) from None
     finally:
         _flush()
         elapsed = round((time.monotonic() - started) * 1000)

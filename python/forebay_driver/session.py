@@ -14,12 +14,12 @@ import subprocess
 import sys
 import time
 
-from . import absent, dbutils, libraries
+from . import absent, dbutils, libraries, spark, sql
 from . import shell as shells
 from .fs import FileSystem
 from .worker import ProgramFailed
 
-LANGUAGES = {"r": "R", "scala": "Scala", "sql": "SQL"}
+LANGUAGES = {"r": "R", "scala": "Scala"}
 
 
 class Exit(shells.Control):
@@ -53,10 +53,12 @@ class Session:
         self.used = False
         self.started = time.monotonic() - state.get("elapsed", 0)
         self.layer = libraries.Layer(job)
+        self.spark = spark.Spark(job)
         self.loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self.loop)
         self.shell = shells.instance()
         self.shell.channel = channel
+        self.shell.explained = self.spark.explained
         if state:
             channel.cell = state["cell"]
 
@@ -130,6 +132,8 @@ class Session:
                 self.pip(source)
             elif kind == "run":
                 self._include(source, path)
+            elif kind == "sql":
+                self.sql(source)
             else:
                 language = LANGUAGES.get(kind, kind)
                 raise absent.LanguageNotAvailable(f"{language} cells cannot run on this cluster: it has Python only")
@@ -137,8 +141,10 @@ class Session:
             raise
         except BaseException as error:
             # These cells have no Python code of the user's, so a traceback would show only ours.
+            error, hint = self.spark.explained(error)
             name = type(error).__name__
-            self.shell.show_error(name, str(error), [f"{name}: {error}"])
+            text = "\n".join([str(error), *getattr(error, "__notes__", ()), *hint])
+            self.shell.show_error(name, text, [f"{name}: {text}"])
             raise _CellFailed from None
 
     def python(self, source, label, lines_before):
@@ -166,6 +172,23 @@ class Session:
                 self.display(_table(value))
             elif value is not None:
                 print(value)
+
+    def sql(self, source):
+        """The last result stays as `_sqldf`."""
+
+        def take(frame):
+            self.shell.user_ns["_sqldf"] = frame
+            if frame.columns:
+                self._show_table(frame)
+
+        sql.Runner(lambda: self.spark.session("%sql"), self.dbutils.widgets).run(source, take)
+
+    def _show_table(self, frame):
+        from IPython.display import display
+
+        from . import tables
+
+        tables.show(frame, lambda data: display(data, raw=True))
 
     def pip(self, source):
         shadowed = self.layer.pip(source)
@@ -199,7 +222,6 @@ class Session:
             "display": self.display,
             "displayHTML": self.display_html,
             "getArgument": self.dbutils.widgets.getArgument,
-            **absent.names(),
         }
         main = self.shell.user_module
         # Libraries that find neither a file nor a prompt believe they run inside a test.
@@ -211,6 +233,8 @@ class Session:
         # Modules of the project use these names as notebooks do.
         for name in ("dbutils", "display", "displayHTML"):
             setattr(builtins, name, names[name])
+        self.spark.put_names(self.shell.user_ns)
+        self.shell.user_ns_hidden.update(dict.fromkeys(self.spark.names()))
         self._register_magics()
 
     def _register_magics(self):
@@ -221,6 +245,7 @@ class Session:
         register(lambda line, cell=None: self.file_command(cell or line), "line_cell", "fs")
         register(lambda line, cell=None: _shell_script(cell or line), "line_cell", "sh")
         register(lambda line, cell=None: None, "line_cell", "md")
+        register(lambda line, cell=None: self.sql(cell or line), "line_cell", "sql")
 
     def pip_magic(self, line):
         self.pip(line)
@@ -232,7 +257,12 @@ class Session:
         """Shows tables, figures and anything else with a rich representation."""
         from IPython.display import display
 
-        return display(*objects, **options)
+        frames = [thing for thing in objects if spark.is_frame(thing)]
+        for frame in frames:
+            self._show_table(frame)
+        if frames and len(frames) == len(objects):
+            return None
+        return display(*(thing for thing in objects if not spark.is_frame(thing)), **options)
 
     def display_html(self, html=""):
         from IPython.display import HTML, display

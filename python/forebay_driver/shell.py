@@ -105,6 +105,8 @@ class Shell(InteractiveShell):
     control = None
     failure = None
     interrupted = False
+    # Tells what to show for an error: see `spark.Spark.explained`.
+    explained = None
 
     # A pseudo-terminal would be needed for IPython's default; plain pipes stream as well.
     system = InteractiveShell.system_raw
@@ -129,6 +131,11 @@ class Shell(InteractiveShell):
         if self.interrupted and issubclass(etype, asyncio.CancelledError):
             etype, value = KeyboardInterrupt, KeyboardInterrupt()
         trace = _without_ours(trace)
+        if self.explained is not None:
+            value, hint = self.explained(value)
+            etype = type(value)
+            for line in hint:
+                value.add_note(line)
         if _has_group(value):
             # IPython prints these instead of showing them.
             lines = traceback.format_exception(etype, value, trace and trace.tb_next)
@@ -139,7 +146,8 @@ class Shell(InteractiveShell):
         self.show_error("UsageError", str(exc), [f"UsageError: {exc}"])
 
     def _showtraceback(self, etype, evalue, stb):
-        self.show_error(etype.__name__, str(evalue), [str(line) for line in stb])
+        text = "\n".join([str(evalue), *getattr(evalue, "__notes__", ())])
+        self.show_error(etype.__name__, text, [str(line) for line in stb])
 
     def show_error(self, ename, message, trace):
         _flush()

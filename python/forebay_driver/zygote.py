@@ -57,6 +57,8 @@ def _warm_for_notebooks(names):
     from . import session, shell, worker  # noqa: F401 - some for the children.
 
     worker.place_fonts()
+    # Spark's client takes a program without a file or a prompt for a test.
+    sys.modules["__main__"].__file__ = "forebay"
     for name in names:
         try:
             importlib.import_module(name)

@@ -32,7 +32,7 @@ pub(crate) struct Runtime {
 pub(crate) const RUNTIMES: &[Runtime] = &[Runtime {
     name: "python-3.11",
     python: "3.11",
-    description: "Python 3.11 with IPython, pandas 2, pyarrow, NumPy and Matplotlib",
+    description: "Python 3.11 with IPython, pandas 2, pyarrow, NumPy, Matplotlib and Spark",
     lock: include_str!("../../../python/runtimes/python-3.11.lock"),
     preload: &[
         "numpy",
@@ -40,6 +40,8 @@ pub(crate) const RUNTIMES: &[Runtime] = &[Runtime {
         "pyarrow",
         "pyarrow.parquet",
         "matplotlib.font_manager",
+        "pyspark.sql.connect.session",
+        "pyspark.sql.functions",
     ],
 }];
 

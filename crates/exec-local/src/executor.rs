@@ -419,6 +419,11 @@ impl LocalExecutor {
             "interpreter": environment.interpreter(),
             "uv": uv,
             "local_dir": local_dir,
+            "spark": {
+                "engine": "sail",
+                "conf": {},
+                "memory_bytes": workload.limits.memory_bytes,
+            },
         })
     }
 

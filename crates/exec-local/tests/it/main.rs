@@ -13,5 +13,6 @@ mod conformance;
 mod hostile;
 mod notebook;
 mod program;
+mod spark;
 mod walls;
 mod warm;

@@ -194,25 +194,13 @@ fn figures_tables_and_html() {
 }
 
 #[test]
-fn cells_without_python_and_names_that_are_not_there() {
+fn cells_without_python() {
     RUNTIME.block_on(async {
         let mut bench = Bench::new();
-        let report = bench
-            .cells(&["%md # Title", "%skip 1/0", "spark", "%sql select 1"])
-            .await;
-        report.failed("LanguageNotAvailable");
+        let report = bench.cells(&["%md # Title", "%skip 1/0", "spark"]).await;
         let skipped = CellStatus::Skipped;
-        assert_eq!(
-            report.statuses(),
-            [(0, DONE), (1, skipped), (2, DONE), (3, CellStatus::Failed)]
-        );
-        let report = bench.cells(&["spark.sql('select 1')"]).await;
-        report.failed("SparkNotAvailable");
-        let Outcome::Failed { message, trace, .. } = report.outcome() else {
-            unreachable!()
-        };
-        assert!(message.contains("no Spark engine"), "{message}");
-        assert!(!trace.contains("forebay_driver"), "{trace}");
+        report.succeeded();
+        assert_eq!(report.statuses(), [(0, DONE), (1, skipped), (2, DONE)]);
         assert_eq!(cell(0, "%sql x").kind, CellKind::Sql);
     });
 }

@@ -1,0 +1,186 @@
+"""`spark` and its neighbours: names that are there from the start, and an engine at their first use."""
+
+import builtins
+import importlib
+import importlib.abc
+import importlib.util
+import os
+import sys
+import threading
+import warnings
+
+_NO_ENGINE = (
+    'this cluster\'s engine is none, so `{name}` cannot be used: set "forebay.engine" in the spark_conf of '
+    "the cluster to sail (or apache), or leave it out"
+)
+_OTHER_ENGINE = (
+    'the engine sail does not have this. Set "forebay.engine": "apache" in the spark_conf of the cluster to run it on Apache Spark'
+)
+
+# Words in errors of the engine and its client that mean: not here, maybe elsewhere.
+_UNSUPPORTED_KINDS = ("UnsupportedOperationException", "PySparkNotImplementedError")
+_UNSUPPORTED_WORDS = (
+    "JVM_ATTRIBUTE_NOT_SUPPORTED",
+    "NOT_IMPLEMENTED",
+    "not supported",
+    "not implemented",
+    "unsupported",
+    "No data source found",
+    "unknown function",
+)
+
+
+class SparkNotAvailable(RuntimeError):
+    pass
+
+
+class Spark:
+    """The Spark of one run: at most one engine, started by whoever needs it first."""
+
+    def __init__(self, job):
+        self._job = job
+        self.engine_name = job["spark"]["engine"]
+        self.engine = None
+        self._session = None
+        self._lock = threading.RLock()
+        self._named = []
+        _when_imported("pyspark.sql.session", self._patch_builder)
+
+    def session(self, name="spark"):
+        """The session of this run. Starts the engine when there is none."""
+        with self._lock:
+            if self._session is None or getattr(self._session, "is_stopped", False):
+                self._session = self._start(name)
+            return self._session
+
+    def _start(self, name):
+        if self.engine_name == "none":
+            raise SparkNotAvailable(_NO_ENGINE.format(name=name))
+        from . import sail
+
+        if self.engine is None:
+            self.engine = sail.Engine(self._job)
+        session = self.engine.connect()
+        session.conf._set_all(self._job["spark"]["conf"], silent=True)
+        for names in self._named:
+            if isinstance(names.get("spark"), _Lazy):
+                names["spark"] = session
+        return session
+
+    def names(self):
+        functions = lambda: importlib.import_module("pyspark.sql.functions")  # noqa: E731
+        return {
+            "spark": _Lazy("spark", self.session),
+            "sqlContext": _Lazy("sqlContext", lambda: self.session("sqlContext")),
+            "sc": _Lazy("sc", self._context),
+            "sql": _Lazy("sql", lambda: self.session("sql").sql),
+            "table": _Lazy("table", lambda: self.session("table").table),
+            "udf": _Lazy("udf", lambda: functions().udf),
+        }
+
+    def put_names(self, names):
+        """For modules of the project, and for scripts: `names` is where a notebook has its own."""
+        self._named = [names, vars(builtins)]
+        for name, value in self.names().items():
+            for place in self._named:
+                place[name] = value
+
+    def _context(self):
+        if self.engine_name == "none":
+            raise SparkNotAvailable(_NO_ENGINE.format(name="sc"))
+        raise SparkNotAvailable(f"`sc`: {_OTHER_ENGINE}")
+
+    def _patch_builder(self, module):
+        """`SparkSession.builder.getOrCreate()` gives the run's session, unless it names a server."""
+        original = module.SparkSession.Builder.getOrCreate
+
+        def get_or_create(builder):
+            options = {key: str(value) for key, value in builder._options.items()}
+            if "spark.remote" in options or "SPARK_REMOTE" in os.environ:
+                return original(builder)
+            session = self.session()
+            master = options.pop("spark.master", None)
+            if master and not master.startswith("local"):
+                warnings.warn(f"master {master} has no effect: the cluster's definition names the engine", stacklevel=2)
+            session.conf._set_all(options, silent=True)
+            return session
+
+        module.SparkSession.Builder.getOrCreate = get_or_create
+
+    # -- what went wrong
+
+    def explained(self, error):
+        """`(error, hint)`: the error to show, and lines to add to it."""
+        if self.engine is None:
+            return error, ()
+        kinds = [kind.__name__ for kind in type(error).__mro__]
+        if "SparkEngineDied" not in kinds and self.engine.is_dead():
+            return self.engine.death(), ()
+        text = str(error)
+        lacks = any(kind in kinds for kind in _UNSUPPORTED_KINDS) or any(word in text for word in _UNSUPPORTED_WORDS)
+        if lacks and type(error).__module__.startswith("pyspark"):
+            return error, (_OTHER_ENGINE[0].upper() + _OTHER_ENGINE[1:] + ".",)
+        return error, ()
+
+
+def is_frame(thing):
+    """Whether it is a data frame of Spark; needs no import of it."""
+    kinds = type(thing).__mro__
+    return any(kind.__name__ == "DataFrame" and kind.__module__.startswith("pyspark.sql") for kind in kinds)
+
+
+class _Lazy:
+    """Stands for a value that is made when it is first used."""
+
+    def __init__(self, name, make):
+        object.__setattr__(self, "_Lazy__name", name)
+        object.__setattr__(self, "_Lazy__make", make)
+
+    def __getattr__(self, attribute):
+        # Tools look for private names on every object; only a use of the engine starts it.
+        if attribute.startswith(("_repr_", "_ipython_", "__")):
+            raise AttributeError(attribute)
+        return getattr(self.__make(), attribute)
+
+    def __setattr__(self, attribute, value):
+        setattr(self.__make(), attribute, value)
+
+    def __call__(self, *args, **kwargs):
+        return self.__make()(*args, **kwargs)
+
+    def __dir__(self):
+        return dir(self.__make())
+
+    def __repr__(self):
+        return f"<{self.__name}: its engine starts at first use>"
+
+
+# -- patching what is not imported yet
+
+
+def _when_imported(name, action):
+    if name in sys.modules:
+        action(sys.modules[name])
+    else:
+        sys.meta_path.insert(0, _Finder(name, action))
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    def __init__(self, name, action):
+        self._name = name
+        self._action = action
+
+    def find_spec(self, name, path, target=None):
+        if name != self._name:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def exec_module(module):
+                execute(module)
+                self._action(module)
+
+            spec.loader.exec_module = exec_module
+        return spec

@@ -1,0 +1,49 @@
+"""Data frames as tables that a person reads."""
+
+import html
+
+ROWS_MAX = 1000
+_CELL_CHARS_MAX = 2000
+
+
+def show(frame, publish):
+    """Publishes the first rows of a data frame of Spark."""
+    columns, rows, more = head(frame)
+    publish(bundle(columns, rows, more))
+
+
+def head(frame):
+    """`(columns, rows, more)`: at most `ROWS_MAX` rows, and whether there are more."""
+    columns = frame.columns
+    rows = [tuple(row) for row in frame.limit(ROWS_MAX + 1).collect()]
+    return columns, rows[:ROWS_MAX], len(rows) > ROWS_MAX
+
+
+def bundle(columns, rows, more):
+    cells = [[_text(value) for value in row] for row in rows]
+    note = f"The first {ROWS_MAX} rows." if more else ""
+    return {"text/html": _html(columns, cells, note), "text/plain": _plain(columns, cells, note)}
+
+
+def _text(value):
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (bytes, bytearray)):
+        return value.hex().upper()
+    text = str(value)
+    return text if len(text) <= _CELL_CHARS_MAX else text[:_CELL_CHARS_MAX] + "…"
+
+
+def _html(columns, cells, note):
+    head = "".join(f"<th>{html.escape(str(name))}</th>" for name in columns)
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in cells)
+    foot = f"<p>{note}</p>" if note else ""
+    return f'<table class="dataframe"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{foot}'
+
+
+def _plain(columns, cells, note):
+    widths = [max([len(str(name)), *(len(row[at]) for row in cells)]) for at, name in enumerate(columns)]
+    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in [list(map(str, columns)), *cells]]
+    return "\n".join(lines + ([note] if note else []))
