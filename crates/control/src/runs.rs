@@ -9,6 +9,7 @@ mod condition;
 mod container;
 mod dispatch;
 mod ending;
+mod episodes;
 mod for_each;
 mod host;
 mod keep;
@@ -37,6 +38,7 @@ use forebay_types::{
 use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 
+pub use self::episodes::Episode;
 pub use self::repair::RepairRun;
 pub use output::{CellState, Cursor, EventPage, Ran, RunOutput, StoredEvent, fact};
 pub use queue::{QueuePage, Reason, Waiting};
@@ -144,6 +146,28 @@ impl RunView {
             next.is_none_or(|next| next.task != attempt.task)
                 .then_some(attempt)
         })
+    }
+
+    /// Why the run has not begun, where something other than a cap holds it, such as a budget.
+    #[must_use]
+    pub fn held(&self) -> Option<&str> {
+        let run = &self.run;
+        let has_begun = self.attempts.iter().any(|one| one.started_at.is_some());
+        let is_held = !has_begun && !run.phase.is_ended() && !run.message.is_empty();
+        is_held.then_some(&run.message)
+    }
+
+    /// The run's phase for a person: an admitted run of which nothing is under way only waits.
+    #[must_use]
+    pub fn shown_phase(&self) -> Phase {
+        let lives = |one: &Attempt| matches!(one.phase, Phase::Running | Phase::Terminating);
+        let waits = |one: &&Attempt| matches!(one.phase, Phase::Pending | Phase::WaitingForRetry);
+        match self.newest().find(waits) {
+            Some(waiting) if self.run.phase == Phase::Running && !self.newest().any(lives) => {
+                waiting.phase
+            }
+            _ => self.run.phase,
+        }
     }
 
     /// What an attempt that has its slot does before its program begins, in words for a person.
@@ -488,6 +512,19 @@ impl Runs {
             gone = store.run_purge(PARTS_AT_ONCE).await?;
         }
         Ok(())
+    }
+
+    /// Whether the caller may stop, repair and remove a run.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn may_manage(&self, ctx: &Ctx, run: &Run) -> Result<bool> {
+        let wanted = PermissionLevel::CanManageRun;
+        match self.require(ctx, run, wanted).await {
+            Ok(()) => Ok(true),
+            Err(e) if e.code == ErrorCode::PermissionDenied => Ok(false),
+            Err(e) => Err(e),
+        }
     }
 
     /// A run that the caller may stop and remove.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use forebay_engine::{Cron, Zone};
 use forebay_runtime::{Clock, TaskKind, Tasks};
-use forebay_store::{NewEvent, Store, Trigger, TriggerKind, TriggerNote};
+use forebay_store::{Braked, NewEvent, Store, Trigger, TriggerKind, TriggerNote};
 use forebay_types::{Error, ErrorCode, JobId, Millis, PermissionLevel, Result, RunId};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -175,6 +175,15 @@ impl Triggers {
             });
         }
         Ok(views)
+    }
+
+    /// The triggers that a brake paused, of one job or of all that the caller may see.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn braked(&self, ctx: &Ctx, job: Option<JobId>) -> Result<Vec<Braked>> {
+        let visible_to = (!ctx.is_admin()).then(|| ctx.user.name.clone());
+        self.0.store.trigger_list_braked(job, visible_to).await
     }
 
     /// Stores an event for the jobs that listen to its topic and that the caller may run. The same

@@ -40,7 +40,7 @@ pub use integrity::integrity_problems;
 pub use jobs::{Job, JobFilter, JobSettings};
 pub use notifications::{DestinationRow, Notification};
 pub use objects::ObjectRow;
-pub use queue::{Queue, QueueEntry, RoomUse, RunPlace, Viewer};
+pub use queue::{DueEntry, Queue, QueueEntry, RoomUse, RunPlace, Viewer};
 pub use repos::{NewRepo, RepoRow};
 pub use retention::{Candidate, RetentionRules};
 pub use runs::{
@@ -55,5 +55,7 @@ pub use tree_permissions::TreeGrant;
 pub use triggers::{
     Consumed, EndedRun, FileChanges, Firing, KnownFile, LastRuns, NewEvent, NewTrigger,
     PendingEvent, Trigger, TriggerKind, TriggerNote,
+    Braked, Consumed, FileChanges, Firing, KnownFile, LastRuns, NewEvent, NewTrigger, PendingEvent,
+    Trigger, TriggerKind, TriggerNote,
 };
 pub use users::{NewUser, User, UserChange};

@@ -35,6 +35,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
         include_str!("../migrations/resolved_values.sql"),
     ),
     ("run_trees", include_str!("../migrations/run_trees.sql")),
+    ("told", include_str!("../migrations/told.sql")),
 ];
 
 /// How many steps lead to the newest form.

@@ -35,6 +35,17 @@ pub struct QueueEntry {
     pub visible: bool,
 }
 
+/// An attempt that waits for its time.
+#[derive(Debug, Clone)]
+pub struct DueEntry {
+    pub entry: QueueEntry,
+    pub due_at: Millis,
+    /// Whether it is between two tries; else something holds its run.
+    pub is_retry: bool,
+    /// What holds its run.
+    pub message: String,
+}
+
 /// A cap of a job or key that is in use.
 #[derive(Debug, Clone)]
 pub struct RoomUse {
@@ -115,6 +126,37 @@ impl Store {
                 queued,
                 queued_total,
             })
+        })
+        .await
+    }
+
+    /// The attempts that wait for their time, the earliest first, at most `take`; with those that the
+    /// viewer may not see.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn queue_due(&self, viewer: Viewer, take: usize) -> Result<Vec<DueEntry>> {
+        self.read(move |conn| {
+            let query = format!(
+                "SELECT {COLUMNS}, attempt_id, task_key, attempt.created_at AS since,
+                   line.due_at AS due_at, attempt.phase = 'waiting_for_retry' AS is_retry, run.message
+                 {OF_ATTEMPT} WHERE line.state = 'due' ORDER BY line.due_at, attempt_id LIMIT :take"
+            );
+            let (user, name) = viewer.map_or((None, String::new()), |(id, name)| (Some(id.0), name));
+            conn.prepare_cached(&query)
+                .and_then(|mut statement| {
+                    let read = |row: &Row<'_>| {
+                        Ok(DueEntry {
+                            entry: entry(row)?,
+                            due_at: Millis(row.get("due_at")?),
+                            is_retry: row.get("is_retry")?,
+                            message: row.get("message")?,
+                        })
+                    };
+                    let bounds = named_params! {":user": user, ":name": name, ":take": take};
+                    statement.query_map(bounds, read)?.collect()
+                })
+                .map_err(|e| sql("read what waits for its time", e))
         })
         .await
     }

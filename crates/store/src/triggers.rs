@@ -91,6 +91,14 @@ pub struct Trigger {
     pub brake: Option<String>,
 }
 
+/// A trigger that was paused because its job had too many runs by triggers.
+#[derive(Debug, Clone)]
+pub struct Braked {
+    pub job_id: JobId,
+    pub job_name: String,
+    pub message: String,
+}
+
 /// What somebody who looked at a trigger writes down, when it did not fire.
 #[derive(Debug, Clone, Default)]
 pub struct TriggerNote {
@@ -140,6 +148,42 @@ impl Store {
     /// When the database refuses.
     pub async fn trigger_list(&self, job: JobId) -> Result<Vec<Trigger>> {
         self.read(move |conn| of_job_on(conn, job)).await
+    }
+
+    /// The triggers that a brake paused, at most 100: of one job or of all, of those jobs that were
+    /// shared with `visible_to` or with everybody.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn trigger_list_braked(
+        &self,
+        job: Option<JobId>,
+        visible_to: Option<String>,
+    ) -> Result<Vec<Braked>> {
+        self.read(move |conn| {
+            conn.prepare_cached(
+                "SELECT job_id, name, brake FROM trigger JOIN job ON job.id = job_id
+                 WHERE brake IS NOT NULL AND deleted_at IS NULL AND (?1 IS NULL OR job_id = ?1)
+                   AND (?2 IS NULL OR job_id IN (
+                     SELECT CAST(object_id AS INTEGER) FROM permission WHERE kind = 'jobs'
+                       AND ((principal_kind = 'user' AND principal = ?2)
+                         OR (principal_kind = 'group' AND principal = 'users'))))
+                 ORDER BY job_id, kind LIMIT 100",
+            )
+            .and_then(|mut statement| {
+                let read = |row: &Row<'_>| {
+                    Ok(Braked {
+                        job_id: JobId(row.get("job_id")?),
+                        job_name: row.get("name")?,
+                        message: row.get("brake")?,
+                    })
+                };
+                let bounds = params![job.map(|id| id.0), visible_to];
+                statement.query_map(bounds, read)?.collect()
+            })
+            .map_err(|e| sql("list braked triggers", e))
+        })
+        .await
     }
 
     /// Triggers that somebody has to look at by now, the longest due first, and when the next one

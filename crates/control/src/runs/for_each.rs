@@ -1,5 +1,7 @@
 //! For-each tasks: one run for each element, of the inner task.
 
+use std::collections::HashMap;
+
 use forebay_engine::{Children, Plan, Verdict, elements};
 use forebay_store::{AttemptEnd, ChildRun, NewRun, RunKind};
 use forebay_types::{Error, Result, RunId};
@@ -113,5 +115,14 @@ impl Runs {
         let children = self.0.store.container_counts(each).await?;
         let failures = self.0.store.container_failures(each).await?;
         Ok((children.unwrap_or_default(), failures))
+    }
+
+    /// How the iterations of some attempts stand; nothing of those that are no for-each. For a caller
+    /// who was permitted to see them.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn iteration_counts(&self, each: Vec<RunId>) -> Result<HashMap<RunId, Children>> {
+        self.0.store.container_list_counts(each).await
     }
 }

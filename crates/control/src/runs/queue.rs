@@ -3,7 +3,7 @@
 
 use forebay_engine::Phase;
 use forebay_engine::admission::{Held, Use, attempt_held, run_held};
-use forebay_store::{QueueEntry, RoomUse, Run, RunPlace, Viewer};
+use forebay_store::{DueEntry, QueueEntry, RoomUse, Run, RunPlace, Viewer};
 use forebay_types::{Millis, PermissionLevel, Result, RunId};
 
 use super::{RunView, Runs};
@@ -110,6 +110,17 @@ impl Runs {
                 .into_iter()
                 .any(|total| total > end),
         })
+    }
+
+    /// What waits for its time, a retry or a run that a budget holds, as far as the caller may see
+    /// it; the earliest first, of the first `take`.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn due(&self, ctx: &Ctx, take: usize) -> Result<Vec<DueEntry>> {
+        let mut due = self.0.store.queue_due(viewer(ctx), take).await?;
+        due.retain(|due| due.entry.visible);
+        Ok(due)
     }
 
     /// Why a run that the caller may see waits; nothing when it does not.

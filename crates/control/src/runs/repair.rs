@@ -42,7 +42,7 @@ impl Runs {
             )));
         }
         self.refuse_parts(&view.run).await?;
-        let new = self.plan_repair(&view, request).await?;
+        let new = self.plan_repair(ctx, &view, request).await?;
         let inner = Arc::clone(&self.0);
         let (done, repaired) = oneshot::channel();
         // In a task of its own, as for a new run: a client that hangs up must not come between a
@@ -89,7 +89,12 @@ impl Runs {
         )))
     }
 
-    async fn plan_repair(&self, view: &RunView, request: RepairRun) -> Result<NewRepair> {
+    async fn plan_repair(
+        &self,
+        ctx: &Ctx,
+        view: &RunView,
+        request: RepairRun,
+    ) -> Result<NewRepair> {
         let run = &view.run;
         let document = JobDocument::of_normal(run.settings.clone())?;
         let Some(verdict) = run.phase.verdict() else {
@@ -148,6 +153,7 @@ impl Runs {
         })?;
         Ok(NewRepair {
             run: run.id,
+            creator_name: ctx.user.name.clone(),
             latest: request.latest_repair_id,
             tasks,
             settings: document.settings,

@@ -61,7 +61,7 @@ impl Triggers {
         }
         let message = format!(
             "Paused by the storm brake: {fired} runs within {} minutes, and {} are allowed. \
-             Unpause it by an update of the job.",
+             To go on, unpause it: on its job's page, or by an update of the job.",
             brake.minutes, brake.runs
         );
         tracing::warn!(job.id = %trigger.job_id, "job {}: {message}", trigger.job_id);

@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use forebay_control::runs::{RepairRun, RunNow, RunView};
-use forebay_engine::Phase;
-use forebay_store::Attempt;
+use forebay_control::runs::{Episode, RepairRun, RunNow, RunView};
 use forebay_types::{Millis, Result, RunId};
 use forebay_wire::runs as wire;
 use serde_json::{Value, json};
@@ -45,61 +43,19 @@ pub(super) async fn repair(
 
 /// How the run ended at first and after each repair, with the task runs of each time.
 pub(super) async fn history(app: &App, view: &RunView) -> Result<Value> {
-    let run = &view.run;
-    let repairs = app.services.runs.repairs(run.id).await?;
-    let mut shown = Vec::with_capacity(repairs.len() + 1);
-    for index in 0..=repairs.len() {
-        let began = index.checked_sub(1).map(|before| &repairs[before]);
-        let (phase, message, end) = match repairs.get(index) {
-            Some(next) => (
-                Phase::Ended(next.verdict_before),
-                next.message_before.as_str(),
-                next.ended_before,
-            ),
-            None => (
-                run.phase,
-                run.message.as_str(),
-                run.ended_at.unwrap_or(Millis(0)),
-            ),
-        };
-        let (state, status) = states(phase, whole_states(run), None, message);
-        // The attempts of this time are those from its beginning on, before those of the next.
-        let first = |task: usize, index: usize| {
-            let known = repairs[..index]
-                .iter()
-                .rev()
-                .flat_map(|repair| &repair.attempts);
-            let mut of_task = known.filter(|(other, _)| *other == task);
-            of_task.next().map_or(0, |(_, attempt)| *attempt)
-        };
-        let belongs = |attempt: &&Attempt| {
-            let ran_again = began.is_none_or(|repair| {
-                let mut tasks = repair.attempts.iter();
-                tasks.any(|(task, _)| *task == attempt.task)
-            });
-            let until = repairs.get(index).and_then(|next| {
-                let mut tasks = next.attempts.iter();
-                tasks.find(|(task, _)| *task == attempt.task)
-            });
-            ran_again
-                && attempt.attempt >= first(attempt.task, index)
-                && until.is_none_or(|(_, until)| attempt.attempt < *until)
-        };
-        let mut ids: Vec<(usize, RunId)> = Vec::new();
-        for attempt in view.attempts.iter().filter(belongs) {
-            // Of the tries of one time, the last stands for the task.
-            ids.retain(|(task, _)| *task != attempt.task);
-            ids.push((attempt.task, attempt.id));
-        }
-        shown.push(json!({
-            "type": if began.is_some() { "REPAIR" } else { "ORIGINAL" },
-            "id": began.map_or(run.id, |repair| repair.id),
-            "start_time": began.map_or(run.created_at, |repair| repair.created_at),
-            "end_time": end,
+    let repairs = app.services.runs.repairs(view.run.id).await?;
+    let shown = view.episodes(&repairs).into_iter().map(|episode| {
+        let Episode { repair, phase, .. } = episode;
+        let (state, status) = states(phase, whole_states(&view.run), None, episode.message);
+        json!({
+            "type": if repair.is_some() { "REPAIR" } else { "ORIGINAL" },
+            "id": repair.map_or(view.run.id, |repair| repair.id),
+            "start_time": episode.began_at,
+            "end_time": episode.ended_at.unwrap_or(Millis(0)),
             "state": state,
             "status": status,
-            "task_run_ids": ids.iter().map(|(_, id)| id).collect::<Vec<_>>(),
-        }));
-    }
-    Ok(Value::Array(shown))
+            "task_run_ids": episode.attempts.iter().map(|one| one.id).collect::<Vec<_>>(),
+        })
+    });
+    Ok(shown.collect())
 }

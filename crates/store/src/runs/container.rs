@@ -1,5 +1,6 @@
 //! Attempts without a slot, and the runs they wait for.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use forebay_engine::Children;
@@ -127,6 +128,27 @@ impl Store {
     /// When the database refuses.
     pub async fn container_counts(&self, attempt: RunId) -> Result<Option<Children>> {
         self.read(move |conn| children(conn, attempt, true)).await
+    }
+
+    /// The same of several containers; those without children are left out.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn container_list_counts(
+        &self,
+        attempts: Vec<RunId>,
+    ) -> Result<HashMap<RunId, Children>> {
+        if attempts.is_empty() {
+            return Ok(HashMap::new());
+        }
+        self.read(move |conn| {
+            let counts = attempts.into_iter().map(|attempt| {
+                let counts = children(conn, attempt, true)?;
+                Ok(counts.map(|counts| (attempt, counts)))
+            });
+            counts.filter_map(Result::transpose).collect()
+        })
+        .await
     }
 
     /// The elements of some children, in order.

@@ -18,6 +18,8 @@ use crate::store::{Store, next_id};
 pub struct Repair {
     pub id: RunId,
     pub created_at: Millis,
+    /// Empty where it was not recorded.
+    pub creator_name: String,
     /// How the run had ended before.
     pub verdict_before: Verdict,
     pub message_before: String,
@@ -29,6 +31,7 @@ pub struct Repair {
 #[derive(Debug, Clone)]
 pub struct NewRepair {
     pub run: RunId,
+    pub creator_name: String,
     /// The last repair that the caller knows of.
     pub latest: Option<RunId>,
     /// Which tasks run again, by index in `plan`.
@@ -129,10 +132,10 @@ fn insert(tx: &Transaction<'_>, run: &Run, new: &NewRepair, now: Millis) -> Resu
         ));
     }
     let id = next_id(tx)?;
-    tx.prepare_cached("INSERT INTO repair VALUES (?1, ?2, ?3, ?4, ?5, ?6)")
+    tx.prepare_cached("INSERT INTO repair VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")
         .and_then(|mut statement| {
-            let (verdict, message) = (verdict.as_str(), &run.message);
-            statement.execute(params![id, run.id.0, now.0, verdict, message, ended.0])
+            let (verdict, message, who) = (verdict.as_str(), &run.message, &new.creator_name);
+            statement.execute(params![id, run.id.0, now.0, verdict, message, ended.0, who])
         })
         .map_err(|e| sql("record a repair", e))?;
     Ok(RunId(id))
@@ -141,7 +144,7 @@ fn insert(tx: &Transaction<'_>, run: &Run, new: &NewRepair, now: Millis) -> Resu
 /// Without the attempts.
 fn repairs_on(conn: &Connection, run: RunId) -> Result<Vec<Repair>> {
     conn.prepare_cached(
-        "SELECT id, created_at, verdict_before, message_before, ended_before
+        "SELECT id, created_at, creator_name, verdict_before, message_before, ended_before
          FROM repair WHERE run_id = ?1 ORDER BY id",
     )
     .and_then(|mut statement| {
@@ -151,6 +154,7 @@ fn repairs_on(conn: &Connection, run: RunId) -> Result<Vec<Repair>> {
                 Ok(Repair {
                     id: RunId(row.get("id")?),
                     created_at: Millis(row.get("created_at")?),
+                    creator_name: row.get("creator_name")?,
                     verdict_before: verdict.unwrap_or(Verdict::InternalError),
                     message_before: row.get("message_before")?,
                     ended_before: Millis(row.get("ended_before")?),
