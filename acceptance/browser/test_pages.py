@@ -228,8 +228,13 @@ def test_the_queue_tells_why_a_run_waits(browse, api, cluster_id):
         api.post("/api/2.1/jobs/run-now", {"job_id": job})
     page.wait_for_selector("#waiting >> text=One at a time")
     page.wait_for_selector("#running >> text=One at a time")
+    page.wait_for_selector("#waiting >> text=the job has 1 of 1 concurrent runs")
+    assert f"Job {job}" in page.inner_text("#caps")
     assert fits(page)
     api.post("/api/2.1/jobs/runs/cancel-all", {"job_id": job})
+    # What has ended goes from the page without anybody's doing.
+    page.wait_for_selector("#waiting >> text=Nothing waits")
+    page.wait_for_function("!document.querySelector('#running').innerText.includes('One at a time')")
 
 
 @pytest.mark.parametrize("size", [DESK, PHONE])

@@ -16,6 +16,16 @@ impl From<Error> for Failure {
     }
 }
 
+impl Failure {
+    /// What a form asked for was refused: its page is there all the same, so it is not "not found".
+    pub(crate) fn of_form(mut error: Error) -> Self {
+        if error.code == ErrorCode::InvalidParameterValue {
+            error.code = ErrorCode::InvalidState;
+        }
+        Self(error)
+    }
+}
+
 /// What a failed page says, kept beside the response until it is rendered.
 #[derive(Debug, Clone)]
 pub(crate) struct Said {

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::failure::PageResult;
 use crate::layout::{Page, Section};
-use crate::runs::{run_link, task_what};
+use crate::runs::{brakes, run_link, task_what};
 use crate::session::Session;
 use crate::show::{glyph, phase_words, when};
 use crate::site::Pages;
@@ -45,9 +45,11 @@ pub(crate) async fn list(
         };
         rows.push((job, services.runs.list(&session.ctx, filter).await?));
     }
+    let braked = services.triggers.braked(&session.ctx, None).await?;
     let now = pages.now();
     let body = html! {
         div class="head" { h1 { "Jobs" } a href="/schedule" { "Try a schedule" } }
+        (brakes(&braked))
         @if jobs.is_empty() {
             p class="nothing" {
                 "There are no jobs yet. Create one over the API: "
@@ -98,9 +100,9 @@ fn strip(runs: &[RunView]) -> Markup {
     html! {
         span class="strip" {
             @for view in runs {
-                @let (word, tone) = phase_words(view.run.phase);
+                @let (word, tone) = phase_words(view.shown_phase());
                 a class={ "cell-link " (tone) } href=(run_link(&view.run)) title=(word) aria-label=(word) {
-                    (glyph(view.run.phase))
+                    (glyph(view.shown_phase()))
                 }
             }
         }

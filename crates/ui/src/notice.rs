@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum Notice {
     Started,
     Canceled,
+    TaskCanceled,
+    Repaired,
     Paused,
     Unpaused,
     /// Anything else in an address says nothing.
@@ -22,6 +24,8 @@ impl Notice {
         let word = match self {
             Self::Started => "started",
             Self::Canceled => "canceled",
+            Self::TaskCanceled => "task_canceled",
+            Self::Repaired => "repaired",
             Self::Paused => "paused",
             Self::Unpaused => "unpaused",
             Self::Unknown => "unknown",
@@ -33,6 +37,8 @@ impl Notice {
         match self {
             Self::Started => "The run was started.",
             Self::Canceled => "The run was asked to stop. It ends as soon as its tasks have.",
+            Self::Repaired => "The tasks run again.",
+            Self::TaskCanceled => "The task was asked to stop. It ends soon.",
             Self::Paused => "The job is paused: it starts no more by itself.",
             Self::Unpaused => "The job starts by itself again.",
             Self::Unknown => "",

@@ -1,153 +1,76 @@
 //! What runs, what waits and why, and how full the caps are; live.
 
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use forebay_control::runs::RunView;
-use forebay_engine::Phase;
-use forebay_store::{Attempt, RunFilter};
+use forebay_control::runs::{QueuePage, Waiting};
+use forebay_engine::admission::Use;
+use forebay_store::{Braked, DueEntry, QueueEntry, RoomUse};
 use forebay_types::Millis;
 use maud::{Markup, html};
+use serde::Deserialize;
 
 use crate::failure::PageResult;
 use crate::fragment::Fragment;
 use crate::layout::{Page, Section};
 use crate::live::{Living, Look, follow};
-use crate::runs::{run_link, what};
+use crate::runs::brakes;
 use crate::session::Session;
-use crate::show::{duration, when};
+use crate::show::{duration, exact_time, when};
 use crate::site::Pages;
 
-/// Active runs that are looked at; what is beyond is counted, not shown.
-const RUNS_MAX: usize = 200;
+/// Rows of each of the lists.
+const ROWS: usize = 100;
 
-/// The queue at one moment, as one reader sees it.
-struct Queue {
-    slots: usize,
-    running: Vec<Running>,
-    waiting: Vec<Waiting>,
-    /// Whether there are more runs than were looked at.
-    is_cut: bool,
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Asked {
+    /// How many rows of each list to leave out at the beginning.
+    from: usize,
 }
 
-struct Running {
-    link: String,
-    name: String,
-    what: String,
-    since: Millis,
-    by: String,
+/// The queue as one reader sees it.
+struct Seen {
+    queue: QueuePage,
+    due: Vec<DueEntry>,
+    braked: Vec<Braked>,
+    from: usize,
 }
 
-struct Waiting {
-    link: String,
-    name: String,
-    what: String,
-    since: Millis,
-    why: String,
-    /// From 1; nothing for what does not wait in line.
-    place: Option<usize>,
-    by: String,
-}
-
-impl Queue {
-    async fn load(pages: &Pages, session: &Session) -> PageResult<Self> {
-        let filter = RunFilter {
-            active: Some(true),
-            limit: RUNS_MAX + 1,
-            ..RunFilter::default()
-        };
-        let mut runs = pages.services().runs.list(&session.ctx, filter).await?;
-        let is_cut = runs.len() > RUNS_MAX;
-        runs.truncate(RUNS_MAX);
-        // The list has the newest first; what has waited longest is nearest to its turn.
-        runs.reverse();
-        let mut queue = Self {
-            slots: pages.services().setup.server.limits.running_attempts_max,
-            running: Vec::new(),
-            waiting: Vec::new(),
-            is_cut,
-        };
-        for view in &runs {
-            queue.add(view);
-        }
-        queue.place();
-        Ok(queue)
+impl Seen {
+    async fn load(pages: &Pages, session: &Session, from: usize) -> PageResult<Self> {
+        let (services, ctx) = (pages.services(), &session.ctx);
+        Ok(Self {
+            queue: services.runs.queue(ctx, from, ROWS).await?,
+            due: services.runs.due(ctx, ROWS).await?,
+            braked: services.triggers.braked(ctx, None).await?,
+            from,
+        })
     }
 
-    fn add(&mut self, view: &RunView) {
-        let run = &view.run;
-        if run.phase == Phase::Queued {
-            self.waiting.push(Waiting {
-                link: run_link(run),
-                name: run.name.clone(),
-                what: what(run),
-                since: run.created_at,
-                why: "its job has as many runs as it may have at once".to_owned(),
-                place: None,
-                by: run.creator_name.clone(),
-            });
-            return;
-        }
-        for attempt in view.newest() {
-            match attempt.phase {
-                Phase::Running | Phase::Terminating => self.running.push(running(view, attempt)),
-                Phase::Pending | Phase::WaitingForRetry => {
-                    self.waiting.push(waiting(view, attempt));
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn place(&mut self) {
-        let mut place = 0;
-        for waiting in &mut self.waiting {
-            if waiting.place.is_some() {
-                place += 1;
-                waiting.place = Some(place);
-            }
-        }
+    fn fragments(&self) -> Vec<Fragment> {
+        let queue = &self.queue;
+        vec![
+            Fragment::new("caps", "caps", caps(queue)),
+            Fragment::new("brakes", "", brakes(&self.braked)),
+            Fragment::new("running", "", running(queue)),
+            Fragment::new("waiting", "", waiting(queue)),
+            Fragment::new("queue-foot", "", foot(queue, self.from)),
+            Fragment::new("due", "", due(&self.due, queue.now)),
+        ]
     }
 }
 
-fn running(view: &RunView, attempt: &Attempt) -> Running {
-    Running {
-        link: link(view, attempt),
-        name: view.run.name.clone(),
-        what: attempt.task_key.clone(),
-        since: attempt.started_at.unwrap_or(attempt.created_at),
-        by: view.run.creator_name.clone(),
-    }
-}
-
-fn waiting(view: &RunView, attempt: &Attempt) -> Waiting {
-    let is_retry = attempt.phase == Phase::WaitingForRetry;
-    let why = if is_retry {
-        "the time between two tries is not over"
-    } else {
-        "all slots are in use, or others are before it"
-    };
-    Waiting {
-        link: link(view, attempt),
-        name: view.run.name.clone(),
-        what: attempt.task_key.clone(),
-        since: attempt.created_at,
-        why: why.to_owned(),
-        place: (!is_retry).then_some(0),
-        by: view.run.creator_name.clone(),
-    }
-}
-
-fn link(view: &RunView, attempt: &Attempt) -> String {
-    format!("{}?task={}#output", run_link(&view.run), attempt.id)
-}
-
-pub(crate) async fn show(State(pages): State<Pages>, session: Session) -> PageResult<Markup> {
-    let queue = Queue::load(&pages, &session).await?;
+pub(crate) async fn show(
+    State(pages): State<Pages>,
+    session: Session,
+    Query(asked): Query<Asked>,
+) -> PageResult<Markup> {
+    let seen = Seen::load(&pages, &session, asked.from).await?;
     let body = html! {
         h1 { "Queue" }
-        article data-live="/queue/live" {
-            @for fragment in fragments(&queue, pages.now()) { (fragment.render()) }
+        article data-live={ "/queue/live?from=" (asked.from) } {
+            @for fragment in seen.fragments() { (fragment.render()) }
         }
     };
     let page = Page {
@@ -157,54 +80,62 @@ pub(crate) async fn show(State(pages): State<Pages>, session: Session) -> PageRe
     Ok(pages.page(Some(&session), page))
 }
 
-fn fragments(queue: &Queue, now: Millis) -> Vec<Fragment> {
-    vec![
-        Fragment::new("caps", "caps", caps(queue)),
-        Fragment::new("running", "", running_table(queue, now)),
-        Fragment::new("waiting", "", waiting_table(queue, now)),
-    ]
+fn caps(queue: &QueuePage) -> Markup {
+    html! {
+        (cap(&html! { "Workspace" }, queue.workspace, 0))
+        (cap(&html! { "Server" }, queue.server, 0))
+        @for room in &queue.rooms { (cap(&room_name(queue, room), room.fill, room.queued)) }
+    }
 }
 
-fn caps(queue: &Queue) -> Markup {
-    let used = queue.running.len();
+fn room_name(queue: &QueuePage, room: &RoomUse) -> Markup {
+    let mut waiting = queue.waiting.iter().map(|one| &one.entry);
+    let of_job = waiting.find(|entry| entry.job_id == room.job_id);
     html! {
-        (cap("Slots of this workspace", used, queue.slots))
+        @match (&room.job_id, &room.key) {
+            (Some(job), _) => {
+                "Job " a href={ "/jobs/" (job) } {
+                    @match of_job { Some(entry) => (entry.name), None => (job) }
+                }
+            },
+            (None, Some(key)) => { "Key " code { (key) } },
+            (None, None) => "",
+        }
     }
 }
 
 /// How full a cap is, in numbers and as a bar.
-fn cap(name: &str, used: usize, most: usize) -> Markup {
-    let is_full = used >= most;
+fn cap(name: &Markup, fill: Use, waiting: usize) -> Markup {
+    let Use { live, max } = fill;
+    let is_full = live >= max;
     html! {
         div class={ "cap" @if is_full { " full" } } {
             span { (name) }
-            b { (used) " of " (most) @if is_full { ", full" } }
-            meter min="0" max=(most) value=(used.min(most)) aria-hidden="true" {}
+            b { (live) " of " (max) @if is_full { ", full" } }
+            meter min="0" max=(max) value=(live.min(max)) aria-hidden="true" {}
+            @if waiting > 0 && is_full { span class="soft" { (waiting) " wait for it" } }
         }
     }
 }
 
-fn running_table(queue: &Queue, now: Millis) -> Markup {
+fn running(queue: &QueuePage) -> Markup {
     html! {
-        h2 { "Running" @if !queue.running.is_empty() { " (" (queue.running.len()) ")" } }
-        @if queue.running.is_empty() {
+        h2 { "Running" @if queue.running_total > 0 { " (" (queue.running_total) ")" } }
+        @if queue.running_total == 0 {
             p class="nothing" { "Nothing runs at the moment." }
         } @else {
             table class="cards" {
                 thead { tr {
-                    th scope="col" { "Task" } th scope="col" { "Since" }
+                    th scope="col" { "Run" } th scope="col" { "Since" }
                     th scope="col" { "So far" } th scope="col" { "By" }
                 } }
                 tbody {
-                    @for row in &queue.running {
+                    @for entry in &queue.running {
                         tr {
-                            td data-label="Task" class="wide" {
-                                a class="name" href=(row.link) { (row.name) }
-                                div class="soft" { (row.what) }
-                            }
-                            td data-label="Since" class="tight" { (when(row.since, now)) }
-                            td data-label="So far" class="tight" { (duration(now.since(row.since))) }
-                            td data-label="By" { (row.by) }
+                            (name(entry))
+                            td data-label="Since" class="tight" { (when(entry.since, queue.now)) }
+                            td data-label="So far" class="tight" { (duration(queue.now.since(entry.since))) }
+                            td data-label="By" { (entry.creator_name) }
                         }
                     }
                 }
@@ -213,52 +144,118 @@ fn running_table(queue: &Queue, now: Millis) -> Markup {
     }
 }
 
-fn waiting_table(queue: &Queue, now: Millis) -> Markup {
+fn waiting(queue: &QueuePage) -> Markup {
     html! {
-        h2 { "Waiting" @if !queue.waiting.is_empty() { " (" (queue.waiting.len()) ")" } }
-        @if queue.waiting.is_empty() {
+        h2 { "Waiting" @if queue.waiting_total > 0 { " (" (queue.waiting_total) ")" } }
+        @if queue.waiting_total == 0 {
             p class="nothing" { "Nothing waits: whatever is started now begins at once." }
         } @else {
             table class="cards" {
                 thead { tr {
-                    th scope="col" { "Place" } th scope="col" { "Task" } th scope="col" { "Why" }
+                    th scope="col" { "Place" } th scope="col" { "Run" } th scope="col" { "Why" }
                     th scope="col" { "Since" } th scope="col" { "By" }
                 } }
                 tbody {
-                    @for row in &queue.waiting {
+                    @for one in &queue.waiting { (waiting_row(one, queue.now)) }
+                }
+            }
+        }
+    }
+}
+
+fn waiting_row(one: &Waiting, now: Millis) -> Markup {
+    let why = one.held.map(|held| held.message());
+    html! {
+        tr {
+            td data-label="Place" class="tight" { (one.place) "." }
+            (name(&one.entry))
+            td data-label="Why" {
+                (why.as_deref().unwrap_or("about to start"))
+                @if !one.entry.key.is_empty() { div class="soft" { "key " (one.entry.key) } }
+            }
+            td data-label="Since" class="tight" { (when(one.entry.since, now)) }
+            td data-label="By" { (one.entry.creator_name) }
+        }
+    }
+}
+
+/// What waits for its time, not in line.
+fn due(due: &[DueEntry], now: Millis) -> Markup {
+    html! {
+        @if !due.is_empty() {
+            h2 { "Held until later (" (due.len()) ")" }
+            table class="cards" {
+                thead { tr {
+                    th scope="col" { "Until" } th scope="col" { "Run" }
+                    th scope="col" { "Why" } th scope="col" { "Since" } th scope="col" { "By" }
+                } }
+                tbody {
+                    @for one in due {
                         tr {
-                            td data-label="Place" class="tight" {
-                                @if let Some(place) = row.place { (place) "." }
+                            td data-label="Until" class="tight" { (exact_time(one.due_at)) }
+                            (name(&one.entry))
+                            td data-label="Why" {
+                                @if one.is_retry { "the time between two tries is not over" }
+                                @else { (one.message) }
                             }
-                            td data-label="Task" class="wide" {
-                                a class="name" href=(row.link) { (row.name) }
-                                div class="soft" { (row.what) }
-                            }
-                            td data-label="Why" { (row.why) }
-                            td data-label="Since" class="tight" { (when(row.since, now)) }
-                            td data-label="By" { (row.by) }
+                            td data-label="Since" class="tight" { (when(one.entry.since, now)) }
+                            td data-label="By" { (one.entry.creator_name) }
                         }
                     }
                 }
             }
         }
-        @if queue.is_cut { p class="note" { "There are more; these are the newest." } }
+    }
+}
+
+fn name(entry: &QueueEntry) -> Markup {
+    let job = entry.job_id.map_or(entry.run_id.0, |id| id.0);
+    let run = format!("/jobs/{job}/runs/{}", entry.run_id);
+    let link = match entry.attempt_id {
+        Some(attempt) => format!("{run}?task={attempt}#output"),
+        None => run,
+    };
+    html! {
+        td data-label="Run" class="wide" {
+            a class="name" href=(link) { (entry.name) }
+            div class="soft" {
+                @if entry.task_key.is_empty() { "the whole run" } @else { (entry.task_key) }
+            }
+        }
+    }
+}
+
+fn foot(queue: &QueuePage, from: usize) -> Markup {
+    html! {
+        @if queue.hidden > 0 {
+            p class="note" { (queue.hidden) " more are not yours to see; they count in the places above." }
+        }
+        nav class="pager" aria-label="Pages" {
+            @if from > 0 { a href={ "/queue?from=" (from.saturating_sub(ROWS)) } rel="prev" { "← Before" } }
+            @if queue.more { a href={ "/queue?from=" (from + ROWS) } rel="next" { "Next →" } }
+        }
     }
 }
 
 pub(crate) async fn live(
     State(pages): State<Pages>,
     session: Option<Session>,
+    Query(asked): Query<Asked>,
 ) -> PageResult<Response> {
     let Some(session) = session else {
         return Ok(StatusCode::UNAUTHORIZED.into_response());
     };
-    Ok(follow(LiveQueue { pages, session }))
+    Ok(follow(LiveQueue {
+        pages,
+        session,
+        from: asked.from,
+    }))
 }
 
 struct LiveQueue {
     pages: Pages,
     session: Session,
+    from: usize,
 }
 
 impl Living for LiveQueue {
@@ -267,9 +264,9 @@ impl Living for LiveQueue {
     }
 
     async fn look(&mut self) -> Option<Look> {
-        let queue = Queue::load(&self.pages, &self.session).await.ok()?;
+        let seen = Seen::load(&self.pages, &self.session, self.from);
         Some(Look {
-            fragments: fragments(&queue, self.pages.now()),
+            fragments: seen.await.ok()?.fragments(),
             ended: false,
         })
     }

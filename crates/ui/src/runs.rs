@@ -1,7 +1,7 @@
 use axum::extract::{Query, State};
 use forebay_control::runs::RunView;
-use forebay_engine::Phase;
-use forebay_store::{Run, RunFilter};
+use forebay_engine::{Children, Phase};
+use forebay_store::{Braked, Run, RunFilter};
 use forebay_types::{JobId, Millis, RunId};
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -42,6 +42,8 @@ pub(crate) async fn show(
     let has_more = runs.len() > ROWS;
     runs.truncate(ROWS);
     let next = runs.last().filter(|_| has_more).map(|view| view.run.id);
+    let job = asked.job.map(JobId);
+    let braked = pages.services().triggers.braked(&session.ctx, job).await?;
     let active = runs.iter().any(|view| !view.run.phase.is_ended());
     let body = html! {
         div class="head" {
@@ -53,6 +55,7 @@ pub(crate) async fn show(
                 }
             }
         }
+        (brakes(&braked))
         @if runs.is_empty() {
             p class="nothing" { (nothing(&asked)) }
         } @else {
@@ -114,14 +117,14 @@ pub(crate) fn cards(runs: &[RunView], now: Millis, extra: fn(&RunView) -> Markup
                 @for view in runs {
                     @let run = &view.run;
                     tr {
-                        td class="is" { (badge(run.phase)) }
+                        td class="is" { (badge(view.shown_phase())) }
                         td data-label="Run" class="wide" {
                             a href=(run_link(run)) class="name" { (run.name) }
                             div class="soft" { (what(run)) }
                             (extra(view))
                         }
                         td data-label="Started" class="tight" { (when(run.created_at, now)) }
-                        td data-label="Took" class="tight" { (took(run, now)) }
+                        td data-label="Took" class="tight" { (took(view, now)) }
                         td data-label="By" { (run.creator_name) }
                     }
                 }
@@ -130,9 +133,10 @@ pub(crate) fn cards(runs: &[RunView], now: Millis, extra: fn(&RunView) -> Markup
     }
 }
 
-fn took(run: &Run, now: Millis) -> String {
-    match run.phase {
-        Phase::Queued | Phase::Blocked => "–".to_owned(),
+fn took(view: &RunView, now: Millis) -> String {
+    let run = &view.run;
+    match view.shown_phase() {
+        Phase::Queued | Phase::Blocked | Phase::Pending => "–".to_owned(),
         _ => span(Some(run.created_at), run.ended_at, now).unwrap_or_default(),
     }
 }
@@ -151,6 +155,22 @@ pub(crate) fn what(run: &Run) -> String {
         [task] => task_what(task),
         tasks => format!("{} tasks", tasks.len()),
     }
+}
+
+/// How the iterations of a for-each stand: `2 of 3 iterations, 1 failed`.
+pub(crate) fn iterations(each: &Children) -> String {
+    let (all, ended) = (each.planned, each.started - each.active);
+    let mut words = if ended == all {
+        format!("{all} iterations")
+    } else {
+        format!("{ended} of {all} iterations")
+    };
+    for (count, word) in [(each.failed, "failed"), (each.canceled, "canceled")] {
+        if count > 0 {
+            words = format!("{words}, {count} {word}");
+        }
+    }
+    words
 }
 
 /// What one task of a definition runs.
@@ -194,7 +214,18 @@ fn condition(task: &Value) -> String {
     format!("if {} {sign} {}", text("left"), text("right"))
 }
 
-/// Why it failed, in one line.
+/// The triggers that a brake paused, each with the way to its job, where it can go on.
+pub(crate) fn brakes(braked: &[Braked]) -> Markup {
+    html! {
+        @for one in braked {
+            p class="warning" {
+                a href={ "/jobs/" (one.job_id) } { b { (one.job_name) } } ": " (one.message)
+            }
+        }
+    }
+}
+
+/// Why it failed, or why it has not begun, in one line.
 pub(crate) fn failure_line(view: &RunView) -> Markup {
     let failed = view.newest().find_map(|attempt| {
         let text = attempt.error.as_deref()?;
@@ -206,7 +237,9 @@ pub(crate) fn failure_line(view: &RunView) -> Markup {
                 @if view.attempts.len() > 1 { (attempt.task_key) ": " }
                 (text)
             }
-        } @else if !view.run.message.is_empty() {
+        } @else if let Some(why) = view.held() {
+            div class="held" { (first_line(why, 160)) }
+        } @else if view.run.phase.is_ended() && !view.run.message.is_empty() {
             div class="soft" { (first_line(&view.run.message, 160)) }
         }
     }

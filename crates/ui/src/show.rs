@@ -9,8 +9,8 @@ use maud::{Markup, html};
 pub(crate) fn phase_words(phase: Phase) -> (&'static str, &'static str) {
     match phase {
         Phase::Queued => ("Queued", "wait"),
-        Phase::Blocked => ("Waiting for tasks", "wait"),
-        Phase::Pending => ("Starting", "wait"),
+        Phase::Blocked => ("Not begun", "wait"),
+        Phase::Pending => ("Waiting", "wait"),
         Phase::Running => ("Running", "busy"),
         Phase::Terminating => ("Stopping", "busy"),
         Phase::WaitingForRetry => ("Will retry", "wait"),
@@ -40,6 +40,7 @@ pub(crate) fn glyph(phase: Phase) -> &'static str {
         Phase::Queued | Phase::Blocked | Phase::Pending => "…",
         Phase::WaitingForRetry => "↻",
         Phase::Running | Phase::Terminating => "▸",
+        Phase::Ended(Verdict::Canceled | Verdict::UpstreamCanceled) => "⊘",
         Phase::Ended(verdict) => match verdict_words(verdict).1 {
             "good" => "✓",
             "warn" => "!",

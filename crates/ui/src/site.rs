@@ -73,6 +73,7 @@ impl Pages {
             .route("/runs/{run_id}", get(run::show))
             .route("/runs/{run_id}/live", get(run::live))
             .route("/runs/{run_id}/cancel", post(run::cancel))
+            .route("/runs/{run_id}/repair", post(run::repair))
             .route("/runs/{run_id}/notebook.ipynb", get(run::download))
             .route("/jobs", get(jobs::list))
             .route("/jobs/{job_id}", get(job::show))

@@ -83,7 +83,7 @@ fn tasks(job: &Job, document: &JobDocument) -> Markup {
                     tr {
                         td data-label="Task" class="name" { (breaking(&spec.task_key)) }
                         td data-label="Runs" class="wide" { (task_what(definition)) }
-                        td data-label="After" { (after(spec)) }
+                        td data-label="After" { (breaking(&after(spec))) }
                         td data-label="Rules" { (rules_of(spec)) }
                     }
                 }

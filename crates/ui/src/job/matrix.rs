@@ -3,13 +3,13 @@
 use std::collections::{HashMap, HashSet};
 
 use forebay_control::runs::RunView;
-use forebay_engine::Phase;
+use forebay_engine::{Children, Phase};
 use forebay_store::Attempt;
-use forebay_types::Millis;
+use forebay_types::{Millis, RunId};
 use maud::{Markup, html};
 
 use crate::fragment::{Fragment, Tag};
-use crate::runs::run_link;
+use crate::runs::{iterations, run_link};
 use crate::show::{breaking, duration, glyph, phase_words, short_time};
 
 /// Runs of one table; the oldest of them stand beyond the edge of a phone.
@@ -28,11 +28,18 @@ pub(super) struct Matrix<'a> {
     /// The job's tasks of today in their order, then those that only older runs had.
     keys: Vec<&'a str>,
     cells: Vec<HashMap<&'a str, Cell<'a>>>,
+    /// How the iterations of each for-each stand.
+    each: &'a HashMap<RunId, Children>,
     now: Millis,
 }
 
 impl<'a> Matrix<'a> {
-    pub(super) fn new(tasks: &[&'a str], runs: &'a [RunView], now: Millis) -> Self {
+    pub(super) fn new(
+        tasks: &[&'a str],
+        runs: &'a [RunView],
+        each: &'a HashMap<RunId, Children>,
+        now: Millis,
+    ) -> Self {
         let mut keys = tasks.to_vec();
         let mut known: HashSet<&str> = keys.iter().copied().collect();
         let mut cells = Vec::new();
@@ -54,6 +61,7 @@ impl<'a> Matrix<'a> {
             runs,
             keys,
             cells,
+            each,
             now,
         }
     }
@@ -78,14 +86,14 @@ impl<'a> Matrix<'a> {
                 th scope="col" { "Newest first" }
                 @for view in self.runs {
                     @let run = &view.run;
-                    @let (word, tone) = phase_words(run.phase);
+                    @let (word, tone) = phase_words(view.shown_phase());
                     @let ms = self.run_ms(view);
-                    @let words = format!("Run {}: {word} after {}", run.id, duration(ms));
+                    @let words = format!("Run {}: {word}, took {}", run.id, duration(ms));
                     th scope="col" {
                         a class={ "column " (tone) } href=(run_link(run)) title=(words) {
                             span class="hidden" { (words) ", " }
                             span class="height" { i style=(share("height", ms, longest)) {} }
-                            span class="mark" aria-hidden="true" { (glyph(run.phase)) }
+                            span class="mark" aria-hidden="true" { (glyph(view.shown_phase())) }
                             (short_time(run.created_at))
                         }
                     }
@@ -94,9 +102,19 @@ impl<'a> Matrix<'a> {
         }
     }
 
+    /// How long something of it was under way: not the time until it was repaired.
     fn run_ms(&self, view: &RunView) -> i64 {
-        let run = &view.run;
-        run.ended_at.unwrap_or(self.now).since(run.created_at)
+        let mut stretches: Vec<(Millis, Millis)> = (view.attempts.iter())
+            .filter_map(|one| Some((one.started_at?, one.ended_at.unwrap_or(self.now))))
+            .collect();
+        stretches.sort_unstable();
+        let mut until = Millis(0);
+        let mut busy = 0;
+        for (from, to) in stretches {
+            busy += to.since(from.max(until)).max(0);
+            until = until.max(to);
+        }
+        busy
     }
 
     fn row(&self, index: usize, key: &str) -> Fragment {
@@ -137,10 +155,17 @@ impl<'a> Matrix<'a> {
         if cell.tries > 1 {
             words = format!("{words}, {} tries", cell.tries);
         }
+        let each = self.each.get(&attempt.id);
+        if let Some(each) = each {
+            words = format!("{words}, {}", iterations(each));
+        }
         let link = format!("{}?task={}#output", run_link(&view.run), attempt.id);
         html! {
             a class={ "cell-link " (tone) } href=(link) title=(words) aria-label=(words) {
                 (glyph(attempt.phase))
+                @if let Some(each) = each {
+                    small { (each.started - each.active - each.failed - each.canceled) "/" (each.planned) }
+                }
                 @if cell.tries > 1 { sup { (cell.tries) } }
                 @if ms > 0 { i style=(share("width", ms, longest)) {} }
             }

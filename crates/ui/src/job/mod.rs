@@ -5,14 +5,17 @@ mod matrix;
 mod start;
 mod when;
 
+use std::collections::HashMap;
+
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use forebay_control::jobs::JobDocument;
 use forebay_control::runs::RunView;
 use forebay_control::triggers::{Preview, TriggerView};
+use forebay_engine::Children;
 use forebay_store::{Job, RunFilter};
-use forebay_types::{Error, Grant, JobId, ObjectKind, ObjectRef, PermissionLevel};
+use forebay_types::{Error, Grant, JobId, ObjectKind, ObjectRef, PermissionLevel, RunId};
 use maud::{Markup, html};
 use serde::Deserialize;
 
@@ -53,6 +56,8 @@ struct Seen {
     may_manage: bool,
     triggers: Vec<TriggerView>,
     runs: Vec<RunView>,
+    /// How the iterations of each for-each of these runs stand.
+    each: HashMap<RunId, Children>,
 }
 
 impl Seen {
@@ -62,13 +67,22 @@ impl Seen {
         let object = ObjectRef::new(ObjectKind::Job, id);
         let level = services.permissions.level_of(ctx, &object).await?;
         let may = |wanted| level.is_some_and(|has| ObjectKind::Job.allows(has, wanted));
+        let runs = newest_runs(pages, session, id).await?;
+        let each = runs.iter().flat_map(|view| {
+            let newest = view.newest();
+            newest
+                .filter(|one| view.has_type(one, "for_each_task"))
+                .map(|one| one.id)
+        });
+        let each = services.runs.iteration_counts(each.collect()).await?;
         Ok(Self {
             document: JobDocument::of_normal(job.settings.clone()).ok(),
             grants: services.permissions.get(ctx, &object).await?,
             may_run: may(PermissionLevel::CanManageRun),
             may_manage: may(PermissionLevel::CanManage),
             triggers: services.triggers.get(ctx, id).await?,
-            runs: newest_runs(pages, session, id).await?,
+            runs,
+            each,
             job,
         })
     }
@@ -133,7 +147,7 @@ fn runs(pages: &Pages, seen: &Seen, from: usize) -> Fragment {
     let document = seen.document.as_ref();
     let tasks = document.map_or(&[][..], |document| &document.spec.tasks);
     let keys: Vec<&str> = tasks.iter().map(|task| task.task_key.as_str()).collect();
-    let matrix = Matrix::new(&keys, &seen.runs, pages.now());
+    let matrix = Matrix::new(&keys, &seen.runs, &seen.each, pages.now());
     let id = seen.job.id;
     let (rows, end) = (matrix.rows(), (from + ROWS).min(matrix.rows()));
     let head = html! {
@@ -148,6 +162,9 @@ fn runs(pages: &Pages, seen: &Seen, from: usize) -> Fragment {
             }
         }
         @if seen.runs.is_empty() { p class="nothing" { "This job has not run yet." } }
+        @if seen.runs.iter().any(|view| view.attempts.len() > view.newest().count()) {
+            p class="soft" { "A raised number is how many tries a task had." }
+        }
         @if rows > ROWS && !seen.runs.is_empty() {
             nav class="pager" aria-label="Pages of tasks" {
                 span { "Tasks " (from + 1) " to " (end) " of " (rows) }

@@ -12,7 +12,7 @@ use maud::{Markup, html};
 use serde_json::{Map, Value};
 
 use super::job_id;
-use crate::failure::PageResult;
+use crate::failure::{Failure, PageResult};
 use crate::notice::Notice;
 use crate::session::Session;
 use crate::site::Pages;
@@ -110,7 +110,8 @@ pub(crate) async fn run(
         &mut request.notebook_params
     };
     *given = changed(&inputs.values, &sent);
-    let run = services.runs.run_now(&session.ctx, job.id, request).await?;
+    let run = services.runs.run_now(&session.ctx, job.id, request).await;
+    let run = run.map_err(Failure::of_form)?;
     let page = Notice::Started.at(&format!("/jobs/{}/runs/{run}", job.id));
     Ok(Redirect::to(&page).into_response())
 }

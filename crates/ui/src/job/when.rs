@@ -64,7 +64,7 @@ pub(super) fn section(session: &Session, seen: &Seen, firings: &[Preview], now: 
 fn troubles(trigger: &TriggerView) -> Markup {
     html! {
         @if let Some(brake) = &trigger.trigger.brake {
-            p class="problem" { "The brake paused it: " (brake) }
+            p class="warning" { (brake) " Look first at what made it fire so often." }
         }
         @if let Some(error) = &trigger.trigger.error {
             p class="problem" { "It cannot fire: " (error) }

@@ -43,7 +43,10 @@ impl Stretch {
         Some(Self {
             from: ready.min(attempt.started_at.unwrap_or(ready)),
             started: attempt.started_at,
-            executed: attempt.executed_at,
+            // What only waits for its children has nothing to set up.
+            executed: attempt
+                .executed_at
+                .or(attempt.started_at.filter(|_| !attempt.takes_slot)),
             to: attempt.ended_at.unwrap_or(now),
         })
     }

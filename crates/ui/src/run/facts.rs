@@ -8,16 +8,18 @@ use serde_json::{Map, Value};
 
 use super::bars::ready_at;
 use super::{Asked, Seen, tasks};
-use crate::show::{size, span};
+use crate::session::Session;
+use crate::show::{badge, size, span};
 
 const VALUE_CHARS: usize = 2000;
 const HASH_CHARS: usize = 12;
 
-pub(super) fn all(seen: &Seen, asked: &Asked, now: Millis) -> Markup {
+pub(super) fn all(session: &Session, seen: &Seen, asked: &Asked, now: Millis) -> Markup {
     let given = given(seen);
     html! {
         @if let Some(attempt) = &seen.attempt {
             @let ready = ready_at(attempt, seen.plan.as_ref(), &seen.view.attempts);
+            (head(session, seen, attempt))
             (tasks::tries(seen, asked, now))
             dl class="facts" {
                 (cost(attempt, ready, now))
@@ -32,6 +34,29 @@ pub(super) fn all(seen: &Seen, asked: &Asked, now: Millis) -> Markup {
             h2 { "Parameters" }
             dl class="pairs" {
                 @for (name, value) in &given { dt { (name) } dd { (cut(value)) } }
+            }
+        }
+    }
+}
+
+/// Which task this is about, where there are several, and the button that stops it alone.
+fn head(session: &Session, seen: &Seen, attempt: &Attempt) -> Markup {
+    let many = seen.view.newest().nth(1).is_some();
+    let can_stop = !attempt.phase.is_ended() && seen.view.run.stopping.is_none();
+    html! {
+        @if many {
+            div class="head" {
+                h2 { "Task " (attempt.task_key) " " (badge(attempt.phase)) }
+                @if can_stop && seen.may_manage {
+                    details class="action" {
+                        summary { "Cancel task" }
+                        form method="post" action={ "/runs/" (attempt.id) "/cancel" } {
+                            input type="hidden" name="form_token" value=(session.form_token());
+                            p { "It is stopped, and the tasks after it are told so. The others go on." }
+                            button type="submit" class="danger" { "Yes, cancel this task" }
+                        }
+                    }
+                }
             }
         }
     }

@@ -5,7 +5,6 @@ use forebay_store::Attempt;
 use maud::{Markup, html};
 
 use super::Seen;
-use crate::runs::run_link;
 use crate::show::phase_words;
 
 /// Up to here the picture is open at first.
@@ -108,12 +107,11 @@ fn node(seen: &Seen, attempt: &Attempt, (x, y): (usize, usize)) -> Markup {
         .as_ref()
         .is_some_and(|one| one.id == attempt.id);
     let class = if chosen { "chosen" } else { "" };
-    let link = format!("{}?task={}#output", run_link(&seen.view.run), attempt.id);
     html! {
-        a href=(link) tabindex="-1" class={ "node " (tone) " " (class) } {
+        a href=(seen.link_to(attempt)) tabindex="-1" class={ "node " (tone) " " (class) } {
             title { (attempt.task_key) ": " (word) }
             rect x=(x) y=(y) width=(WIDTH) height=(HEIGHT) rx="6" {}
-            text x=(x + 10) y=(y + 19) class="key" { (short(&attempt.task_key, 22)) }
+            text x=(x + 10) y=(y + 19) class="key" { (short(&attempt.task_key, 19)) }
             text x=(x + 10) y=(y + 36) class="word" { (short(word, 27)) }
         }
     }

@@ -7,6 +7,7 @@ mod facts;
 mod graph;
 mod output;
 mod parts;
+mod repair;
 mod tasks;
 mod watch;
 
@@ -21,10 +22,11 @@ use forebay_control::jobs::JobDocument;
 use forebay_control::runs::RunView;
 use forebay_engine::{Phase, Plan, Verdict};
 use forebay_store::Attempt;
-use forebay_types::{Error, RunId};
+use forebay_types::{Error, Millis, RunId};
 use maud::{Markup, html};
 use serde::Deserialize;
 
+use self::repair::Time;
 use crate::failure::{Failure, PageResult};
 use crate::layout::{Page, Section};
 use crate::notice::{self, Notice};
@@ -32,6 +34,7 @@ use crate::runs::run_link;
 use crate::session::Session;
 use crate::site::Pages;
 
+pub(crate) use repair::repair;
 pub(crate) use watch::live;
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -43,6 +46,8 @@ pub(crate) struct Asked {
     show: String,
     /// How many tasks to leave out at the beginning.
     from: usize,
+    /// Which time of a repaired run, from 0; else the latest.
+    time: Option<usize>,
     said: Option<Notice>,
 }
 
@@ -59,6 +64,9 @@ impl Asked {
         if self.from > 0 {
             query.append_pair("from", &self.from.to_string());
         }
+        if let Some(time) = self.time {
+            query.append_pair("time", &time.to_string());
+        }
         match query.finish() {
             query if query.is_empty() => query,
             query => format!("?{query}"),
@@ -73,11 +81,23 @@ struct Seen {
     /// Its tasks and their order; nothing for settings that cannot be read any more.
     plan: Option<Plan>,
     attempt: Option<Attempt>,
+    /// The times it began and ended, the oldest first.
+    times: Vec<Time>,
+    /// Which of them the rest is about.
+    time: usize,
+    latest_repair: Option<RunId>,
+    may_manage: bool,
 }
 
 impl Seen {
     async fn load(pages: &Pages, ctx: &Ctx, id: RunId, asked: &Asked) -> PageResult<Self> {
-        let view = pages.services().runs.get(ctx, id).await?;
+        let runs = &pages.services().runs;
+        let view = runs.get(ctx, id).await?;
+        let may_manage = runs.may_manage(ctx, &view.run).await?;
+        let repairs = runs.repairs(view.run.id).await?;
+        let times = Time::all(&view, &repairs);
+        let time = asked.time.unwrap_or(repairs.len()).min(repairs.len());
+        let view = view.as_of(&repairs, time);
         let wanted = asked.task.map(RunId).or(view.task);
         let chosen = wanted.and_then(|id| view.attempts.iter().find(|attempt| attempt.id == id));
         let attempt = chosen.or_else(|| telling(&view)).cloned();
@@ -87,7 +107,34 @@ impl Seen {
             view,
             plan,
             attempt,
+            times,
+            time,
+            latest_repair: repairs.last().map(|repair| repair.id),
+            may_manage,
         })
+    }
+
+    fn is_latest(&self) -> bool {
+        self.time + 1 == self.times.len()
+    }
+
+    /// The output of an attempt, at the time in view.
+    fn link_to(&self, attempt: &Attempt) -> String {
+        let asked = Asked {
+            task: Some(attempt.id.0),
+            time: (!self.is_latest()).then_some(self.time),
+            ..Asked::default()
+        };
+        format!("{}{}#output", run_link(&self.view.run), asked.query())
+    }
+
+    /// When what is on the timeline began.
+    fn began_at(&self) -> Millis {
+        let run = &self.view.run;
+        match self.time {
+            0 => run.started_at.unwrap_or(run.created_at),
+            time => self.times[time].began_at,
+        }
     }
 }
 
@@ -161,6 +208,7 @@ pub(crate) struct Sent {
     form_token: String,
 }
 
+/// Stops a run, or one of its tasks by the task's own id.
 pub(crate) async fn cancel(
     State(pages): State<Pages>,
     session: Session,
@@ -169,9 +217,14 @@ pub(crate) async fn cancel(
 ) -> PageResult {
     session.check_form(&sent.form_token)?;
     let runs = &pages.services().runs;
-    let view = runs.get(&session.ctx, run_id(&run)?).await?;
-    runs.cancel(&session.ctx, view.run.id).await?;
-    let page = Notice::Canceled.at(&run_link(&view.run));
+    let id = run_id(&run)?;
+    let view = runs.get(&session.ctx, id).await?;
+    runs.cancel(&session.ctx, id).await?;
+    let link = run_link(&view.run);
+    let page = match view.task {
+        Some(task) => format!("{}&task={task}", Notice::TaskCanceled.at(&link)),
+        None => Notice::Canceled.at(&link),
+    };
     Ok(Redirect::to(&page).into_response())
 }
 

@@ -1,14 +1,16 @@
 //! What the page of a run consists of, from top to bottom.
 
+use forebay_control::runs::Reason;
 use forebay_engine::Phase;
 use forebay_store::{Attempt, Run};
+use forebay_types::{Millis, RunId};
 use maud::{Markup, html};
 
 use super::output::{self, Output};
-use super::{Asked, Seen, facts, is_bad, tasks};
+use super::{Asked, Seen, facts, is_bad, repair, tasks};
 use crate::failure::PageResult;
 use crate::fragment::Fragment;
-use crate::runs::{run_link, what};
+use crate::runs::what;
 use crate::session::Session;
 use crate::show::{badge, moment, span};
 use crate::site::Pages;
@@ -30,11 +32,28 @@ pub(super) async fn all(
     let runs = &pages.services().runs;
     let parent = runs.parent(&seen.view.run).await?;
     let children = runs.children(&session.ctx, seen.view.run.id).await?;
+    let each = seen
+        .view
+        .newest()
+        .filter(|one| seen.view.has_type(one, "for_each_task"));
+    let counts = runs
+        .iteration_counts(each.map(|one| one.id).collect())
+        .await?;
+    let waits = runs.why_waiting(&session.ctx, &seen.view).await?;
     let mut fragments = vec![
-        Fragment::new("run-head", "run-head", head(session, seen, parent, now)),
+        Fragment::new(
+            "run-head",
+            "run-head",
+            head(session, seen, parent, waits, now),
+        ),
         Fragment::new("run-error", "run-error", errors(seen, &output)),
-        tasks::fragment(seen, asked, &children, now),
-        Fragment::new("run-facts", "run-facts", facts::all(seen, asked, now)),
+        Fragment::new("run-times", "", repair::times(seen, asked, now)),
+        tasks::fragment(seen, asked, (&children, &counts), now),
+        Fragment::new(
+            "run-facts",
+            "run-facts",
+            facts::all(session, seen, asked, now),
+        ),
     ];
     fragments.push(output::fragment(seen, output));
     Ok(fragments)
@@ -43,8 +62,9 @@ pub(super) async fn all(
 fn head(
     session: &Session,
     seen: &Seen,
-    parent: Option<forebay_types::RunId>,
-    now: forebay_types::Millis,
+    parent: Option<RunId>,
+    waits: Option<Reason>,
+    now: Millis,
 ) -> Markup {
     let run = &seen.view.run;
     let ended = run.phase.is_ended();
@@ -61,15 +81,18 @@ fn head(
         }
         div class="title" {
             h1 { (run.name) }
-            (badge(run.phase))
-            @if !ended { (cancel(session, run)) }
+            (badge(seen.view.shown_phase()))
+            @if ended { (repair::form(session, seen)) } @else if seen.may_manage { (cancel(session, run)) }
+        }
+        @if let Some(why) = waits {
+            p class="note" { (why.message()) " " a href="/queue" { "See the queue" } }
         }
         @if let Some(words) = seen.attempt.as_ref().and_then(|one| seen.view.preparing(one)) {
             p class="note" { (words) }
         }
         p class="soft" {
             (what(run)) " · by " (run.creator_name) " · " (moment(run.created_at, now))
-            @if ended && let Some(took) = span(Some(run.created_at), run.ended_at, now) {
+            @if ended && let Some(took) = span(Some(seen.times[seen.time].began_at), run.ended_at, now) {
                 " · took " b { (took) }
             }
         }
@@ -110,19 +133,22 @@ fn errors(seen: &Seen, output: &Output) -> Markup {
         @if let Some(attempt) = shown { (error(attempt, output, many)) }
         @for attempt in others.iter().take(10) {
             p class="problem" {
-                a href={ (run_link(run)) "?task=" (attempt.id) } { "Task " (attempt.task_key) }
+                a href=(seen.link_to(attempt)) { "Task " (attempt.task_key) }
                 ": " (crate::show::first_line(headline(attempt), 200))
             }
         }
-        @if shown.is_none() && others.is_empty() && is_told(run.phase) && !run.message.is_empty() {
-            p class="note" { (run.message) }
+        @if let Some(why) = seen.view.held() {
+            p class="warning" { (why) }
+        } @else if shown.is_none() && others.is_empty() && is_told(run.phase) && !run.message.is_empty() {
+            p class="warning" { (run.message) }
         }
     }
 }
 
 fn is_told(phase: Phase) -> bool {
     use forebay_engine::Verdict as V;
-    !matches!(phase, Phase::Ended(V::Succeeded | V::SucceededWithFailures))
+    let fine = matches!(phase, Phase::Ended(V::Succeeded | V::SucceededWithFailures));
+    phase.is_ended() && !fine
 }
 
 fn headline(attempt: &Attempt) -> &str {

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use forebay_store::{Attempt, Run};
+use forebay_engine::Children;
+use forebay_store::{Attempt, Run, RunKind};
 use forebay_types::{Millis, RunId};
 use maud::{Markup, html};
 use serde_json::Value;
@@ -11,8 +12,8 @@ use super::axis::Axis;
 use super::bars::{Stretch, bar, ready_at, scale};
 use super::{Asked, Seen, graph};
 use crate::fragment::{Fragment, Tag};
-use crate::runs::{run_link, task_what, what};
-use crate::show::{badge, phase_words, span};
+use crate::runs::{iterations, run_link, task_what, what};
+use crate::show::{badge, first_line, phase_words, span};
 
 /// Rows of one page; a run may have a thousand tasks.
 const ROWS: usize = 100;
@@ -20,6 +21,8 @@ const ROWS: usize = 100;
 const FILTER_FROM: usize = 15;
 /// Runs that one task started; a loop in a notebook may start any number.
 const CHILDREN_MAX: usize = 20;
+/// Of the element that an iteration is about.
+const INPUT_CHARS: usize = 40;
 
 /// The states by which tasks can be chosen: the word in the address, the label, the tones.
 const GROUPS: [(&str, &str, &[&str]); 5] = [
@@ -36,7 +39,12 @@ fn is_in(attempt: &Attempt, group: &str) -> bool {
     wanted.is_none_or(|(.., tones)| tones.contains(&tone))
 }
 
-pub(super) fn fragment(seen: &Seen, asked: &Asked, children: &[Run], now: Millis) -> Fragment {
+pub(super) fn fragment(
+    seen: &Seen,
+    asked: &Asked,
+    started: (&[Run], &HashMap<RunId, Children>),
+    now: Millis,
+) -> Fragment {
     let run = &seen.view.run;
     let all: Vec<&Attempt> = seen.view.newest().collect();
     let wanted: Vec<&Attempt> = all
@@ -51,7 +59,7 @@ pub(super) fn fragment(seen: &Seen, asked: &Asked, children: &[Run], now: Millis
         @if all.len() >= FILTER_FROM { (filter(run, asked, &all)) }
         @if wanted.is_empty() { p class="nothing" { "No task is in this state." } }
     };
-    let lines = Lines::new(seen, asked, children, now);
+    let lines = Lines::new(seen, asked, started, now);
     let head = html! {
         thead { tr {
             th scope="col" class="is" { "State" }
@@ -124,16 +132,25 @@ struct Lines<'a> {
     asked: &'a Asked,
     definitions: &'a [Value],
     children: HashMap<RunId, Vec<&'a Run>>,
+    /// How the iterations of each for-each stand.
+    counts: &'a HashMap<RunId, Children>,
     axis: Axis,
+    /// What ended before is not on the timeline.
+    start: Millis,
     step: String,
     now: Millis,
 }
 
 impl<'a> Lines<'a> {
-    fn new(seen: &'a Seen, asked: &'a Asked, children: &'a [Run], now: Millis) -> Self {
+    fn new(
+        seen: &'a Seen,
+        asked: &'a Asked,
+        (children, counts): (&'a [Run], &'a HashMap<RunId, Children>),
+        now: Millis,
+    ) -> Self {
         let run = &seen.view.run;
         let definitions = run.settings.get("tasks").and_then(Value::as_array);
-        let start = run.started_at.unwrap_or(run.created_at);
+        let start = seen.began_at();
         let axis = Axis::new(start, run.ended_at.unwrap_or(now), !run.phase.is_ended());
         let mut by_parent: HashMap<RunId, Vec<&Run>> = HashMap::new();
         for child in children {
@@ -146,7 +163,9 @@ impl<'a> Lines<'a> {
             asked,
             definitions: definitions.map_or(&[], Vec::as_slice),
             children: by_parent,
+            counts,
             axis,
+            start,
             step: format!("--step:{}", axis.step()),
             now,
         }
@@ -180,7 +199,7 @@ impl<'a> Lines<'a> {
         let is_shown = shown.is_some_and(|one| one.task == newest.task);
         let definition = self.definitions.get(newest.task);
         let bars = html! {
-            @for one in tries {
+            @for one in tries.iter().filter(|one| self.is_on(one.ended_at)) {
                 @let ready = ready_at(one, self.seen.plan.as_ref(), &self.seen.view.attempts);
                 @if let Some(stretch) = Stretch::of_attempt(one, ready, self.now) {
                     @let name = format!("Try {}", one.attempt + 1);
@@ -198,6 +217,7 @@ impl<'a> Lines<'a> {
                 @if tries.len() > 1 { span class="soft" { " · " (tries.len()) " tries" } }
                 div class="soft" {
                     @if let Some(task) = definition { (task_what(task)) }
+                    @if let Some(each) = self.counts.get(&newest.id) { " · " (iterations(each)) }
                     (self.after(newest))
                 }
             }
@@ -230,16 +250,36 @@ impl<'a> Lines<'a> {
 
     fn child(&self, run: &Run) -> Fragment {
         let stretch = Stretch::of_run(run, self.now);
-        let bars = bar(&self.axis, &stretch, run.phase, &run_link(run), &run.name);
+        let bars = html! {
+            @if self.is_on(run.ended_at) {
+                (bar(&self.axis, &stretch, run.phase, &run_link(run), &run.name))
+            }
+        };
+        let input = run
+            .parameters
+            .get("input")
+            .filter(|_| run.kind == RunKind::Iteration);
         let own = html! {
             td class="is" { (badge(run.phase)) }
-            td class="what" { a href=(run_link(run)) { (what(run)) } }
+            td class="what" {
+                @if let Some(input) = input {
+                    a href=(run_link(run)) { (run.name) }
+                    " " span class="soft" { (first_line(&input.to_string(), INPUT_CHARS)) }
+                } @else {
+                    a href=(run_link(run)) { (what(run)) }
+                }
+            }
             (self.track(&bars))
             td class="tight" {
                 (span(Some(run.created_at), run.ended_at, self.now).unwrap_or_default())
             }
         };
         Fragment::new(format!("child-{}", run.id), "child", own).with_tag(Tag::Row)
+    }
+
+    /// Whether what ended then is on the timeline.
+    fn is_on(&self, ended_at: Option<Millis>) -> bool {
+        ended_at.is_none_or(|at| at >= self.start)
     }
 
     fn track(&self, bars: &Markup) -> Markup {

@@ -89,16 +89,22 @@ impl Site {
     }
 
     pub(crate) async fn submit(&self, path: &str, cells: &[&str]) -> i64 {
+        self.write(path, cells).await;
+        let settings = json!({"run_name": "t", "notebook_task": {"notebook_path": path}});
+        let answer = self.dev.post("/api/2.1/jobs/runs/submit", settings).await;
+        answer.ok()["run_id"].as_i64().unwrap()
+    }
+
+    /// A notebook in dev, also over one that is there.
+    pub(crate) async fn write(&self, path: &str, cells: &[&str]) {
         let source = cells.join("\n\n# COMMAND ----------\n\n");
         let content = STANDARD.encode(format!("# Databricks notebook source\n{source}\n"));
-        let import = json!({"path": path, "language": "PYTHON", "content": content});
+        let import =
+            json!({"path": path, "language": "PYTHON", "content": content, "overwrite": true});
         self.dev
             .post("/api/2.0/workspace/import", import)
             .await
             .ok();
-        let settings = json!({"run_name": "t", "notebook_task": {"notebook_path": path}});
-        let answer = self.dev.post("/api/2.1/jobs/runs/submit", settings).await;
-        answer.ok()["run_id"].as_i64().unwrap()
     }
 }
 

@@ -147,3 +147,60 @@ async fn who_may_only_look_is_offered_no_start() {
         .await;
     assert_eq!(answer.status, 403, "{}", answer.text());
 }
+
+#[tokio::test]
+async fn the_box_to_wait_in_line_counts_ticked_and_unticked() {
+    let site = Site::start().await;
+    site.write("/Shared/slow", &["wait"]).await;
+    // The job itself would queue; whoever unticks the box does not want to.
+    let settings =
+        json!({"name": "j", "tasks": [task("a", "/Shared/slow")], "queue": {"enabled": true}});
+    let job = create(&site, settings).await;
+    let mut browser = site.admin().await;
+    let page = browser.page(&format!("/jobs/{job}")).await;
+    assert!(
+        page.contains("name=\"queue\" value=\"yes\" checked"),
+        "{page}"
+    );
+    let token = form_token(&page);
+    let action = format!("/jobs/{job}/run");
+    let mut state = async |once: &str, queue: bool| {
+        let mut form = vec![("form_token", &*token), ("once", once)];
+        form.extend(queue.then_some(("queue", "yes")));
+        let answer = browser.post(0, &action, &form, OWN).await;
+        let run = goes_to(&answer).rsplit_once("/runs/").unwrap().1;
+        let run = run.split('?').next().unwrap();
+        let shown = site
+            .dev
+            .get(&format!("/api/2.1/jobs/runs/get?run_id={run}"))
+            .await
+            .ok();
+        shown["state"]["life_cycle_state"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    assert_ne!(state("first", false).await, "SKIPPED");
+    assert_eq!(state("second", false).await, "SKIPPED");
+    assert_eq!(state("third", true).await, "QUEUED");
+}
+
+#[tokio::test]
+async fn a_for_each_tells_how_its_iterations_went_in_the_matrix_and_in_its_run() {
+    let site = Site::start().await;
+    site.write("/Shared/good", &["print fine"]).await;
+    let inner = json!({"task_key": "one", "notebook_task": {"notebook_path": "/Shared/good"}});
+    let each = json!({"task_key": "each", "for_each_task": {"inputs": "[\"north\",\"south\"]", "task": inner}});
+    let job = create(&site, json!({"name": "j", "tasks": [each]})).await;
+    let run = run_now(&site, &job).await;
+    let mut browser = site.admin().await;
+    let page = browser.page(&format!("/jobs/{job}")).await;
+    assert!(page.contains("<small>2/2</small>"), "{page}");
+    assert!(page.contains(", 2 iterations\""), "{page}");
+    let page = browser.page(&format!("/runs/{run}")).await;
+    assert!(page.contains(" · 2 iterations"), "{page}");
+    assert!(
+        page.contains("each 1") && page.contains("&quot;south&quot;"),
+        "{page}"
+    );
+}

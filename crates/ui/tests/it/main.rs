@@ -11,6 +11,7 @@ mod content;
 mod jobs;
 mod live;
 mod queue;
+mod repair;
 mod schedule;
 mod signing_in;
 mod timeline;

@@ -1,8 +1,9 @@
 use std::time::Duration;
 
+use forebay_testkit::wait_until;
 use serde_json::{Value, json};
 
-use crate::browser::Site;
+use crate::browser::{Site, form_token, goes_to};
 
 fn task(key: &str, path: &str, after: &[&str]) -> Value {
     let after: Vec<_> = after.iter().map(|key| json!({"task_key": key})).collect();
@@ -95,4 +96,43 @@ async fn a_run_of_a_thousand_tasks_comes_in_parts_that_can_be_chosen_by_state() 
     assert!(!last.contains("Next →"), "{last}");
     let failed = browser.page(&format!("/runs/{run}?show=failed")).await;
     assert_eq!(rows(&failed), 1, "{failed}");
+}
+
+#[tokio::test]
+async fn one_task_is_canceled_from_the_page_and_the_others_go_on() {
+    let site = Site::start().await;
+    site.write("/Shared/slow", &["wait"]).await;
+    site.write("/Shared/other", &["wait"]).await;
+    let tasks = vec![
+        task("first", "/Shared/slow", &[]),
+        task("second", "/Shared/other", &[]),
+    ];
+    let run = submit(&site, tasks).await;
+    let mut browser = site.admin().await;
+    let page = browser.page(&format!("/runs/{run}")).await;
+    let (before, _) = page.split_once("Yes, cancel this task").unwrap();
+    let (_, action) = before.rsplit_once("action=\"").unwrap();
+    let action = action.split('"').next().unwrap().to_owned();
+    assert_ne!(action, format!("/runs/{run}/cancel"));
+    let form = [("form_token", &*form_token(&page))];
+    let answer = browser
+        .post(0, &action, &form, Some("forebay.test:7071"))
+        .await;
+    let page = browser.page(goes_to(&answer)).await;
+    assert!(page.contains("The task was asked to stop."), "{page}");
+    let states = || async {
+        let run = site
+            .dev
+            .get(&format!("/api/2.1/jobs/runs/get?run_id={run}"))
+            .await
+            .ok();
+        let tasks = run["tasks"].as_array().unwrap().iter();
+        tasks
+            .map(|task| task["state"]["result_state"].clone())
+            .collect::<Vec<_>>()
+    };
+    wait_until("the end of one task", states, |states| {
+        *states == [json!("CANCELED"), Value::Null]
+    })
+    .await;
 }
