@@ -229,7 +229,7 @@ def test_the_queue_tells_why_a_run_waits(browse, api, cluster_id):
     page.wait_for_selector("#waiting >> text=One at a time")
     page.wait_for_selector("#running >> text=One at a time")
     page.wait_for_selector("#waiting >> text=the job has 1 of 1 concurrent runs")
-    assert f"Job {job}" in page.inner_text("#caps")
+    assert "Job One at a time\n1 of 1, full" in page.inner_text("#caps")
     assert fits(page)
     api.post("/api/2.1/jobs/runs/cancel-all", {"job_id": job})
     # What has ended goes from the page without anybody's doing.
