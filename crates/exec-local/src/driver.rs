@@ -1,17 +1,18 @@
-//! The Python package, out of the binary and onto the disk.
+//! The halves of a run inside Python and R, out of the binary and onto the disk.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+/// Paths below the driver's folder, and what is there. `in "x"` is where they are in this repository.
 macro_rules! files {
-    ($($name:literal),+ $(,)?) => {
-        &[$(($name, include_str!(concat!("../../../python/forebay_driver/", $name)))),+]
+    (in $folder:literal: $($name:literal),+ $(,)?) => {
+        &[$(($name, include_str!(concat!("../../../", $folder, "/", $name)))),+]
     };
 }
 
-const FILES: &[(&str, &str)] = files!(
+const PYTHON: &[(&str, &str)] = files!(in "python/forebay_driver":
     "__init__.py",
     "absent.py",
     "channel.py",
@@ -22,6 +23,9 @@ const FILES: &[(&str, &str)] = files!(
     "init.py",
     "libraries.py",
     "program.py",
+    "r.py",
+    "r_cells.py",
+    "r_libraries.py",
     "sail.py",
     "sail_server.py",
     "seed.py",
@@ -35,12 +39,20 @@ const FILES: &[(&str, &str)] = files!(
     "zygote.py",
 );
 
+const R: &[(&str, &str)] = files!(in "r":
+    "cell.R",
+    "dbutils.R",
+    "driver.R",
+    "main.R",
+    "show.R",
+);
+
 /// Writes the driver below `data_dir` unless it is there, and returns the folder to put on
 /// `sys.path`. Its name is a digest of the content, so two versions of the server may share a
 /// data folder one after the other.
 pub(crate) fn install(data_dir: &Path) -> io::Result<PathBuf> {
     let mut digest = Sha256::new();
-    for (name, source) in FILES {
+    for (name, source) in PYTHON.iter().chain(R) {
         digest.update(name);
         digest.update([0]);
         digest.update(source);
@@ -53,10 +65,12 @@ pub(crate) fn install(data_dir: &Path) -> io::Result<PathBuf> {
     let draft = data_dir
         .join("driver")
         .join(format!(".{name}.{}", std::process::id()));
-    let package = draft.join("forebay_driver");
-    std::fs::create_dir_all(&package)?;
-    for (name, source) in FILES {
-        std::fs::write(package.join(name), source)?;
+    for (folder, files) in [("forebay_driver", PYTHON), ("r", R)] {
+        let folder = draft.join(folder);
+        std::fs::create_dir_all(&folder)?;
+        for (name, source) in files {
+            std::fs::write(folder.join(name), source)?;
+        }
     }
     publish(&draft, &home)?;
     Ok(home)

@@ -63,7 +63,9 @@ impl LocalRun {
             Some(CancelReason::TimedOut) => return Outcome::TimedOut,
             None => {}
         }
-        if let Some(done) = &state.done {
+        // R was killed beside the driver, which lived to tell.
+        let is_told = |done: &Done| done.ename != "RKilled" || !self.group.counts().out_of_memory();
+        if let Some(done) = state.done.as_ref().filter(|done| is_told(done)) {
             return Outcome::Failed {
                 ename: cut(&done.ename, NAME_BYTES_MAX).to_owned(),
                 message: cut(&redacted(&done.message), MESSAGE_BYTES_MAX).to_owned(),

@@ -142,6 +142,11 @@ pub enum Library {
     Whl { path: String },
     /// A requirements file, by its path inside the sandbox.
     Requirements { path: String },
+    /// An R package by name, and the repository to take it from.
+    Cran {
+        package: String,
+        repo: Option<String>,
+    },
 }
 
 /// The facts about the run that programs ask for.

@@ -13,6 +13,8 @@ mod conformance;
 mod hostile;
 mod notebook;
 mod program;
+mod r;
+mod r_hostile;
 mod spark;
 mod walls;
 mod warm;

@@ -144,6 +144,7 @@ pub fn cell(index: usize, source: &str) -> ExecCell {
         "%fs" => (CellKind::Fs, rest),
         "%run" => (CellKind::Run, rest),
         "%pip" => (CellKind::Pip, rest),
+        "%r" => (CellKind::R, rest),
         "%sql" => (CellKind::Sql, rest),
         "%skip" => (CellKind::Skip, rest),
         _ => (CellKind::Python, source),
