@@ -4,12 +4,13 @@ import builtins
 import importlib
 import importlib.metadata
 import os
+import subprocess
 import sys
 import time
 import traceback
 import types
 
-from . import spark
+from . import r, r_libraries, spark
 from .libraries import Layer
 from .worker import ProgramFailed
 
@@ -25,7 +26,12 @@ def run(run, job, channel):
     status = "failed"
     try:
         layer.activate()
-        if job["libraries"] and layer.install(job["libraries"]):
+        of_r, wanted = r_libraries.split(job["libraries"])
+        library = r_libraries.Library(job)
+        library.activate()
+        if of_r:
+            library.install(of_r)
+        if wanted and layer.install(wanted):
             _restart(run, job, channel)
         _call(job["program"])
         status = "succeeded"
@@ -61,6 +67,9 @@ def _flush():
 def _call(program):
     if program["type"] == "script":
         path = program["file"]
+        if path.endswith((".R", ".r")):
+            _rscript(path, program["args"])
+            return
         sys.argv[:] = [path, *program["args"]]
         sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
         _execute(path)
@@ -68,6 +77,16 @@ def _call(program):
     named = [f"--{key}={value}" for key, value in program["named"].items()]
     sys.argv[:] = [program["package"], *program["args"], *named]
     _entry_point(program["package"], program["entry_point"])()
+
+
+def _rscript(path, args):
+    """A program of its own, with no half of ours inside: `quit(status = 3)` is its exit code."""
+    _flush()
+    done = subprocess.run([r.program("Rscript"), "--no-save", "--no-restore", "--no-init-file", path, *args])
+    if done.returncode < 0:
+        raise r.RError(f"Rscript was ended by signal {-done.returncode}")
+    if done.returncode:
+        raise r.RError(f"Rscript ended with exit code {done.returncode}; what it said is above")
 
 
 def _execute(path):

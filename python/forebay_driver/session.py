@@ -14,12 +14,12 @@ import subprocess
 import sys
 import time
 
-from . import absent, dbutils, libraries, spark, sql
+from . import absent, dbutils, libraries, r, r_cells, r_libraries, spark, sql
 from . import shell as shells
 from .fs import FileSystem
 from .worker import ProgramFailed
 
-LANGUAGES = {"r": "R", "scala": "Scala"}
+LANGUAGES = {"scala": "Scala"}
 
 
 class Exit(shells.Control):
@@ -53,6 +53,7 @@ class Session:
         self.used = False
         self.started = time.monotonic() - state.get("elapsed", 0)
         self.layer = libraries.Layer(job)
+        self.r = r_cells.RCells(self, job, state.get("r"))
         self.spark = spark.Spark(job)
         self.loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self.loop)
@@ -88,6 +89,8 @@ class Session:
         except _CellFailed:
             self._finish("failed")
             raise ProgramFailed(*self.shell.failure) from None
+        finally:
+            self.r.close()
 
     def _step(self, notebook):
         cell = notebook["cells"][notebook["next"]]
@@ -124,7 +127,9 @@ class Session:
             self.python(source, label, cell.get("lines_before", 0))
             return
         try:
-            if kind == "sh":
+            if kind == "r":
+                self._r(cell, path)
+            elif kind == "sh":
                 _shell_script(source, cell.get("flags", []))
             elif kind == "fs":
                 self.file_command(source)
@@ -136,9 +141,12 @@ class Session:
                 self.sql(source)
             else:
                 language = LANGUAGES.get(kind, kind)
-                raise absent.LanguageNotAvailable(f"{language} cells cannot run on this cluster: it has Python only")
+                raise absent.LanguageNotAvailable(f"{language} cells cannot run on this cluster: it has Python, SQL and R")
         except (shells.Control, _CellFailed):
             raise
+        except r.Failure as error:
+            self.shell.show_error(error.ename, error.evalue, error.traceback)
+            raise _CellFailed from None
         except BaseException as error:
             # These cells have no Python code of the user's, so a traceback would show only ours.
             error, hint = self.spark.explained(error)
@@ -158,6 +166,12 @@ class Session:
             raise _CellFailed
 
     # -- cells in other languages
+
+    def _r(self, cell, path):
+        label = f"{path}#cell {cell['index'] + 1}"
+        value = self.r.run(cell["source"], label, cell.get("lines_before", 0))
+        if value is not None:
+            self.dbutils.notebook.exit(value)
 
     def file_command(self, source):
         """`%fs ls /path` and the like: sugar for `dbutils.fs`."""
@@ -216,6 +230,7 @@ class Session:
     def _prepare(self):
         notebook = self.job["program"]["path"]
         self.layer.activate()
+        self.r.libraries.activate()
         self.dbutils = dbutils.DbUtils(self, FileSystem(self.channel), self.job)
         names = {
             "dbutils": self.dbutils,
@@ -272,7 +287,9 @@ class Session:
     # -- libraries and restarts
 
     def _install_libraries(self):
-        wanted = self.job["libraries"]
+        of_r, wanted = r_libraries.split(self.job["libraries"])
+        if of_r:
+            self.r.libraries.install(of_r)
         if wanted and self.layer.install(wanted):
             # Something newer is hidden behind a module that the warm parent has imported.
             raise Restart()
@@ -290,6 +307,7 @@ class Session:
             "busy": self.busy,
             "elapsed": time.monotonic() - self.started,
             "cell": self.channel.cell,
+            "r": self.r.keep(),
         }
         replace_interpreter(self.confines, self.job, self.channel)
 
