@@ -14,7 +14,7 @@ const TEST: &str = "acceptance/test_jobs.py";
 
 /// What a job may not ask for yet; each answers 501 by its name.
 const SETTINGS: &str = "trigger.table_update, trigger.model, git_source.job_source, git_source.sparse_checkout, task types other than notebook, \
-    Python script, wheel, condition, for-each and run-job, and libraries other than pypi, whl and requirements answer 501; \
+    Python script, wheel, condition, for-each and run-job, and libraries other than pypi, whl, requirements and cran answer 501; \
     so do triggers, environment_variables, compute, notebook_task.warehouse_id and parameters of run_job_task for such types; \
     of environments the dependencies count, of run_as a user or service principal; budget_policy_id, usage_policy_id, \
     performance_target, duration_target, parent_path, continuous.maintenance_window and who is to be told of a streaming \

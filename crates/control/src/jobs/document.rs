@@ -295,14 +295,35 @@ fn check_library(library: &Value, place: &str) -> Result<()> {
         .collect();
     match kinds[..] {
         [kind] if matches!(kind.as_str(), "pypi" | "whl" | "requirements") => Ok(()),
-        [kind] if matches!(kind.as_str(), "jar" | "egg" | "maven" | "cran") => Err(
-            Error::not_implemented(format!("A library of kind '{kind}'{place}")),
-        ),
+        [kind] if kind == "cran" => check_cran(&library["cran"], place),
+        [kind] if matches!(kind.as_str(), "jar" | "egg" | "maven") => Err(Error::not_implemented(
+            format!("A library of kind '{kind}'{place}"),
+        )),
         _ => Err(Error::invalid(format!(
             "Each entry of 'libraries'{place} has exactly one of pypi, whl, requirements, jar, \
              egg, maven, cran."
         ))),
     }
+}
+
+/// The names that R allows; so none passes for an option or an address.
+fn check_cran(cran: &Value, place: &str) -> Result<()> {
+    let name = cran
+        .get("package")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '.';
+    let good = name.len() >= 2
+        && name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && !name.ends_with('.')
+        && name.chars().all(plain);
+    if good {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "Field 'libraries.cran.package'{place}: '{name}' is no name of an R package; it is letters, \
+         digits and dots, begins with a letter and does not end with a dot."
+    )))
 }
 
 #[cfg(test)]
@@ -358,9 +379,15 @@ mod tests {
         check(task(json!({"run_if": "SOMETIMES"})), "run_if 'SOMETIMES'");
         check(task(json!({"job_cluster_key": "c"})), "job_cluster_key 'c'");
         check(
-            task(json!({"libraries": [{"cran": {"package": "x"}}]})),
-            "'cran'",
+            task(json!({"libraries": [{"maven": {"coordinates": "x"}}]})),
+            "'maven'",
         );
+        for package in ["x", "--clean", "a/b", "ab."] {
+            check(
+                task(json!({"libraries": [{"cran": {"package": package}}]})),
+                "'libraries.cran.package' of task 'a'",
+            );
+        }
         check(
             task(json!({"timeout_seconds": "soon"})),
             "tasks[0].timeout_seconds",

@@ -32,6 +32,7 @@ fn library(environment: &str, line: &str) -> Result<LibrarySpec> {
         pypi: None,
         whl: None,
         requirements: None,
+        cran: None,
     };
     if let Some(path) = line.strip_prefix("-r ") {
         return Ok(LibrarySpec {

@@ -161,10 +161,18 @@ pub struct LibrarySpec {
     pub pypi: Option<Pypi>,
     pub whl: Option<String>,
     pub requirements: Option<String>,
+    pub cran: Option<Cran>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 pub struct Pypi {
+    pub package: String,
+    pub repo: Option<String>,
+}
+
+/// An R package; `repo` is an address or a folder that programs see.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Cran {
     pub package: String,
     pub repo: Option<String>,
 }

@@ -315,7 +315,21 @@ fn library(spec: &LibrarySpec) -> Result<Library> {
             path: in_sandbox(path)?,
         });
     }
+    if let Some(cran) = &spec.cran {
+        return Ok(Library::Cran {
+            package: cran.package.clone(),
+            repo: cran.repo.as_deref().map(repository).transpose()?,
+        });
+    }
     Err(Error::not_implemented("A library of this kind"))
+}
+
+/// An address as it is; a folder that programs see, such as `/dbfs/cran`, as one.
+fn repository(place: &str) -> Result<String> {
+    match place.contains("://") {
+        true => Ok(place.to_owned()),
+        false => Ok(format!("file://{}", in_sandbox(place)?)),
+    }
 }
 
 /// One rule for imports: the folder of what runs, and the root of its repository, if it is in one.
