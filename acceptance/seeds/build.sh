@@ -2,7 +2,8 @@
 # A CI build of a notebook repository with the legacy CLI and jq.
 #
 #   REPO_NAME, BUILD_ID, BRANCH, CLUSTER_ID  what is built and where it runs
-#   SOURCE                                   folder with notebooks/, models/ and data/
+#   SOURCE                                   folder with notebooks/, data/ and perhaps models/
+#   DRIVER, TEMPLATE                         the notebook of the job, in notebooks/, and the job's template
 #   RESULTS                                  folder for the fetched test reports
 #   POLL_SECONDS, POLL_LIMIT                 how often and how long the run is polled
 set -euo pipefail
@@ -10,20 +11,27 @@ set -euo pipefail
 : "${REPO_NAME:?}" "${BUILD_ID:?}" "${BRANCH:?}" "${CLUSTER_ID:?}" "${SOURCE:?}" "${RESULTS:?}"
 POLL_SECONDS="${POLL_SECONDS:-10}"
 POLL_LIMIT="${POLL_LIMIT:-60}"
+DRIVER="${DRIVER:-.run-checks.py}"
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 
 workspace="/Shared/build/$REPO_NAME/$BUILD_ID"
 storage="dbfs:/mnt/build/$REPO_NAME/$BUILD_ID"
-driver="/Shared/build/$REPO_NAME/run-checks.py"
+driver="/Shared/build/$REPO_NAME/${DRIVER#.}"
+TEMPLATE="${TEMPLATE:-$here/job-template.json}"
+case "$DRIVER" in
+    *.r) language=R ;;
+    *) language=PYTHON ;;
+esac
 
 echo "== workspace: $workspace"
 databricks workspace mkdirs "$workspace"
-databricks workspace import "$SOURCE/notebooks/.run-checks.py" "$driver" -o -l PYTHON
+databricks workspace import "$SOURCE/notebooks/$DRIVER" "$driver" -o -l "$language"
 databricks workspace import_dir -o -e "$SOURCE/notebooks" "$workspace"
 
 echo "== storage: $storage"
-databricks fs cp -r "$SOURCE/models" "$storage/models" --overwrite
-databricks fs cp -r "$SOURCE/data" "$storage/data" --overwrite
+for part in data models; do
+    [ ! -d "$SOURCE/$part" ] || databricks fs cp -r "$SOURCE/$part" "$storage/$part" --overwrite
+done
 databricks fs mkdirs "$storage/results"
 
 echo "== job: build-$REPO_NAME"
@@ -32,7 +40,7 @@ job_id="$(databricks jobs list --output JSON |
 if [ -z "$job_id" ]; then
     document="$(mktemp)"
     sed -e "s|#{repo-name}#|$REPO_NAME|g" -e "s|#{cluster-id}#|$CLUSTER_ID|g" -e "s|#{master-notebook}#|$driver|g" \
-        "$here/job-template.json" >"$document"
+        "$TEMPLATE" >"$document"
     job_id="$(databricks jobs create --json-file "$document" | jq .job_id)"
     rm -f "$document"
     echo "created job $job_id"
