@@ -2,10 +2,11 @@
 
 Behind walls it also watches its children; without them there is an `init` in between.
 
-    {"prepare": name, ...} asks for a child, which goes behind its walls and waits; with the files
-                           of its cgroups
-    {"run": name}          gives that child its run; with the descriptors of `child.begin`
-    {"leave": name}        ends that child: it is not wanted
+    {"do": "prepare", "name": ..., ...}  asks for a child, which goes behind its walls and waits;
+                                         with the files of its cgroups
+    {"do": "run", "name": ...}           gives that child its run, with the descriptors of
+                                         `child.begin`
+    {"do": "leave", "name": ...}         ends that child: it is not wanted
 """
 
 import contextlib
@@ -143,9 +144,9 @@ class Zygote:
             os._exit(0)
         request = json.loads(message)
         try:
-            if "prepare" in request:
+            if request["do"] == "prepare":
                 self._prepare(request, fds)
-            elif given := self.waiting.pop(request.get("run") or request.get("leave"), None):
+            elif given := self.waiting.pop(request["name"], None):
                 self._give(given, fds)
         except OSError as error:
             # No processes or no memory left for now. All runs of this parent would die with it;
@@ -181,7 +182,7 @@ class Zygote:
     def _prepare(self, request, groups):
         first = self._first()
         door, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        given = _Child(request["prepare"], door, first)
+        given = _Child(request["name"], door, first)
         if first is not None:
             confine.setns(first, confine.CLONE_NEWPID)
         try:

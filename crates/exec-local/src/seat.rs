@@ -48,7 +48,8 @@ impl Seat {
             scratch,
         };
         let mut request = seat.wish.request.clone();
-        request.insert("prepare".to_owned(), seat.name.clone().into());
+        request.insert("do".to_owned(), "prepare".into());
+        request.insert("name".to_owned(), seat.name.clone().into());
         let doors = seat.group.doors()?;
         let doors: Vec<BorrowedFd<'_>> = doors.iter().map(AsFd::as_fd).collect();
         let asked = parent.fork(&Value::Object(request), &doors);
@@ -65,13 +66,13 @@ impl Seat {
     /// Gives the child its run.
     pub(crate) fn take(&self, parent: &Parent, theirs: &[OwnedFd; 4]) -> io::Result<()> {
         let fds: Vec<BorrowedFd<'_>> = theirs.iter().map(AsFd::as_fd).collect();
-        parent.ask(&json!({"run": self.name}), &fds)
+        parent.ask(&json!({"do": "run", "name": self.name}), &fds)
     }
 
     /// Nobody wants it. Blocks until the child is gone.
     pub(crate) fn leave(self, parent: &Parent) {
         // A parent that is gone has ended its children.
-        drop(parent.ask(&json!({"leave": self.name}), &[]));
+        drop(parent.ask(&json!({"do": "leave", "name": self.name}), &[]));
         self.clear();
     }
 
