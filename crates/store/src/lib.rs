@@ -53,9 +53,7 @@ pub use store::Store;
 pub use tokens::{NewToken, TokenRow};
 pub use tree_permissions::TreeGrant;
 pub use triggers::{
-    Consumed, EndedRun, FileChanges, Firing, KnownFile, LastRuns, NewEvent, NewTrigger,
+    Braked, Consumed, EndedRun, FileChanges, Firing, KnownFile, LastRuns, NewEvent, NewTrigger,
     PendingEvent, Trigger, TriggerKind, TriggerNote,
-    Braked, Consumed, FileChanges, Firing, KnownFile, LastRuns, NewEvent, NewTrigger, PendingEvent,
-    Trigger, TriggerKind, TriggerNote,
 };
 pub use users::{NewUser, User, UserChange};
