@@ -47,7 +47,7 @@ def _watch(server, worker, wakeup):
         for fd, _ in poll.poll():
             if fd == wakeup:
                 os.read(wakeup, 512)
-            elif server.recv(64) == b"int":
+            elif status.command(server) == b"int":
                 os.kill(worker, signal.SIGINT)
             else:
                 os.kill(worker, signal.SIGKILL)

@@ -16,6 +16,14 @@ def report(server, message):
         server.send(json.dumps(message).encode())
 
 
+def command(server):
+    """What the server wants; nothing when it is gone, also when it left something unread."""
+    try:
+        return server.recv(64)
+    except OSError:
+        return b""
+
+
 def ended(code, usage):
     """A worker's end as a report, from what `wait4` gives."""
     return {

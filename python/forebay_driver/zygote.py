@@ -169,7 +169,7 @@ class Zygote:
         self._watch(given.first, lambda: self._gone(given))
 
     def _command(self, given):
-        if given.server.recv(64) == b"int":
+        if status.command(given.server) == b"int":
             if not given.ended:
                 os.kill(given.pid, signal.SIGINT)
             return
