@@ -73,6 +73,8 @@ impl FarRun {
                 Ok(None) => return None,
                 Err(error) => {
                     tracing::error!(%error, "cannot read {}", self.attempt.display());
+                    // It must not go on when it counts as ended.
+                    self.kill();
                     let message = format!("The run's record cannot be read: {error}.");
                     self.end = Some(self.lost(message));
                     return None;

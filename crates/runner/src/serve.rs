@@ -185,8 +185,11 @@ impl Runner {
             return Ok(());
         }
         let replaced = CancellationToken::new();
-        if let Some(old) = self.state().server.replace(replaced.clone()) {
-            old.cancel();
+        {
+            let mut state = self.state();
+            if let Some(old) = state.server.replace(replaced.clone()) {
+                old.cancel();
+            }
         }
         let (outbox, messages) = mpsc::unbounded_channel();
         self.tasks.spawn(
@@ -204,8 +207,12 @@ impl Runner {
             result = read => result,
             () = replaced.cancelled() => return Ok(()),
         };
-        if !replaced.is_cancelled() {
-            self.state().server = None;
+        {
+            // Under the lock under which a newer connection takes its place.
+            let mut state = self.state();
+            if !replaced.is_cancelled() {
+                state.server = None;
+            }
         }
         self.changed.notify_one();
         result
