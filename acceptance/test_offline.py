@@ -14,7 +14,7 @@ sys.path.insert(0, {acceptance!r})
 from harness.api import new_cluster
 from harness.server import Server
 
-server = Server({folder!r})
+server = Server({folder!r}, environments=False)
 server.start()
 try:
     api = server.api()
@@ -32,11 +32,13 @@ finally:
 @pytest.mark.timeout(400)
 def test_notebook_runs_with_the_network_cut(tmp_path, request):
     folder = tmp_path / "forebay"
-    # Once with the network, so that the environment exists.
-    for server in run_server(folder):
+    # Once with the network: the one test whose server builds its environment from nothing.
+    for server in run_server(folder, environments=False):
         api = server.api()
+        assert not list((server.data / "exec").glob("envs/*"))
         run, _ = api.run_cells("/Shared/warm", ["import pandas"], new_cluster(api), timeout=240)
         assert run["state"]["result_state"] == "SUCCESS"
+        assert list((server.data / "exec").glob("envs/*"))
     script = tmp_path / "offline.py"
     script.write_text(DRIVER.format(acceptance=str(request.config.rootpath), folder=str(folder)))
     # A network namespace of its own, with nothing but a loopback address.

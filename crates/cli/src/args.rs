@@ -110,6 +110,8 @@ impl UpArgs {
 pub struct RunnerArgs {
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
+    #[arg(long, value_name = "DIR")]
+    pub environments: Option<PathBuf>,
     #[arg(long, value_name = "LEVEL")]
     pub isolation: String,
     #[arg(long, value_name = "FILE")]

@@ -26,6 +26,8 @@ pub struct Config {
     pub isolation: String,
     /// Whether a stop of the server leaves running work to its runner, for the next start.
     pub keep_runs: bool,
+    /// Where servers of this machine have their Python environments in common.
+    pub environments: Option<PathBuf>,
     pub uv: Option<PathBuf>,
     pub python: Option<PathBuf>,
     pub notifications: Notifications,
@@ -253,6 +255,7 @@ impl Default for Config {
             limits: Limits::default(),
             isolation: "namespaces".to_owned(),
             keep_runs: false,
+            environments: None,
             uv: None,
             python: None,
             notifications: Notifications::default(),
@@ -312,6 +315,9 @@ impl Config {
             self.port = port.parse().map_err(|_| {
                 ConfigError::Invalid(vec![format!("FOREBAY_PORT is not a port: {port}")])
             })?;
+        }
+        if let Some(folder) = env_var("FOREBAY_ENVIRONMENTS") {
+            self.environments = Some(folder.into());
         }
         if let Some(uv) = env_var("FOREBAY_UV") {
             self.uv = Some(uv.into());

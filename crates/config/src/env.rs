@@ -24,6 +24,10 @@ pub const ENV_VARS: &[EnvVar] = &[
         about: "log filter, such as info or forebay_store=debug",
     },
     EnvVar {
+        name: "FOREBAY_ENVIRONMENTS",
+        about: "folder of Python environments that servers of this machine share",
+    },
+    EnvVar {
         name: "FOREBAY_UV",
         about: "the uv program that builds environments",
     },

@@ -55,6 +55,12 @@ pub const OPTIONS: &[ConfigOption] = &[
         "whether runs go on when the server is stopped, for the next start to take up (flag --keep-runs)",
     ),
     option(
+        "environments",
+        "",
+        "a folder of Python environments that servers of this machine share, so that each is built once; it belongs to \
+         the user who runs them. Absent, each data folder has its own",
+    ),
+    option(
         "uv",
         "",
         "the uv program that builds environments; looked for on `PATH` when absent",
@@ -248,6 +254,7 @@ mod tests {
         };
         Config {
             port_80: Some(true),
+            environments: Some("e".into()),
             uv: Some("uv".into()),
             python: Some("python3".into()),
             smtp: Some(Smtp {

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use forebay_exec::IsolationLevel;
@@ -11,6 +11,9 @@ pub struct LocalConfig {
     /// The executor's own folder: environments, caches, the driver. Never visible to programs,
     /// except read-only for what they need of it.
     pub data_dir: PathBuf,
+    /// Where environments are, and what they are made with, when other servers of this machine use
+    /// them as well. Everything in it has a digest for its name and is put there whole.
+    pub environments: Option<PathBuf>,
     /// Where to look for `python3.11` and `uv`: the value of `PATH`.
     pub search_path: OsString,
     /// The interpreter, when it is not to be looked for.
@@ -35,6 +38,7 @@ impl LocalConfig {
     pub fn new(data_dir: impl Into<PathBuf>, search_path: impl Into<OsString>) -> Self {
         Self {
             data_dir: data_dir.into(),
+            environments: None,
             search_path: search_path.into(),
             python: None,
             uv: None,
@@ -44,5 +48,10 @@ impl LocalConfig {
             warm_max: 8,
             warm_idle: Duration::from_secs(30 * 60),
         }
+    }
+
+    /// The folder of environments, their caches and their tools.
+    pub(crate) fn shared(&self) -> &Path {
+        self.environments.as_deref().unwrap_or(&self.data_dir)
     }
 }

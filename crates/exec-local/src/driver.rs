@@ -47,33 +47,49 @@ const R: &[(&str, &str)] = files!(in "r":
     "show.R",
 );
 
-/// Writes the driver below `data_dir` unless it is there, and returns the folder to put on
-/// `sys.path`. Its name is a digest of the content, so two versions of the server may share a
-/// data folder one after the other.
-pub(crate) fn install(data_dir: &Path) -> io::Result<PathBuf> {
+/// By their folders.
+const PARTS: [(&str, &[(&str, &str)]); 2] = [("forebay_driver", PYTHON), ("r", R)];
+
+/// Writes the driver below `folder` unless it is there, and returns the folder to put on `sys.path`.
+/// Its name is a digest of the content, so different versions of the server may share a folder.
+pub(crate) fn install(folder: &Path) -> io::Result<PathBuf> {
     let mut digest = Sha256::new();
-    for (name, source) in PYTHON.iter().chain(R) {
+    for (name, source) in PARTS.iter().flat_map(|(_, files)| *files) {
         digest.update(name);
         digest.update([0]);
         digest.update(source);
     }
     let name: String = hex(&digest.finalize());
-    let home = data_dir.join("driver").join(&name);
-    if home.try_exists()? {
+    let home = folder.join("driver").join(&name);
+    if is_whole(&home) {
         return Ok(home);
     }
-    let draft = data_dir
+    let draft = folder
         .join("driver")
         .join(format!(".{name}.{}", std::process::id()));
-    for (folder, files) in [("forebay_driver", PYTHON), ("r", R)] {
-        let folder = draft.join(folder);
-        std::fs::create_dir_all(&folder)?;
+    for (part, files) in PARTS {
+        let part = draft.join(part);
+        std::fs::create_dir_all(&part)?;
         for (name, source) in files {
-            std::fs::write(folder.join(name), source)?;
+            std::fs::write(part.join(name), source)?;
         }
+    }
+    if home.try_exists()? {
+        // Names without their content, as a loss of power leaves them.
+        std::fs::remove_dir_all(&home)?;
     }
     publish(&draft, &home)?;
     Ok(home)
+}
+
+fn is_whole(home: &Path) -> bool {
+    let is_there = |part: &str, name: &str, source: &str| {
+        std::fs::read(home.join(part).join(name)).is_ok_and(|found| found == source.as_bytes())
+    };
+    PARTS.iter().all(|(part, files)| {
+        let mut files = files.iter();
+        files.all(|(name, source)| is_there(part, name, source))
+    })
 }
 
 /// Renames a finished folder into place; when another process was first, its folder stays.
@@ -91,4 +107,19 @@ pub(crate) fn hex(digest: &[u8]) -> String {
         .take(12)
         .map(|byte| format!("{byte:02x}"))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_driver_that_lost_its_content_is_written_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = install(folder.path()).unwrap();
+        let file = home.join("forebay_driver/zygote.py");
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(install(folder.path()).unwrap(), home);
+        assert_ne!(std::fs::read(&file).unwrap(), b"");
+    }
 }

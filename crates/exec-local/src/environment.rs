@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use forebay_exec::StartError;
+use nix::unistd::syncfs;
 use sha2::{Digest, Sha256};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::OnceCell;
 
 use crate::config::LocalConfig;
 use crate::driver;
-use crate::owner::Leftovers;
+use crate::owner;
 use crate::sandbox;
 use crate::tools::{self, Python};
 
@@ -58,7 +59,7 @@ impl Environment {
     }
 }
 
-/// The environments of one data folder.
+/// The environments of one folder.
 #[derive(Debug)]
 pub(crate) struct Environments {
     folder: PathBuf,
@@ -85,7 +86,7 @@ def end_with_parent():
     os.read(0, 1)
     os._exit(1)
 threading.Thread(target=end_with_parent, daemon=True).start()
-folder, driver, marker = sys.argv[1:]
+folder, driver, *markers = sys.argv[1:]
 for place in (driver, folder):
     compileall.compile_dir(place, quiet=2, workers=1)
 fonts = os.path.join(folder, 'share', 'forebay', 'matplotlib')
@@ -93,14 +94,18 @@ os.makedirs(fonts, exist_ok=True)
 subprocess.run([sys.executable, '-c', 'import matplotlib.font_manager'],
                env={**os.environ, 'MPLCONFIGDIR': fonts}, stdin=subprocess.DEVNULL,
                stderr=subprocess.DEVNULL)
-pathlib.Path(marker).touch()
+for marker in markers:
+    pathlib.Path(marker).touch()
 ";
 
 impl Environments {
     pub(crate) fn open(config: &LocalConfig, driver: &Path) -> std::io::Result<Self> {
-        let folder = config.data_dir.join("envs");
+        let folder = config.shared().join("envs");
         std::fs::create_dir_all(&folder)?;
-        sweep_drafts(&folder)?;
+        owner::sweep(&folder, |name| {
+            let rest = name.strip_prefix(".draft-")?;
+            rest.split('-').next()?.parse().ok()
+        })?;
         let ready = RUNTIMES
             .iter()
             .map(|runtime| (runtime.name, OnceCell::new()));
@@ -149,7 +154,7 @@ impl Environments {
         runtime: &Runtime,
     ) -> Result<Environment, String> {
         let python = tools::find_python(config, runtime.python).await?;
-        sandbox::check_data_dir(&config.data_dir, &[&python.base_prefix])?;
+        sandbox::check_folders(config, &[&python.base_prefix])?;
         let digest = digest(runtime.lock, &python);
         let environment = Environment {
             folder: self.folder.join(&digest),
@@ -159,8 +164,10 @@ impl Environments {
         if !environment.folder.exists() {
             self.build(config, runtime, &environment).await?;
         }
-        if !environment.folder.join(".warm").exists() {
-            self.warm_up(&environment)?;
+        // A newer server brings another driver to an environment that is ready.
+        let markers = self.markers(&environment);
+        if !markers.iter().all(|marker| marker.exists()) {
+            self.warm_up(&environment, &markers)?;
         }
         Ok(environment)
     }
@@ -181,8 +188,10 @@ impl Environments {
         let draft = self.draft();
         let built = self.fill(config, runtime, environment, &uv, &draft).await;
         let kept = built.and_then(|()| {
-            driver::publish(&draft, &environment.folder)
-                .map_err(|error| format!("cannot keep the environment: {error}"))
+            // A name that survives a loss of power must not stand for files that did not.
+            let synced = std::fs::File::open(&draft).and_then(|at| Ok(syncfs(at)?));
+            let kept = synced.and_then(|()| driver::publish(&draft, &environment.folder));
+            kept.map_err(|error| format!("cannot keep the environment: {error}"))
         });
         if kept.is_err() {
             // Nothing of a failed build is of use; what cannot be removed is swept at next start.
@@ -202,7 +211,7 @@ impl Environments {
         let command = |words: &[&str]| {
             let mut command = Command::new(uv);
             // On the same file system as the environments, so that files are shared by link.
-            command.env("UV_CACHE_DIR", config.data_dir.join("cache/uv"));
+            command.env("UV_CACHE_DIR", config.shared().join("cache/uv"));
             command.env("UV_SYSTEM_CERTS", "true");
             command.envs(&config.tool_env).args(words);
             command
@@ -228,15 +237,18 @@ impl Environments {
             .join(format!(".draft-{}-{number}", std::process::id()))
     }
 
+    /// What says that environment and driver are compiled for each other.
+    fn markers(&self, environment: &Environment) -> [PathBuf; 2] {
+        let driver = self.driver.join(format!(".warm-{}", environment.digest));
+        [environment.folder.join(".warm"), driver]
+    }
+
     /// The environment is usable at once and gets faster when this is done.
-    fn warm_up(&self, environment: &Environment) -> Result<(), String> {
+    fn warm_up(&self, environment: &Environment, markers: &[PathBuf]) -> Result<(), String> {
         let mut process = Command::new(environment.interpreter())
             .args(["-I", "-c", WARM_UP])
-            .args([
-                &environment.folder,
-                &self.driver,
-                &environment.folder.join(".warm"),
-            ])
+            .args([&environment.folder, &self.driver])
+            .args(markers)
             .env_remove("PYTHONDONTWRITEBYTECODE")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -286,19 +298,4 @@ fn digest(lock: &str, python: &Python) -> String {
         digest.update([0]);
     }
     driver::hex(&digest.finalize())
-}
-
-/// Removes drafts of servers that died while building.
-fn sweep_drafts(folder: &Path) -> std::io::Result<()> {
-    let leftovers = Leftovers::of(folder);
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let owner = name.to_str().and_then(|name| name.strip_prefix(".draft-"));
-        let owner = owner.and_then(|rest| rest.split('-').next()?.parse().ok());
-        if owner.is_some_and(|pid| leftovers.is_dead(pid)) {
-            std::fs::remove_dir_all(entry.path())?;
-        }
-    }
-    Ok(())
 }

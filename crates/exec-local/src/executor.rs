@@ -30,13 +30,13 @@ use crate::environment::{Environment, Environments, RUNTIMES, Runtime};
 use crate::frame::{self, Decoder};
 use crate::habits::Habits;
 use crate::output::Output;
-use crate::owner::Leftovers;
+use crate::owner;
 use crate::run::{Ends, LocalRun, State};
 use crate::sandbox::{self, HOME, SCRATCH};
 use crate::seat::{Seat, Wish};
 use crate::seccomp;
 use crate::tools;
-use crate::zygote::{Parent, ParentSpec, Warmth, nonblocking, seqpacket_pair, watch};
+use crate::zygote::{self, Parent, ParentSpec, Warmth, nonblocking, seqpacket_pair, watch};
 
 /// Runs programs as child processes of this one.
 pub struct LocalExecutor {
@@ -95,12 +95,19 @@ impl LocalExecutor {
         std::fs::create_dir_all(config.data_dir.join("root"))?;
         let config = LocalConfig {
             data_dir: config.data_dir.canonicalize()?,
+            environments: config.environments.as_deref().map(made).transpose()?,
             ..config
         };
-        sandbox::check_data_dir(&config.data_dir, &sandbox::system_folders())
-            .map_err(io::Error::other)?;
-        sweep_scratch(&config.data_dir.join("scratch"))?;
-        let driver = driver::install(&config.data_dir)?;
+        sandbox::check_folders(&config, &sandbox::system_folders()).map_err(io::Error::other)?;
+        let scratch = config.data_dir.join("scratch");
+        std::fs::create_dir_all(&scratch)?;
+        owner::sweep(&scratch, |name| name.split('-').next()?.parse().ok())?;
+        for folder in [config.shared().to_owned(), config.shared().join("driver")] {
+            std::fs::create_dir_all(&folder)?;
+            owner::sweep(&folder, draft_of)?;
+        }
+        zygote::sweep_caches(&config.data_dir);
+        let driver = driver::install(config.shared())?;
         let (level, mut reasons) = sandbox::probe(&config.data_dir.join("root"));
         let (cgroups, missing) = Cgroups::probe();
         reasons.extend(missing);
@@ -669,25 +676,4 @@ fn connect(mut first: Vec<u8>) -> io::Result<(Ends, [OwnedFd; 4])> {
             status_theirs,
         ],
     ))
-}
-
-/// Removes what the runs of servers that died have left on disk.
-fn sweep_scratch(folder: &Path) -> io::Result<()> {
-    std::fs::create_dir_all(folder)?;
-    let leftovers = Leftovers::of(folder);
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let owner = name
-            .to_str()
-            .and_then(|name| name.split('-').next()?.parse().ok());
-        if owner.is_some_and(|pid| leftovers.is_dead(pid)) {
-            if entry.file_type()?.is_dir() {
-                std::fs::remove_dir_all(entry.path())?;
-            } else {
-                std::fs::remove_file(entry.path())?;
-            }
-        }
-    }
-    Ok(())
 }

@@ -157,9 +157,16 @@ impl Output {
         let evalue = cut(&self.redactor.text(evalue), MESSAGE_BYTES_MAX).to_owned();
         let mut room = TRACE_BYTES_MAX;
         let mut kept = Vec::new();
+        // A secret of several lines shows in no line alone.
+        let whole = traceback.join("\n");
+        let shown = self.redactor.text(&whole);
+        let lines: Vec<&str> = match shown == whole {
+            true => traceback.iter().map(String::as_str).collect(),
+            false => shown.split('\n').collect(),
+        };
         // The last lines say most.
-        for line in traceback.iter().rev() {
-            let line = self.redactor.text(line);
+        for line in lines.into_iter().rev() {
+            let line = line.to_owned();
             let cost = line.len() + 16;
             if cost > room {
                 break;
@@ -420,6 +427,24 @@ mod tests {
         assert_eq!(errors.len(), 4);
         assert_eq!(errors[0].0, MESSAGE_BYTES_MAX);
         assert_eq!(errors[0].1[1], "[REDACTED]".repeat(1 << 10));
+    }
+
+    #[test]
+    fn a_secret_of_several_lines_is_hidden_in_the_lines_of_a_traceback() {
+        let mut output = output(1 << 20, 1 << 20);
+        output.redactor.add(b"-----BEGIN\nkey\n-----END");
+        let lines = [
+            "Traceback",
+            "ValueError: -----BEGIN",
+            "key",
+            "-----END",
+            "x",
+        ];
+        output.error("E", "", &lines.map(str::to_owned));
+        let Some(Event::Error { traceback, .. }) = output.next() else {
+            panic!("no error");
+        };
+        assert_eq!(traceback, ["Traceback", "ValueError: [REDACTED]", "x"]);
     }
 
     #[test]

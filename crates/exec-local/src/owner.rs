@@ -1,6 +1,9 @@
 //! Whose leftovers are whose: things that must not outlive their server carry its process id.
 
 use std::collections::BTreeSet;
+use std::fs::Permissions;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -31,6 +34,60 @@ impl Leftovers {
     }
 }
 
+/// Removes a folder with all that programs have put there: also folders that nobody may write to.
+///
+/// # Errors
+/// What could not be removed.
+pub(crate) fn remove_tree(folder: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            open_up(folder)?;
+            std::fs::remove_dir_all(folder)
+        }
+        other => other,
+    }
+}
+
+/// Links are not followed.
+fn open_up(folder: &Path) -> io::Result<()> {
+    std::fs::set_permissions(folder, Permissions::from_mode(0o700))?;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            open_up(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes what dead processes have left in a folder: entries of which `owner` tells the process.
+/// What cannot be removed is told, and stays for the next start: it must not keep this one.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub(crate) fn sweep(folder: &Path, owner: impl Fn(&str) -> Option<u32>) -> io::Result<()> {
+    let leftovers = Leftovers::of(folder);
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(pid) = name.to_str().and_then(&owner) else {
+            continue;
+        };
+        if !leftovers.is_dead(pid) {
+            continue;
+        }
+        let path = entry.path();
+        let removed = match entry.file_type()?.is_dir() {
+            true => remove_tree(&path),
+            false => std::fs::remove_file(&path),
+        };
+        if let Err(error) = removed {
+            tracing::warn!(%error, "{} of a process that is gone cannot be removed", path.display());
+        }
+    }
+    Ok(())
+}
+
 /// Whether there is no such process, or only what is left of it until its parent looks.
 fn is_over(pid: u32) -> bool {
     let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
@@ -54,6 +111,29 @@ mod tests {
         assert!(!again.is_dead(own));
         assert!(!again.is_dead(std::os::unix::process::parent_id()));
         assert!(again.is_dead(i32::MAX as u32));
+    }
+
+    #[test]
+    fn what_dead_processes_left_goes_and_what_others_have_stays() {
+        let place = tempfile::tempdir().unwrap();
+        let (dead, alive) = (i32::MAX as u32, std::os::unix::process::parent_id());
+        for name in [
+            format!("{dead}-1"),
+            format!("{alive}-1"),
+            "other".to_owned(),
+        ] {
+            std::fs::create_dir_all(place.path().join(name).join("closed")).unwrap();
+        }
+        let closed = place.path().join(format!("{dead}-1/closed"));
+        std::fs::set_permissions(&closed, Permissions::from_mode(0o000)).unwrap();
+        std::fs::write(place.path().join(format!("{dead}-2.log")), "").unwrap();
+        let owner = |name: &str| name.split('-').next()?.parse().ok();
+        sweep(place.path(), owner).unwrap();
+        let left = std::fs::read_dir(place.path()).unwrap();
+        let mut left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        let alive = format!("{alive}-1");
+        assert_eq!(left, [alive.as_str(), "other"]);
     }
 
     #[test]

@@ -26,6 +26,7 @@ use crate::cgroup::RunGroup;
 use crate::frame::{self, Decoder, Frame, FrameKind};
 use crate::habits::Habit;
 use crate::output::Output;
+use crate::owner;
 use crate::verdict::{Done, Report};
 use crate::zygote::Parent;
 
@@ -162,7 +163,7 @@ impl Drop for LocalRun {
         if !self.state.gone {
             self.kill();
             // `finish` says when this does not work; here nobody would listen.
-            drop(std::fs::remove_dir_all(&self.scratch));
+            drop(owner::remove_tree(&self.scratch));
         }
     }
 }
@@ -543,7 +544,7 @@ impl LocalRun {
             self.group.kill_all();
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        if let Err(error) = std::fs::remove_dir_all(&self.scratch) {
+        if let Err(error) = owner::remove_tree(&self.scratch) {
             tracing::warn!(%error, "the scratch folder of a run was not removed");
         }
     }

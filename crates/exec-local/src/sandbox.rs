@@ -12,6 +12,7 @@ use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::{Mode, fstat, mkdirat};
 use nix::unistd::{getegid, geteuid};
 
+use crate::config::LocalConfig;
 use crate::launch::{Access, Launch, Step, Walls, c_path, c_text, launch};
 
 /// Where other runs' files are while a parent sets up a new run; hidden before the program starts.
@@ -284,20 +285,28 @@ pub(crate) fn system_folders() -> Vec<&'static Path> {
     SYSTEM_FOLDERS.iter().map(Path::new).collect()
 }
 
-/// Refuses a data folder in a place that every program may read.
+/// Refuses folders of ours in places that every program may read.
 ///
 /// # Errors
 /// A sentence for the operator.
-pub(crate) fn check_data_dir(data_dir: &Path, shown: &[&Path]) -> Result<(), String> {
+pub(crate) fn check_folders(config: &LocalConfig, shown: &[&Path]) -> Result<(), String> {
     for folder in shown {
         let real = folder
             .canonicalize()
             .unwrap_or_else(|_| folder.to_path_buf());
-        if data_dir.starts_with(&real) {
+        if config.data_dir.starts_with(&real) {
             return Err(format!(
                 "the data folder {} lies in {}, which every program may read; choose another \
                  data folder (`--data`, or `data` in the configuration), such as one in /var/lib",
-                data_dir.display(),
+                config.data_dir.display(),
+                folder.display(),
+            ));
+        }
+        if config.shared().starts_with(&real) {
+            return Err(format!(
+                "the folder of environments {} lies in {}, which every program may read; choose \
+                 another one (`environments` in the configuration), such as one in /var/lib",
+                config.shared().display(),
                 folder.display(),
             ));
         }

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use serde_json::{Map, Value, json};
 
 use crate::cgroup::{Cgroups, RunGroup};
+use crate::owner;
 use crate::zygote::Parent;
 use forebay_exec::Limits;
 
@@ -78,6 +79,6 @@ impl Seat {
 
     fn clear(&self) {
         // What stays goes with the parent, or at the next start.
-        drop(std::fs::remove_dir_all(&self.scratch));
+        drop(owner::remove_tree(&self.scratch));
     }
 }

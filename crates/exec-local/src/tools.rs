@@ -66,7 +66,7 @@ pub(crate) async fn find_uv(config: &LocalConfig, python: &Python) -> Result<Pat
     if let Some(found) = search(&config.search_path, "uv").into_iter().next() {
         return Ok(found);
     }
-    let home = config.data_dir.join("tools");
+    let home = config.shared().join("tools");
     let fetched = home.join("bin/uv");
     if fetched.exists() {
         return Ok(fetched);
@@ -75,7 +75,7 @@ pub(crate) async fn find_uv(config: &LocalConfig, python: &Python) -> Result<Pat
         return Err("there is no uv on the search path, and fetching it is switched off".into());
     }
     let draft = config
-        .data_dir
+        .shared()
         .join(format!(".tools.{}", std::process::id()));
     let mut command = Command::new(&python.executable);
     command.args([
@@ -90,9 +90,14 @@ pub(crate) async fn find_uv(config: &LocalConfig, python: &Python) -> Result<Pat
     let fetching = run(&mut command).await.map_err(|error| {
         format!("uv is neither on the search path nor could pip fetch it: {error}")
     });
-    fetching?;
-    crate::driver::publish(&draft, &home).map_err(|error| format!("cannot keep uv: {error}"))?;
-    Ok(fetched)
+    let kept = fetching.and_then(|_| {
+        crate::driver::publish(&draft, &home).map_err(|error| format!("cannot keep uv: {error}"))
+    });
+    if kept.is_err() {
+        // A later try must not find half of it.
+        drop(std::fs::remove_dir_all(&draft));
+    }
+    kept.map(|()| fetched)
 }
 
 /// Runs it to its end and returns its standard output.

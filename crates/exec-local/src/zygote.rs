@@ -11,9 +11,12 @@ use std::time::Duration;
 
 use forebay_exec::{IsolationLevel, Mounts, Place};
 use nix::errno::Errno;
+use nix::fcntl::AT_FDCWD;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, sendmsg, socketpair,
 };
+use nix::sys::stat::{UtimensatFlags, utimensat};
+use nix::sys::time::TimeSpec;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::io::unix::AsyncFd;
@@ -22,12 +25,15 @@ use crate::cgroup::Cgroups;
 use crate::driver;
 use crate::environment::{Environment, Runtime};
 use crate::launch::{Launch, Process, c_path, c_text, launch};
+use crate::owner;
 use crate::sandbox::{self, HOME, Plan, SCRATCH};
 use crate::seat::{Seat, Wish};
 use crate::tools::last_lines;
 
 /// Forks after which a warm parent is replaced, so that what creeps in does not stay for ever.
 const FORKS_MAX: u64 = 2000;
+/// Of a package cache since its last use.
+const CACHE_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Between its kill and its burial.
 const END_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -293,7 +299,7 @@ impl Drop for Parent {
             Err(error) => tracing::warn!(%error, "a parent of runs could not be waited for"),
         }
         for gone in [
-            std::fs::remove_dir_all(&self.scratch),
+            owner::remove_tree(&self.scratch),
             std::fs::remove_file(&self.log),
         ] {
             if let Err(error) = gone {
@@ -338,6 +344,9 @@ fn plan(spec: &ParentSpec, scratch: &Path) -> io::Result<Plan> {
     std::fs::create_dir_all(&root)?;
     let cache = spec.cache();
     std::fs::create_dir_all(&cache)?;
+    // Its age is that of its last use, see `sweep_caches`.
+    let now = &TimeSpec::UTIME_NOW;
+    utimensat(AT_FDCWD, &cache, now, now, UtimensatFlags::FollowSymlink)?;
     let mut plan = Plan::new(&root)?;
     plan.read_only(&spec.environment.python.base_prefix)?;
     plan.read_only(&spec.environment.folder)?;
@@ -349,6 +358,23 @@ fn plan(spec: &ParentSpec, scratch: &Path) -> io::Result<Plan> {
     plan.writable(scratch, Path::new(SCRATCH))?;
     plan.mounts(&spec.place.mounts)?;
     Ok(plan)
+}
+
+/// Removes the package caches that no run has used for long: there is one for each set of folders
+/// that users saw, and most sets never come again.
+pub(crate) fn sweep_caches(data_dir: &Path) {
+    let workspaces = std::fs::read_dir(data_dir.join("cache/packages"));
+    let caches = workspaces.into_iter().flatten().flatten();
+    let caches = caches.filter_map(|workspace| std::fs::read_dir(workspace.path()).ok());
+    for cache in caches.flatten().flatten() {
+        let used = cache.metadata().and_then(|found| found.modified());
+        let age = used.ok().and_then(|used| used.elapsed().ok());
+        if age.is_some_and(|age| age > CACHE_AGE_MAX)
+            && let Err(error) = owner::remove_tree(&cache.path())
+        {
+            tracing::warn!(%error, "an old package cache cannot be removed");
+        }
+    }
 }
 
 pub(crate) fn seqpacket_pair() -> io::Result<(OwnedFd, OwnedFd)> {

@@ -40,6 +40,7 @@ pub async fn serve_runner(
 async fn local_executor(args: &RunnerArgs) -> Result<LocalExecutor> {
     let path = env_var("PATH").unwrap_or_default();
     let mut local = LocalConfig::new(args.data.join("exec"), path);
+    local.environments.clone_from(&args.environments);
     local.uv.clone_from(&args.uv);
     local.python.clone_from(&args.python);
     if args.isolation == "none" {
@@ -54,6 +55,7 @@ async fn local_executor(args: &RunnerArgs) -> Result<LocalExecutor> {
 pub(crate) fn setup(config: &Config, data: &Path, program: &Path) -> RunnerSetup {
     let args = RunnerArgs {
         data: data.to_owned(),
+        environments: config.environments.clone(),
         isolation: config.isolation.clone(),
         uv: config.uv.clone(),
         python: config.python.clone(),
@@ -70,7 +72,12 @@ pub(crate) fn setup(config: &Config, data: &Path, program: &Path) -> RunnerSetup
 fn words(args: &RunnerArgs) -> Vec<OsString> {
     let mut words: Vec<OsString> = vec!["runner".into(), "--data".into(), args.data.clone().into()];
     words.extend(["--isolation".into(), args.isolation.clone().into()]);
-    for (flag, path) in [("--uv", &args.uv), ("--python", &args.python)] {
+    let paths = [
+        ("--environments", &args.environments),
+        ("--uv", &args.uv),
+        ("--python", &args.python),
+    ];
+    for (flag, path) in paths {
         if let Some(path) = path {
             words.extend([flag.into(), path.clone().into()]);
         }
@@ -85,8 +92,9 @@ fn options(args: &RunnerArgs) -> String {
         path.map_or_else(|| "-".to_owned(), |path| path.display().to_string())
     };
     format!(
-        "isolation {}, uv {}, python {}",
+        "isolation {}, environments {}, uv {}, python {}",
         args.isolation,
+        shown(&args.environments),
         shown(&args.uv),
         shown(&args.python)
     )

@@ -226,3 +226,52 @@ fn a_mount_below_another_and_a_read_only_one() {
         assert_eq!(report.stdout(), "Read-only file system\n");
     });
 }
+
+/// What was sent to a start that was given up is never read, so the parent sees a connection that
+/// was reset.
+#[test]
+fn starts_that_are_given_up_leave_their_neighbours_alone() {
+    RUNTIME.block_on(async {
+        let mut bench = warm_bench().await;
+        let wait = "import os, time\nwhile not os.path.exists('/dbfs/go'): time.sleep(0.01)\n'on'";
+        bench.workload.program = crate::support::notebook(&[wait]);
+        let neighbour = bench.start().await;
+        bench.workload.program = crate::support::notebook(&["1"]);
+        for step in 0..60 {
+            let patience = std::time::Duration::from_micros(250 * step);
+            drop(tokio::time::timeout(patience, bench.start()).await);
+        }
+        std::fs::write(bench.folder.path().join("dbfs/go"), "").unwrap();
+        let report = crate::support::finish(bench.workload.run_id, neighbour).await;
+        assert_eq!(report.succeeded().shown(), ["'on'"]);
+    });
+}
+
+#[test]
+fn servers_of_one_machine_can_share_their_environments() {
+    RUNTIME.block_on(async {
+        let mut bench = warm_bench().await;
+        let own = tempfile::tempdir().unwrap();
+        let beside = LocalConfig {
+            data_dir: own.path().to_owned(),
+            environments: Some(crate::support::data_dir()),
+            ..config()
+        };
+        let beside = LocalExecutor::open(beside).await.unwrap();
+        bench.workload.program = crate::support::notebook(&["import pandas\n'here'"]);
+        let execution = beside.start(bench.workload.clone(), bench.host.clone());
+        let execution = execution.await.unwrap();
+        let report = crate::support::finish(bench.workload.run_id, execution).await;
+        assert_eq!(report.succeeded().shown(), ["'here'"]);
+        assert!(!own.path().join("envs").exists());
+
+        let wrong = LocalConfig {
+            data_dir: own.path().to_owned(),
+            environments: Some("/usr/forebay".into()),
+            ..config()
+        };
+        let error = LocalExecutor::open(wrong).await.unwrap_err().to_string();
+        assert!(error.contains("folder of environments"), "{error}");
+        std::fs::remove_dir("/usr/forebay").ok();
+    });
+}
