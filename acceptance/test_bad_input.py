@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness import wait
-from harness.api import refused, text_of
+from harness.api import new_cluster, refused, text_of
 from harness.server import Server
 
 MALFORMED = {"MALFORMED_REQUEST", "INVALID_PARAMETER_VALUE", "BAD_REQUEST"}
@@ -277,25 +277,58 @@ def test_cell_that_prints_what_is_not_text(api, home, cluster_id):
 # --- a full disk -------------------------------------------------------------------------------------
 
 
-def test_full_disk_is_an_error_and_loses_nothing(tmp_path):
+@pytest.fixture
+def small_disk_server(tmp_path):
     """A small file system of its own for the data folder: writes fail there as they do on a full disk."""
     mount = tmp_path / "small"
     mount.mkdir()
     done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", str(mount)], capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        # Without the right to mount, a limit on the size of files is the nearest thing.
         pytest.fail(f"this test needs the right to mount a tmpfs: {done.stderr}")
     try:
         server = Server(mount / "forebay")
         server.log = tmp_path / "server.log"
         server.start()
         try:
-            full_disk_session(server)
+            yield server
         finally:
-            if server.alive():
-                server.stop()
+            server.close()
     finally:
         subprocess.run(["umount", "-l", str(mount)], check=False)
+
+
+def test_full_disk_is_an_error_and_loses_nothing(small_disk_server):
+    full_disk_session(small_disk_server)
+
+
+def test_full_disk_ends_a_run_with_a_reason(small_disk_server):
+    server, api = small_disk_server, small_disk_server.api()
+    cluster_id = new_cluster(api)
+    run, _ = api.run_cells("/Shared/before", ["1"], cluster_id)
+    assert run["state"]["result_state"] == "SUCCESS", run
+    runner = server.runner()
+    block = base64.b64encode(bytes(1 << 20)).decode()
+    for number in range(12):
+        api.post("/api/2.0/dbfs/put", {"path": f"/fill{number}", "contents": block})
+    write = "for _ in range(15):\n    print('x' * (1 << 20))"
+    run_id = api.submit(api.notebook("/Shared/much", [write] * 4), cluster_id)
+
+    def is_full():
+        disk = os.statvfs(server.data)
+        return disk.f_bavail * disk.f_bsize < (1 << 20)
+
+    wait.until("the disk is full", is_full)
+    # What cannot be written down waits for room.
+    for number in range(12):
+        api.call("POST", "/api/2.0/dbfs/delete", json={"path": f"/fill{number}"})
+    ended = api.finished(run_id, timeout=60)
+    assert ended["state"]["result_state"] == "FAILED", ended
+    details = ended["tasks"][0]["status"]["termination_details"]
+    assert "disk is full" in details["message"], details
+    assert server.runner() == runner, "the runner lives"
+    api.post("/api/2.0/jobs/runs/delete", {"run_id": run_id})
+    run, _ = api.run_cells("/Shared/after", ["1"], cluster_id)
+    assert run["state"]["result_state"] == "SUCCESS", run
 
 
 def full_disk_session(server):

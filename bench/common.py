@@ -42,7 +42,8 @@ def release_binary():
 
 @contextlib.contextmanager
 def folder():
-    with tempfile.TemporaryDirectory(prefix="forebay-bench-") as path:
+    # What a server left behind may still write while the folder goes.
+    with tempfile.TemporaryDirectory(prefix="forebay-bench-", ignore_cleanup_errors=True) as path:
         yield Path(path)
 
 
@@ -54,8 +55,7 @@ def server(path, **options):
     try:
         yield running
     finally:
-        if running.alive():
-            running.stop()
+        running.close()
 
 
 def until_ended(api, run_id, pause=0.002, timeout=120):

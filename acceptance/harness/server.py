@@ -2,6 +2,7 @@
 
 import configparser
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -68,7 +69,7 @@ def is_free(port):
 class Server:
     """Starts `forebay up` on a data folder; can be stopped, killed and started again on the same folder."""
 
-    def __init__(self, folder, repo_roots=(), extra_args=(), env=None, prefix=()):
+    def __init__(self, folder, repo_roots=(), extra_args=(), env=None, prefix=(), environments=None):
         self.folder = Path(folder)
         self.data = self.folder / "data"
         self.log = self.folder / "server.log"
@@ -77,6 +78,10 @@ class Server:
         self.extra_env = dict(env or {})
         # Words before the command, such as `unshare -n`.
         self.prefix = list(prefix)
+        # Test servers have their Python environments in common, unless told where else (or, with
+        # `False`, to build their own).
+        shared = cache_home() / "forebay" / "environments"
+        self.environments = shared if environments is None else environments
         self.port = free_ports()
         self.process = None
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -94,7 +99,10 @@ class Server:
         kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
         home = self.folder / "home"
         home.mkdir(exist_ok=True)
-        return {**kept, "HOME": str(home), "XDG_CACHE_HOME": str(cache_home()), **self.extra_env}
+        own = {"HOME": str(home), "XDG_CACHE_HOME": str(cache_home())}
+        if self.environments:
+            own["FOREBAY_ENVIRONMENTS"] = str(self.environments)
+        return {**kept, **own, **self.extra_env}
 
     def start(self, timeout=60):
         assert self.process is None, "this server is running already"
@@ -149,8 +157,20 @@ class Server:
     def kill_runner(self):
         pid = self.runner()
         if pid is not None:
-            os.kill(pid, signal.SIGKILL)
+            watch = os.pidfd_open(pid)
+            signal.pidfd_send_signal(watch, signal.SIGKILL)
+            # Readable when it has ended.
+            select.select([watch], [], [], 10)
+            os.close(watch)
         return pid
+
+    def close(self):
+        """Ends the server and its runner, whichever of them is there; nothing writes to the folder after it."""
+        try:
+            if self.alive():
+                self.stop()
+        finally:
+            self.kill_runner()
 
     def log_tail(self, lines=60):
         if not self.log.exists():
@@ -211,9 +231,7 @@ def run_server(folder, **options):
         yield server.start()
     finally:
         RUNNING.remove(server)
-        if server.alive():
-            server.stop()
-        server.kill_runner()
+        server.close()
 
 
 KEPT_VARIABLES = (
