@@ -126,9 +126,9 @@ def give_up_privileges(run):
     """No way back: no capabilities, none to gain by exec, a system call filter, limits."""
     for limit, value in run["rlimits"].items():
         kind = getattr(resource, f"RLIMIT_{limit}")
-        hard = resource.getrlimit(kind)[1]
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(kind, (value, value))
+        most = resource.getrlimit(kind)[1]
+        wanted = value if isinstance(value, list) else [value, value]
+        resource.setrlimit(kind, [one if most == resource.RLIM_INFINITY else min(one, most) for one in wanted])
     if run["sandbox"]:
         _drop_capabilities()
     _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(no_new_privs)")

@@ -95,10 +95,16 @@ impl LocalExecutor {
         std::fs::create_dir_all(config.data_dir.join("root"))?;
         let config = LocalConfig {
             data_dir: config.data_dir.canonicalize()?,
+            ..config
+        };
+        let shown = sandbox::system_folders();
+        // Before it is made, and where links lead to.
+        sandbox::check_folders(&config, &shown).map_err(io::Error::other)?;
+        let config = LocalConfig {
             environments: config.environments.as_deref().map(made).transpose()?,
             ..config
         };
-        sandbox::check_folders(&config, &sandbox::system_folders()).map_err(io::Error::other)?;
+        sandbox::check_folders(&config, &shown).map_err(io::Error::other)?;
         let scratch = config.data_dir.join("scratch");
         std::fs::create_dir_all(&scratch)?;
         owner::sweep(&scratch, |name| name.split('-').next()?.parse().ok())?;
@@ -380,7 +386,9 @@ impl LocalExecutor {
             && let Some(ms) = limits.cpu_ms
         {
             // Each process for itself, and whole seconds: better than no limit.
-            rlimits["CPU"] = json!(ms.div_ceil(1000).max(1));
+            let seconds = ms.div_ceil(1000).max(1);
+            // A signal that says why, and a second later the end.
+            rlimits["CPU"] = json!([seconds, seconds + 1]);
         }
         let tmp_bytes = limits.memory_bytes.unwrap_or(4 << 30) / 2;
         let request = [
