@@ -584,6 +584,17 @@ impl Executor for LocalExecutor {
     }
 }
 
+/// The process that began `.tools.PID` or `.DIGEST.PID`.
+fn draft_of(name: &str) -> Option<u32> {
+    name.strip_prefix('.')?.rsplit_once('.')?.1.parse().ok()
+}
+
+fn made(folder: &Path) -> io::Result<PathBuf> {
+    let named = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", folder.display()));
+    std::fs::create_dir_all(folder).map_err(named)?;
+    folder.canonicalize().map_err(named)
+}
+
 /// Does where it holds up nobody what has to wait for the kernel.
 fn aside(work: impl FnOnce() + Send + 'static) -> tokio::task::JoinHandle<()> {
     tokio::task::spawn_blocking(work)
