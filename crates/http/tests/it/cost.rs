@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use forebay_testkit::TestServer;
+use forebay_testkit::{TestServer, wait_until};
 use forebay_types::RunId;
 use serde_json::{Value, json};
 
@@ -151,18 +151,34 @@ async fn the_time_of_a_held_run_begins_when_it_gets_a_slot() {
     let server = start(|_| {}).await;
     notebook(&server, "/Shared/n", &["use 1500"]).await;
     let limited = json!({
-        "timeout_seconds": 600,
+        "timeout_seconds": 3600,
         "forebay": {"budget": {"cpu_seconds_per_day": 1}},
     });
     let job = job(&server, "/Shared/n", limited).await;
     ran(&server, job).await;
     let held = run_now(&server, job).await;
     server.clock.advance(DAY);
-    let over = ended(&server, held).await;
-    assert_eq!(over["state"]["result_state"], "SUCCESS", "{over}");
-    assert_eq!(over["state"]["state_message"], "");
-    let started = server.app.services.store.run_get(RunId(held)).await;
-    assert_eq!(started.unwrap().0.started_at, Some(server.clock.now()));
+    let path = format!("/api/2.1/jobs/runs/get?run_id={held}");
+    let look = async || {
+        // The dispatcher may have looked at the clock just before.
+        server.clock.advance(Duration::from_millis(100));
+        server.get(&path).await.ok()["state"].clone()
+    };
+    let over = wait_until("its end", look, |state| state["result_state"].is_string()).await;
+    assert_eq!(over["result_state"], "SUCCESS", "{over}");
+    assert_eq!(over["state_message"], "");
+    let (run, _) = server
+        .app
+        .services
+        .store
+        .run_get(RunId(held))
+        .await
+        .unwrap();
+    let waited = run.started_at.unwrap().since(run.created_at);
+    assert!(
+        waited >= 6_400_000,
+        "{waited} ms, and midnight is 6400 s away"
+    );
 }
 
 #[tokio::test]
