@@ -33,11 +33,25 @@ pub(crate) enum Step {
         run: usize,
         reason: StopReason,
     },
+    /// An ended run does tasks again: these, those that did not end well, and all behind them.
+    Repair {
+        run: usize,
+        tasks: Vec<usize>,
+    },
+    /// The `nth` attempt under way is heard of.
+    Heartbeat {
+        nth: usize,
+    },
+    /// Whatever was not heard of for [`LEASE_MS`] is given up as lost.
+    Expire,
     /// May go back: clocks do.
     Clock {
         ms: i64,
     },
 }
+
+/// How long an attempt is believed in after its last heartbeat.
+pub(crate) const LEASE_MS: i64 = 10_000;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Submission {
@@ -103,8 +117,16 @@ fn step(random: &mut Random, runs: usize) -> Step {
             nth: random.below(64),
             good: random.chance(70),
         },
-        88..=89 => Step::Crash,
-        90..=93 if runs > 0 => Step::Stop {
+        88 => Step::Crash,
+        89 => Step::Expire,
+        90..=91 => Step::Heartbeat {
+            nth: random.below(64),
+        },
+        92..=94 if runs > 0 => Step::Repair {
+            run: random.below(runs),
+            tasks: (0..4).filter(|_| random.chance(50)).collect(),
+        },
+        95..=96 if runs > 0 => Step::Stop {
             run: random.below(runs),
             reason: if random.chance(50) {
                 StopReason::Canceled
@@ -121,7 +143,7 @@ fn step(random: &mut Random, runs: usize) -> Step {
 struct History {
     world: World,
     reference: Reference,
-    /// The verdict that each ended run had when it was first seen ended.
+    /// The verdict that each ended run had when it was first seen ended, since its last repair.
     ended: HashMap<usize, String>,
     finished: Vec<Piece>,
     live: Vec<Piece>,
@@ -141,13 +163,16 @@ impl History {
     fn play(&mut self, step: &Step) {
         // The same attempt for both, whatever order each keeps them in.
         let piece = match step {
-            Step::End { nth, .. } if !self.live.is_empty() => {
+            Step::End { nth, .. } | Step::Heartbeat { nth } if !self.live.is_empty() => {
                 Some(self.live[nth % self.live.len()])
             }
             _ => None,
         };
-        self.world.play(step, piece);
-        self.reference.play(step, piece);
+        let repaired = self.world.play(step, piece);
+        assert_eq!(repaired, self.reference.play(step, piece), "{step:?}");
+        if let (true, Step::Repair { run, .. }) = (repaired, step) {
+            self.ended.remove(run);
+        }
         self.check(step);
     }
 

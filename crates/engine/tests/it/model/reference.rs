@@ -2,7 +2,7 @@
 
 use forebay_engine::StopReason;
 
-use super::{Caps, Piece, Step, Submission, tenant};
+use super::{Caps, LEASE_MS, Piece, Step, Submission, tenant};
 
 /// A minute of waiting is worth a step of priority.
 const STEP_MS: i64 = 60_000;
@@ -34,6 +34,12 @@ struct Ready {
 struct Run {
     of: Submission,
     tasks: Vec<Task>,
+    /// The attempt that each task's next tries are counted from.
+    first: Vec<u32>,
+    /// The number of each task's newest attempt.
+    newest: Vec<u32>,
+    /// When each task's attempt under way was last heard of.
+    heard: Vec<i64>,
     created: i64,
     queued: bool,
     skipped: bool,
@@ -125,7 +131,9 @@ impl Reference {
         }
     }
 
-    pub(crate) fn play(&mut self, step: &Step, piece: Option<Piece>) {
+    /// Whether a run was repaired.
+    pub(crate) fn play(&mut self, step: &Step, piece: Option<Piece>) -> bool {
+        let mut repaired = false;
         match step {
             Step::Submit(of) => self.submit(of),
             Step::Claim { workspace } => self.claim(*workspace),
@@ -140,9 +148,48 @@ impl Reference {
                 }
             }
             Step::Stop { run, reason } => self.stop(*run, *reason),
+            Step::Repair { run, tasks } => repaired = self.repair(*run, tasks),
+            Step::Heartbeat { .. } => {
+                if let Some((run, task, _)) = piece {
+                    self.runs[run].heard[task] = self.now;
+                }
+            }
+            Step::Expire => {
+                for (run, task, _) in self.live() {
+                    if self.now - self.runs[run].heard[task] > LEASE_MS {
+                        self.end(run, task, Task::Interrupted);
+                    }
+                }
+            }
             Step::Clock { ms } => self.now += ms,
         }
         self.settle();
+        repaired
+    }
+
+    fn repair(&mut self, run: usize, wanted: &[usize]) -> bool {
+        let entry = &self.runs[run];
+        if entry.skipped || !entry.over() || !self.has_room(&entry.of) {
+            return false;
+        }
+        let mut again: Vec<usize> = Vec::new();
+        // Tasks stand behind those that they wait for.
+        for (task, state) in entry.tasks.iter().enumerate() {
+            let behind = entry.of.tasks[task].iter().any(|on| again.contains(on));
+            if behind || *state != Task::Good || wanted.contains(&task) {
+                again.push(task);
+            }
+        }
+        let entry = &mut self.runs[run];
+        for task in &again {
+            entry.tasks[*task] = Task::Blocked;
+            entry.newest[*task] += 1;
+            entry.first[*task] = entry.newest[*task];
+        }
+        if !again.is_empty() {
+            entry.stop = None;
+        }
+        !again.is_empty()
     }
 
     fn submit(&mut self, of: &Submission) {
@@ -157,6 +204,9 @@ impl Reference {
         self.runs.push(Run {
             of: of.clone(),
             tasks: vec![Task::Blocked; of.tasks.len()],
+            first: vec![0; of.tasks.len()],
+            newest: vec![0; of.tasks.len()],
+            heard: vec![0; of.tasks.len()],
             created: self.now,
             queued: !fits && !skipped,
             skipped,
@@ -196,7 +246,9 @@ impl Reference {
         let Task::Lives { attempt } = run.tasks[task] else {
             panic!("run has no such attempt");
         };
-        let again = how != Task::Good && run.stop.is_none() && attempt < run.of.retries;
+        let tried = attempt - run.first[task];
+        let again = how != Task::Good && run.stop.is_none() && tried < run.of.retries;
+        run.newest[task] += u32::from(again);
         run.tasks[task] = if again {
             let due = if run.of.retry_ms == 0 {
                 i64::MIN
@@ -238,7 +290,7 @@ impl Reference {
                     }
                     let good = before.iter().all(|task| *task == Task::Good);
                     let start = Task::Waits {
-                        attempt: 0,
+                        attempt: run.newest[task],
                         due: i64::MIN,
                     };
                     run.tasks[task] = if good { start } else { Task::Never };
@@ -345,6 +397,7 @@ impl Reference {
         let (run, task, attempt) = first.piece;
         self.given[workspace].push(tenant(&self.runs[run].of).0);
         self.runs[run].tasks[task] = Task::Lives { attempt };
+        self.runs[run].heard[task] = self.now;
     }
 }
 

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use forebay_engine::admission::{
     Admission, Claimant, Room, Tenant, Turn, Workspace, admit, next, rank, share,
 };
-use forebay_engine::{Effect, Event, Phase, Plan, Run, TaskPlan, Verdict};
+use forebay_engine::{Effect, Event, Phase, Plan, RepairRequest, Run, TaskPlan, Verdict};
 use forebay_types::Millis;
 
-use super::{Caps, Piece, Step, Submission, tenant};
+use super::{Caps, LEASE_MS, Piece, Step, Submission, tenant};
 
 pub(crate) struct World {
     caps: Caps,
@@ -16,6 +16,8 @@ pub(crate) struct World {
     runs: Vec<Entry>,
     waiting: Vec<(Piece, Option<Millis>)>,
     live: Vec<Piece>,
+    /// When each of them was last heard of.
+    heard: HashMap<Piece, Millis>,
     /// Slots each workspace gave away so far, and to whom when last.
     given: Vec<u64>,
     served: HashMap<(usize, (usize, usize)), u64>,
@@ -37,6 +39,7 @@ impl World {
             runs: Vec::new(),
             waiting: Vec::new(),
             live: Vec::new(),
+            heard: HashMap::new(),
             given,
             served: HashMap::new(),
         }
@@ -58,7 +61,8 @@ impl World {
         .collect()
     }
 
-    pub(crate) fn play(&mut self, step: &Step, piece: Option<Piece>) {
+    /// Whether a run was repaired.
+    pub(crate) fn play(&mut self, step: &Step, piece: Option<Piece>) -> bool {
         match step {
             Step::Submit(of) => self.submit(of.clone()),
             Step::Claim { workspace } => self.claim(*workspace),
@@ -74,16 +78,53 @@ impl World {
                     );
                 }
             }
-            Step::Crash => {
-                let mut live = self.live.clone();
-                live.sort_unstable();
-                for piece in live {
-                    self.end(piece, Verdict::InternalError);
-                }
-            }
+            Step::Crash => self.lose(|_| true),
             Step::Stop { run, reason } => self.advance(*run, Event::StopRequested(*reason)),
+            Step::Repair { run, tasks } => return self.repair(*run, tasks),
+            Step::Heartbeat { .. } => {
+                self.heard.extend(piece.map(|piece| (piece, self.now)));
+            }
+            Step::Expire => {
+                let (now, heard) = (self.now, self.heard.clone());
+                self.lose(|piece| now.since(heard[piece]) > LEASE_MS);
+            }
             Step::Clock { ms } => self.now = self.now.plus_ms(*ms),
         }
+        false
+    }
+
+    /// The processes of these attempts are gone, and nobody knows how far they came.
+    fn lose(&mut self, lost: impl Fn(&Piece) -> bool) {
+        let mut live = self.live.clone();
+        live.sort_unstable();
+        live.retain(lost);
+        for piece in live {
+            self.end(piece, Verdict::InternalError);
+        }
+    }
+
+    /// One without room does not happen.
+    fn repair(&mut self, run: usize, tasks: &[usize]) -> bool {
+        let entry = &self.runs[run];
+        let verdict = entry.state.phase.verdict();
+        if verdict.is_none_or(|verdict| verdict == Verdict::Skipped) {
+            return false;
+        }
+        let free = |room: Option<Room>| room.is_none_or(|room| room.active < room.max);
+        if !free(self.job_room(&entry.of, None)) || !free(self.key_room(&entry.of, None)) {
+            return false;
+        }
+        let known = tasks.iter().copied();
+        let request = RepairRequest {
+            tasks: known.filter(|task| *task < entry.of.tasks.len()).collect(),
+            all_failed: true,
+            dependents: true,
+        };
+        let Ok(tasks) = request.tasks(&entry.plan, &entry.state) else {
+            return false;
+        };
+        self.advance(run, Event::Repair { tasks });
+        true
     }
 
     fn submit(&mut self, of: Submission) {
@@ -233,6 +274,7 @@ impl World {
             self.served.insert((workspace, name), self.given[workspace]);
             self.waiting.retain(|(waiting, _)| *waiting != piece);
             self.live.push(piece);
+            self.heard.insert(piece, self.now);
             self.runs[piece.0].state.tasks[piece.1].phase = Phase::Running;
         }
     }
