@@ -7,6 +7,7 @@ mod bounds;
 mod checkout;
 mod condition;
 mod container;
+mod definition;
 mod dispatch;
 mod ending;
 mod episodes;
@@ -47,6 +48,7 @@ pub use usage::Using;
 pub(crate) use self::checkout::Checkouts;
 pub use self::checkout::path_in_repository;
 pub(crate) use self::container::Containers;
+pub(crate) use self::definition::Definitions;
 pub(crate) use self::live::LiveAttempts;
 pub(crate) use self::output::{remove as output_remove, size as output_size};
 use self::standing::standing;
@@ -97,6 +99,7 @@ pub(crate) struct Inner {
     pub(crate) creations: RateLimit,
     pub(crate) live: LiveAttempts,
     pub(crate) containers: Containers,
+    pub(crate) definitions: Definitions,
     pub(crate) wake: tokio::sync::Notify,
     /// Has the triggers looked at.
     pub(crate) triggers: Wake,

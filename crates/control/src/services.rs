@@ -234,6 +234,7 @@ impl Services {
             creations: RateLimit::per_hour(setup.server.limits.runs_per_hour_max),
             live: runs::LiveAttempts::default(),
             containers: runs::Containers::default(),
+            definitions: runs::Definitions::default(),
             wake: tokio::sync::Notify::new(),
             triggers: wake,
             claiming: tokio::sync::RwLock::default(),

@@ -85,14 +85,15 @@ struct About<'a> {
 /// Writes down what is to be told of a change of a run.
 pub(crate) fn follow(
     tx: &Transaction<'_>,
-    run: &Run,
+    id: RunId,
     event: &Event,
     (effects, phase): (&[Effect], Option<Phase>),
     now: Millis,
 ) -> Result<()> {
-    if !mentions_alerts(run) {
+    let run = alerting(tx, id)?;
+    let Some(run) = run.as_ref().filter(|run| mentions_alerts(run)) else {
         return Ok(());
-    }
+    };
     if phase == Some(Phase::Running) {
         tell_run(tx, run, Moment::Start, None, now)?;
     }

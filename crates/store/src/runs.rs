@@ -13,6 +13,7 @@ pub use admit::Standing;
 pub(crate) use admit::{job_room, key_room, rooms_of};
 pub use change::Created;
 pub(crate) use claim::{count, one};
+pub(crate) use transition::Head;
 
 use forebay_engine::{Gate, Phase, StopReason, Verdict};
 use forebay_types::{Error, JobId, Millis, Result, RunId, UserId};
@@ -113,6 +114,16 @@ pub struct Attempt {
     pub ended_at: Option<Millis>,
     /// Cost and identity of what ran, as the attempt's end recorded them.
     pub facts: Value,
+}
+
+/// What changes of an attempt while it is under way; what its run was made from does not.
+#[derive(Debug, Clone)]
+pub struct LiveAttempt {
+    pub attempt: Attempt,
+    /// The wish that the whole run stop.
+    pub stopping: Option<StopReason>,
+    /// The last repair of the run: each makes it from something else.
+    pub repair: Option<RunId>,
 }
 
 #[derive(Debug, Clone)]
@@ -406,6 +417,32 @@ impl Store {
                 return Ok(None);
             };
             Ok(run_get_on(conn, attempt.run_id)?.map(|run| (run, attempt)))
+        })
+        .await
+    }
+
+    /// The same without what the run was made from.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn attempt_look(&self, id: RunId) -> Result<Option<LiveAttempt>> {
+        self.read(move |conn| {
+            let read = |row: &Row<'_>| {
+                let stopping: Option<String> = row.get("stopping")?;
+                Ok(LiveAttempt {
+                    attempt: attempt_from_row(row)?,
+                    stopping: stopping.as_deref().map(stop_reason),
+                    repair: row.get::<_, Option<i64>>("repair")?.map(RunId),
+                })
+            };
+            conn.prepare_cached(&format!(
+                "SELECT {ATTEMPT_COLUMNS},
+                   (SELECT stopping FROM run WHERE run.id = attempt.run_id) AS stopping,
+                   (SELECT max(id) FROM repair WHERE repair.run_id = attempt.run_id) AS repair
+                 FROM attempt WHERE id = ?1"
+            ))
+            .and_then(|mut statement| statement.query_row([id.0], read).optional())
+            .map_err(|e| sql("look at an attempt", e))
         })
         .await
     }

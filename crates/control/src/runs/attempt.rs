@@ -19,6 +19,7 @@ use super::Using;
 use super::adoption::{end_execution, stop_children};
 use super::bounds::Bounds;
 use super::checkout::Checkout;
+use super::definition::{Definition, Unreadable};
 use super::dispatch;
 use super::ending::{
     ended_as, facts, failed_to_start, interrupted, not_checked_out, not_started, over_time,
@@ -56,26 +57,32 @@ pub(crate) async fn run(
     let run_id = attempt.run_id;
     let events = inner.live.insert(attempt.id, run_id, canceler.clone());
     // Read after the attempt can be found by a stop: one that came earlier is in the row.
-    let (run, attempts) = inner.store.run_get(run_id).await?;
-    let own = attempts.iter().find(|own| own.id == attempt.id);
-    let own_stop = own.filter(|own| own.phase == Phase::Terminating);
-    let own_stop = own_stop.map(|_| StopReason::Canceled);
-    if let Some(reason) = run.stopping.or(own_stop) {
+    let Some(own) = inner.store.attempt_look(attempt.id).await? else {
+        // The run was deleted under us.
+        return Ok(());
+    };
+    let own_stop = (own.attempt.phase == Phase::Terminating).then_some(StopReason::Canceled);
+    if let Some(reason) = own.stopping.or(own_stop) {
         canceler.cancel(cancel_reason(reason));
     }
-    let document = match JobDocument::of_normal(run.settings.clone()) {
-        Ok(document) => document,
-        Err(e) if begin == Begin::Again => {
+    let definition = match inner.definition(run_id, own.repair).await? {
+        Ok(definition) => definition,
+        Err(unreadable) => {
+            let Unreadable { run, error } = *unreadable;
+            if begin == Begin::First {
+                return Err(error);
+            }
             end_execution(&inner, &output::spool_dir(&inner.dirs, attempt.id)).await;
-            return abandon(&inner, &run, &e).await;
+            return abandon(&inner, &run, &error).await;
         }
-        Err(e) => return Err(e),
     };
+    let Definition { run, document } = &*definition;
     let work = Work {
         inner: &inner,
-        run: &run,
+        definition: &definition,
+        run,
         attempt: &attempt,
-        document: &document,
+        document,
     };
     let end = match work.execute(canceler, events, begin).await {
         Ok(Some(end)) => end,
@@ -90,13 +97,13 @@ pub(crate) async fn run(
         end_execution(&inner, &spool_dir).await;
         stop_children(&inner, &attempt).await;
     }
-    let recorded = record(&inner, &attempt, &document, end).await;
+    let recorded = record(&inner, &attempt, document, end).await;
     if recorded.is_ok() {
         inner.executor.forget(&spool_dir);
     }
     drop(owned);
     inner.checkouts.settle(run.id).await;
-    inner.moved(&run);
+    inner.moved(run);
     info!(run.id = %run.id, attempt.id = %attempt.id, verdict = verdict.as_str(), "attempt {} ended", attempt.id);
     recorded
 }
@@ -150,6 +157,7 @@ async fn record(
 
 struct Work<'a> {
     inner: &'a Arc<Inner>,
+    definition: &'a Arc<Definition>,
     run: &'a Run,
     attempt: &'a Attempt,
     document: &'a JobDocument,
@@ -168,6 +176,7 @@ impl Work<'_> {
             run,
             attempt,
             document,
+            ..
         } = *self;
         let scoped = scope::scoped(inner, run, attempt, document).await?;
         let task = &scoped.task;
@@ -192,7 +201,14 @@ impl Work<'_> {
         };
         let mut writer = Writer::open(&inner.dirs, attempt.id, events)?;
         let token = inner.tokens.issue_for_run(&code.ctx.user, attempt.id);
-        let host = AttemptHost::new(inner, code.clone(), run, attempt, &compute, canceler);
+        let host = AttemptHost::new(
+            inner,
+            code.clone(),
+            self.definition,
+            attempt,
+            &compute,
+            canceler,
+        );
         let host = Arc::new(host.with_budget(bounds.budget));
         if begin == Begin::Again {
             match self.adopt(&writer, Arc::clone(&host) as _).await {
@@ -281,20 +297,24 @@ impl Work<'_> {
 
     /// The checkout this run sees: of its own Git source, or of the run whose notebook started it.
     async fn checkout(&self, ctx: &Ctx) -> Result<Option<Checkout>> {
-        let store = &self.inner.store;
-        let (mut run, mut document) = (self.run.clone(), self.document.clone());
+        let inner = self.inner;
+        let mut top = Arc::clone(self.definition);
         // A run of another job has a source of its own; anything else that runs below a run shares
         // the code of that.
-        while let Some(parent) = run.parent_attempt.filter(|_| run.kind != RunKind::Job) {
-            let Some((above, _)) = store.attempt_get(parent).await? else {
+        while let Some(parent) = top
+            .run
+            .parent_attempt
+            .filter(|_| top.run.kind != RunKind::Job)
+        {
+            let Some(above) = inner.store.attempt_look(parent).await? else {
                 return Ok(None);
             };
-            document = JobDocument::of_normal(above.settings.clone())?;
-            run = above;
+            let above = inner.definition(above.attempt.run_id, above.repair).await?;
+            top = above.map_err(|unreadable| unreadable.error)?;
         }
-        match &document.spec.git_source {
+        match &top.document.spec.git_source {
             Some(source) => {
-                let checkout = self.inner.checkouts.of(ctx, run.id, source).await?;
+                let checkout = inner.checkouts.of(ctx, top.run.id, source).await?;
                 Ok(Some(checkout))
             }
             None => Ok(None),

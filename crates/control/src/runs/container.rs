@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use forebay_engine::{Children, Phase, Plan, Step, StopReason, Verdict, next_step};
 use forebay_runtime::TaskKind;
-use forebay_store::{Attempt, AttemptEnd, NewRun, Run};
+use forebay_store::{Attempt, AttemptEnd, LiveAttempt, NewRun, Run};
 use forebay_types::{Error, Result, RunId};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -95,21 +95,29 @@ async fn round(inner: &Arc<Inner>) {
 
 /// One look at one attempt, and the step that is due.
 async fn look(inner: &Arc<Inner>, id: RunId) -> Result<()> {
-    let Some((run, attempt)) = inner.store.attempt_get(id).await? else {
+    let Some(LiveAttempt {
+        attempt,
+        stopping,
+        repair,
+    }) = inner.store.attempt_look(id).await?
+    else {
         return Ok(());
     };
     if attempt.takes_slot || !matches!(attempt.phase, Phase::Running | Phase::Terminating) {
         return Ok(());
     }
-    let document = match JobDocument::of_normal(run.settings.clone()) {
-        Ok(document) => document,
-        Err(e) => return attempt::abandon(inner, &run, &e).await,
+    let definition = match inner.definition(attempt.run_id, repair).await? {
+        Ok(definition) => definition,
+        Err(unreadable) => {
+            return attempt::abandon(inner, &unreadable.run, &unreadable.error).await;
+        }
     };
     let container = Container {
         inner,
-        run,
+        run: &definition.run,
         attempt,
-        document,
+        stopping,
+        document: &definition.document,
     };
     match container.step().await {
         // What is wrong with us is tried again; what is wrong with the task ends it.
@@ -125,9 +133,11 @@ async fn look(inner: &Arc<Inner>, id: RunId) -> Result<()> {
 /// A live attempt without a slot, with all that a look at it needs.
 pub(crate) struct Container<'a> {
     pub(crate) inner: &'a Arc<Inner>,
-    pub(crate) run: Run,
+    pub(crate) run: &'a Run,
     pub(crate) attempt: Attempt,
-    pub(crate) document: JobDocument,
+    /// The wish that the whole run stop.
+    stopping: Option<StopReason>,
+    pub(crate) document: &'a JobDocument,
 }
 
 impl Container<'_> {
@@ -183,13 +193,13 @@ impl Container<'_> {
     }
 
     pub(crate) async fn scoped(&self) -> Result<Scoped> {
-        scope::scoped(self.inner, &self.run, &self.attempt, &self.document).await
+        scope::scoped(self.inner, self.run, &self.attempt, self.document).await
     }
 
     /// Why the attempt is to end before its time, if it is.
     fn stop(&self, task: &TaskSpec) -> Option<StopReason> {
         if self.attempt.phase == Phase::Terminating {
-            return Some(self.run.stopping.unwrap_or(StopReason::Canceled));
+            return Some(self.stopping.unwrap_or(StopReason::Canceled));
         }
         let limit_ms = task.timeout_seconds.saturating_mul(1000);
         let deadline = self.attempt.started_at?.plus_ms(limit_ms);
@@ -205,7 +215,7 @@ impl Container<'_> {
             let inputs = store
                 .container_inputs(self.attempt.id, numbers.clone())
                 .await?;
-            let ctx = self.inner.ctx_of(&self.run).await?;
+            let ctx = self.inner.ctx_of(self.run).await?;
             for (number, input) in numbers.zip(inputs) {
                 let (new, plan) = for_each::child(self, &ctx, number, input)?;
                 self.create(new, plan, number).await?;
@@ -254,6 +264,7 @@ impl Container<'_> {
             run,
             attempt,
             document,
+            ..
         } = self;
         let verdict = end.verdict;
         let claiming = inner.claiming.read().await;

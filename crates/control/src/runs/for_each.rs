@@ -34,9 +34,9 @@ pub(crate) fn child(
     input: Option<Value>,
 ) -> Result<(NewRun, Plan)> {
     let run = &container.run;
-    let place = format!("/tasks/{}/for_each_task/task", container.attempt.task);
-    let definition = Value::Object(run.settings.clone());
-    let inner = definition.pointer(&place).cloned();
+    let place = format!("/{}/for_each_task/task", container.attempt.task);
+    let tasks = run.settings.get("tasks");
+    let inner = tasks.and_then(|tasks| tasks.pointer(&place)).cloned();
     let inner = inner.ok_or_else(|| Error::invalid("The run has no such for-each any more."))?;
     let name = format!("{} {number}", container.attempt.task_key);
     let mut settings = Map::new();
@@ -49,8 +49,7 @@ pub(crate) fn child(
         }
     }
     // The inner task has a key of its own.
-    let above = JobDocument::of_normal(run.settings.clone())?;
-    if let Some(budget) = &above.spec.own.budget {
+    if let Some(budget) = &container.document.spec.own.budget {
         let each = budget.of_task(&container.attempt.task_key);
         let own = json!({"budget": {"attempt": each}});
         settings.insert(OWN_FIELD.to_owned(), own);

@@ -8,13 +8,14 @@ use base64::engine::general_purpose::STANDARD;
 use forebay_engine::{AttemptBudget, StopReason};
 use forebay_exec::{CallId, CancelReason, Canceler, Host, HostError, method};
 use forebay_runtime::TaskKind;
-use forebay_store::{Attempt, NewRun, Run, RunKind};
+use forebay_store::{Attempt, NewRun, RunKind};
 use forebay_types::{Error, RunId, WorkspacePath};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 
 use super::Inner;
+use super::definition::Definition;
 use super::dispatch;
 use super::scope;
 use super::source::{self, Code};
@@ -31,7 +32,7 @@ pub(crate) struct AttemptHost {
     inner: Arc<Inner>,
     ctx: Ctx,
     code: Code,
-    run: Run,
+    definition: Arc<Definition>,
     attempt: RunId,
     task_key: String,
     cluster_id: Option<String>,
@@ -44,7 +45,7 @@ impl AttemptHost {
     pub(crate) fn new(
         inner: &Arc<Inner>,
         code: Code,
-        run: &Run,
+        definition: &Arc<Definition>,
         attempt: &Attempt,
         compute: &ResolvedCluster,
         canceler: Canceler,
@@ -53,7 +54,7 @@ impl AttemptHost {
             inner: Arc::clone(inner),
             ctx: code.ctx.clone(),
             code,
-            run: run.clone(),
+            definition: Arc::clone(definition),
             attempt: attempt.id,
             task_key: attempt.task_key.clone(),
             cluster_id: compute.cluster_id.as_ref().map(ToString::to_string),
@@ -308,7 +309,7 @@ impl AttemptHost {
     /// How many notebooks above this one wait for it.
     async fn depth(&self) -> Result<usize, Error> {
         let mut depth = 0;
-        let mut parent = self.run.parent_attempt;
+        let mut parent = self.definition.run.parent_attempt;
         while let Some(id) = parent {
             depth += 1;
             parent = self
@@ -334,14 +335,19 @@ impl AttemptHost {
         }
         let store = &self.inner.store;
         store
-            .task_value_set(self.run.id, self.task_key.clone(), set.key, set.value)
+            .task_value_set(
+                self.definition.run.id,
+                self.task_key.clone(),
+                set.key,
+                set.value,
+            )
             .await
             .map_err(raise)?;
         Ok(Value::Null)
     }
 
     async fn task_value_get(&self, get: TaskValue) -> Result<Value, HostError> {
-        let home = scope::home_of(&self.inner, &self.run)
+        let home = scope::home_of(&self.inner, &self.definition.run)
             .await
             .map_err(raise)?;
         let values = self

@@ -57,7 +57,6 @@ pub(crate) async fn home_of(inner: &Inner, run: &Run) -> Result<HomeRun> {
 /// that has the for-each, as seen from there.
 struct Home<'a> {
     run: &'a Run,
-    attempts: &'a [Attempt],
     document: &'a JobDocument,
     /// The place in `document` whose upstream tasks can be referred to.
     task: usize,
@@ -76,10 +75,8 @@ pub(crate) async fn scoped(
         .parent_attempt
         .filter(|_| run.kind == RunKind::Iteration)
     else {
-        let (_, attempts) = inner.store.run_get(run.id).await?;
         let home = Home {
             run,
-            attempts: &attempts,
             document,
             task: attempt.task,
             input: None,
@@ -87,13 +84,13 @@ pub(crate) async fn scoped(
         return fill(inner, &home, run, attempt, document).await;
     };
     let gone = || Error::internal("the run of a for-each is gone", parent.to_string());
-    let (above, each) = inner.store.attempt_get(parent).await?.ok_or_else(gone)?;
-    let (above, attempts) = inner.store.run_get(above.id).await?;
+    let each = inner.store.attempt_look(parent).await?.ok_or_else(gone)?;
+    let above = inner.definition(each.attempt.run_id, each.repair).await?;
+    let above = above.map_err(|unreadable| unreadable.error)?;
     let home = Home {
-        document: &JobDocument::of_normal(above.settings.clone())?,
-        run: &above,
-        attempts: &attempts,
-        task: each.task,
+        document: &above.document,
+        run: &above.run,
+        task: each.attempt.task,
         input: run.parameters.get("input").cloned(),
     };
     fill(inner, &home, run, attempt, document).await
@@ -263,7 +260,11 @@ async fn references(inner: &Inner, home: &Home<'_>, attempt: &Attempt) -> Result
 async fn tasks(inner: &Inner, home: &Home<'_>) -> Result<BTreeMap<String, TaskReferences>> {
     let upstream = home.document.plan.upstream(home.task);
     let mut tasks = BTreeMap::new();
-    for attempt in RunView::newest_of(home.attempts) {
+    if !upstream.contains(&true) {
+        return Ok(tasks);
+    }
+    let (_, attempts) = inner.store.run_get(home.run.id).await?;
+    for attempt in RunView::newest_of(&attempts) {
         if upstream.get(attempt.task) != Some(&true) {
             continue;
         }

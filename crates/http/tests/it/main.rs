@@ -19,6 +19,7 @@ mod permissions;
 mod repos;
 mod retention;
 mod runs;
+mod scale;
 mod tokens;
 mod tree_permissions;
 mod triggers;

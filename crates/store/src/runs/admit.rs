@@ -7,7 +7,7 @@ use rusqlite::{Connection, Transaction, params};
 use serde_json::Value;
 
 use super::claim::{count, one};
-use super::transition::{advance, log};
+use super::transition::{Head, advance, log};
 use super::{NewRun, Run, RunKind, run_get_on};
 use crate::connection::sql;
 use crate::store::Store;
@@ -318,7 +318,7 @@ impl Store {
                 };
                 super::change::skip(tx, id, &message, now)?;
                 // Unlike a run that was never let in, this one is waited for.
-                triggers::run_ended(tx, &run, Verdict::Skipped, now)?;
+                triggers::run_ended(tx, &Head::from(&run), Verdict::Skipped, now)?;
                 ended.push(run);
             }
             Ok(ended)

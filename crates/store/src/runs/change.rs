@@ -10,11 +10,10 @@ use super::admit::{self, admission, check_ceiling, coalesced, look_at_rooms};
 use super::claim::{claim, log_claim};
 use super::container::Child;
 use super::transition::{
-    Place, advance, advance_from, insert_attempt, log, outcome, set_phase, state_of,
+    Head, Place, advance, advance_from, head_on, insert_attempt, log, outcome, set_phase, state_of,
 };
 use super::{
-    ATTEMPT_COLUMNS, Attempt, AttemptEnd, NewRun, attempt_from_row, attempts_on, missing_run,
-    run_get_on,
+    ATTEMPT_COLUMNS, Attempt, AttemptEnd, NewRun, attempt_from_row, missing_run, run_get_on,
 };
 use crate::connection::sql;
 use crate::cost;
@@ -184,12 +183,10 @@ impl Store {
         now: Millis,
     ) -> Result<Vec<Attempt>> {
         self.write(move |tx| {
-            let (run, attempts) = match run_get_on(tx, attempt.run_id)? {
-                Some(run) => (run, attempts_on(tx, attempt.run_id)?),
-                None => return Err(missing_run(attempt.run_id)),
-            };
+            let run = head_on(tx, attempt.run_id)?;
+            let run = run.ok_or_else(|| missing_run(attempt.run_id))?;
             // Read before the row is written: the engine sees the attempt as it was.
-            let mut state = state_of(tx, &run, &attempts, &plan)?;
+            let mut state = state_of(tx, &run, &plan)?;
             let recorded = tx
                 .prepare_cached(
                     "UPDATE attempt SET phase = 'ended', verdict = ?2, code = ?3, message = ?4,
@@ -284,7 +281,7 @@ impl Store {
                 )
                 .map_err(|e| sql("abandon a run", e))?;
             }
-            triggers::run_ended(tx, &run, Verdict::InternalError, now)?;
+            triggers::run_ended(tx, &Head::from(&run), Verdict::InternalError, now)?;
             log(tx, id, now, &Record::Abandoned)?;
             notifications::ended(tx, id, Verdict::InternalError, now)
         })

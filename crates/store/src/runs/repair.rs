@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 
 use super::admit;
 use super::claim::claim;
-use super::transition::{advance_from, state_of};
-use super::{Attempt, Run, attempts_on, missing_run, run_get_on};
+use super::transition::{Head, advance_from, state_of};
+use super::{Attempt, Run, missing_run, run_get_on};
 use crate::connection::sql;
 use crate::slots::Slots;
 use crate::store::{Store, next_id};
@@ -59,8 +59,8 @@ impl Store {
             let run = run_get_on(tx, new.run)?.ok_or_else(|| missing_run(new.run))?;
             let id = insert(tx, &run, &new, now)?;
             admit::readmit(tx, run.id)?;
-            let attempts = attempts_on(tx, run.id)?;
-            let mut state = state_of(tx, &run, &attempts, &new.plan)?;
+            let head = Head::from(&run);
+            let mut state = state_of(tx, &head, &new.plan)?;
             tx.prepare_cached(
                 "UPDATE run SET settings = ?2, parameters = ?3, verdict = NULL, stopping = NULL,
                    message = '', ended_at = NULL WHERE id = ?1",
@@ -72,7 +72,7 @@ impl Store {
             })
             .map_err(|e| sql("reopen a run", e))?;
             let event = Event::Repair { tasks: new.tasks };
-            let effects = advance_from(tx, &run, &mut state, &new.plan, (&event, None), now)?;
+            let effects = advance_from(tx, &head, &mut state, &new.plan, (&event, None), now)?;
             for effect in effects {
                 if let Effect::Reopen { task, attempt } = effect {
                     tx.prepare_cached("INSERT INTO repair_attempt VALUES (?1, ?2, ?3, ?4)")

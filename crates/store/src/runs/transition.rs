@@ -4,11 +4,12 @@
 use forebay_engine::{
     Effect, Event, Phase, Plan, Record, Run as RunState, StopReason, Task, Verdict,
 };
-use forebay_types::{Millis, Result, RunId};
-use rusqlite::{Transaction, params};
+use forebay_types::{JobId, Millis, Result, RunId};
+use rusqlite::{Row, Transaction, params};
 
+use super::claim::one;
 use super::repair::count_retries;
-use super::{Attempt, Run, attempts_on, missing_run, run_get_on};
+use super::{Attempt, Run, RunKind, attempts_on, missing_run};
 use crate::connection::sql;
 use crate::notifications;
 use crate::store::next_id;
@@ -63,15 +64,54 @@ pub(super) fn advance(
     (event, code): (&Event, Option<&str>),
     now: Millis,
 ) -> Result<Vec<Effect>> {
-    let row = run_get_on(tx, id)?.ok_or_else(|| missing_run(id))?;
-    let mut state = state_of(tx, &row, &attempts_on(tx, id)?, plan)?;
+    let row = head_on(tx, id)?.ok_or_else(|| missing_run(id))?;
+    let mut state = state_of(tx, &row, plan)?;
     advance_from(tx, &row, &mut state, plan, (event, code), now)
+}
+
+/// What the engine needs of a run's row. What the run was made from may be long, and is read where
+/// somebody wants it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Head {
+    pub(crate) id: RunId,
+    pub(crate) job_id: Option<JobId>,
+    pub(crate) kind: RunKind,
+    pub(crate) phase: Phase,
+    pub(crate) stopping: Option<StopReason>,
+}
+
+impl From<&Run> for Head {
+    fn from(run: &Run) -> Self {
+        Self {
+            id: run.id,
+            job_id: run.job_id,
+            kind: run.kind,
+            phase: run.phase,
+            stopping: run.stopping,
+        }
+    }
+}
+
+pub(super) fn head_on(tx: &Transaction<'_>, id: RunId) -> Result<Option<Head>> {
+    let read = |row: &Row<'_>| {
+        let verdict: Option<String> = row.get("verdict")?;
+        let stopping: Option<String> = row.get("stopping")?;
+        Ok(Head {
+            id,
+            job_id: row.get::<_, Option<i64>>("job_id")?.map(JobId),
+            kind: RunKind::parse(row.get_ref("kind")?.as_str()?),
+            phase: super::phase(row.get_ref("phase")?.as_str()?, verdict.as_deref()),
+            stopping: stopping.as_deref().map(super::stop_reason),
+        })
+    };
+    let query = "SELECT job_id, kind, phase, verdict, stopping FROM run WHERE id = ?1";
+    one(tx, query, [id.0], read)
 }
 
 /// [`advance`] for a state that the caller has read already.
 pub(super) fn advance_from(
     tx: &Transaction<'_>,
-    row: &Run,
+    row: &Head,
     state: &mut RunState,
     plan: &Plan,
     (event, code): (&Event, Option<&str>),
@@ -108,31 +148,40 @@ pub(super) fn advance_from(
             ids,
         };
         log(tx, id, now, &record)?;
-        notifications::follow(tx, row, event, (&effects, phase), now)?;
+        notifications::follow(tx, id, event, (&effects, phase), now)?;
     }
     Ok(effects)
 }
 
-/// The engine's state from the rows.
-pub(super) fn state_of(
-    tx: &Transaction<'_>,
-    row: &Run,
-    attempts: &[Attempt],
-    plan: &Plan,
-) -> Result<RunState> {
+/// The engine's state from the rows. Each end of a task reads those of all, so only what counts
+/// is read of them.
+pub(super) fn state_of(tx: &Transaction<'_>, row: &Head, plan: &Plan) -> Result<RunState> {
     let mut state = RunState::new(plan);
     state.phase = row.phase;
     state.stopping = row.stopping;
-    for attempt in attempts {
-        if let Some(task) = state.tasks.get_mut(attempt.task) {
-            *task = Task {
-                phase: attempt.phase,
-                attempt: attempt.attempt,
-                first: 0,
-                outcome: outcome(attempt.exit_value.as_deref()),
-            };
+    let mut statement = tx
+        .prepare_cached(
+            "SELECT task, attempt, phase, verdict, CASE WHEN takes_slot THEN NULL ELSE exit_value END
+             FROM attempt WHERE run_id = ?1 ORDER BY task, attempt",
+        )
+        .map_err(|e| sql("read a run's state", e))?;
+    let mut read = || {
+        let mut rows = statement.query([row.id.0])?;
+        while let Some(attempt) = rows.next()? {
+            let task = attempt.get::<_, u32>(0)? as usize;
+            if let Some(task) = state.tasks.get_mut(task) {
+                let verdict = attempt.get_ref(3)?.as_str_or_null()?;
+                *task = Task {
+                    phase: super::phase(attempt.get_ref(2)?.as_str()?, verdict),
+                    attempt: attempt.get(1)?,
+                    first: 0,
+                    outcome: outcome(attempt.get_ref(4)?.as_str_or_null()?),
+                };
+            }
         }
-    }
+        Ok(())
+    };
+    read().map_err(|e| sql("read a run's state", e))?;
     count_retries(tx, row.id, &mut state)?;
     Ok(state)
 }
@@ -145,7 +194,7 @@ pub(super) fn outcome(exit_value: Option<&str>) -> Option<bool> {
 /// Gives the id of the attempt that the effect made, if it made one.
 fn apply(
     tx: &Transaction<'_>,
-    run: &Run,
+    run: &Head,
     plan: &Plan,
     effect: Effect,
     now: Millis,

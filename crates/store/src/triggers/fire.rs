@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::{Trigger, TriggerKind, moved};
 use crate::connection::sql;
-use crate::runs::{Run, RunKind};
+use crate::runs::{Head, RunKind};
 
 /// Firings are remembered for as long as the same cause may come again.
 const KEPT_MS: i64 = 7 * 24 * 3_600_000;
@@ -150,7 +150,7 @@ pub(crate) fn fired(tx: &Transaction<'_>, firing: &Firing, run: RunId) -> Result
 /// Tells the triggers that wait for it that a run has ended; in the transaction that ends it.
 pub(crate) fn run_ended(
     tx: &Transaction<'_>,
-    run: &Run,
+    run: &Head,
     verdict: Verdict,
     now: Millis,
 ) -> Result<()> {
