@@ -31,7 +31,9 @@ use std::sync::Arc;
 use forebay_engine::{Effect, Phase, Plan, StopReason};
 use forebay_exec::{CancelReason, Executor, Usage};
 use forebay_runtime::{Clock, TaskKind, Tasks};
-use forebay_store::{Attempt, Job, NewRun, Run, RunFilter, RunKind, Slots, Store};
+use forebay_store::{
+    Attempt, Job, NewRun, Run, RunBrief, RunFilter, RunKind, Slots, Store, TaskBrief,
+};
 use forebay_types::{
     ClusterId, Error, ErrorCode, Grant, JobId, ObjectKind, ObjectRef, PermissionLevel, Result,
     RunId,
@@ -123,6 +125,15 @@ pub struct RunNow {
     pub python_named_params: Map<String, Value>,
     pub idempotency_token: Option<String>,
     pub queue: Option<bool>,
+}
+
+/// Some of the tasks of some runs.
+#[derive(Debug, Clone)]
+pub struct TaskPage {
+    pub keys: Vec<String>,
+    pub tasks: Vec<TaskBrief>,
+    /// How many keys there are on all pages.
+    pub total: usize,
 }
 
 /// A run as a caller asked for it: whole, or one of its tasks by the task's own id.
@@ -405,6 +416,38 @@ impl Runs {
                 task: None,
             })
             .collect())
+    }
+
+    /// The same in brief, for lists.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn list_brief(&self, ctx: &Ctx, mut filter: RunFilter) -> Result<Vec<RunBrief>> {
+        if !ctx.is_admin() {
+            filter.visible_to = Some(ctx.creator());
+        }
+        self.0.store.run_list_brief(filter).await
+    }
+
+    /// The tasks of some runs by their keys, of those keys that are known and then of the others, from
+    /// `from` on and at most `take` keys. For a caller who was permitted to see the runs.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn tasks_brief(
+        &self,
+        runs: &[RunBrief],
+        known: Vec<String>,
+        (from, take): (usize, usize),
+    ) -> Result<TaskPage> {
+        let ids: Vec<RunId> = runs.iter().map(|run| run.id).collect();
+        let store = &self.0.store;
+        let mut keys = known.clone();
+        keys.extend(store.task_list_other_keys(ids.clone(), known).await?);
+        let total = keys.len();
+        let keys: Vec<String> = keys.into_iter().skip(from).take(take).collect();
+        let tasks = store.task_list_brief(ids, keys.clone()).await?;
+        Ok(TaskPage { keys, tasks, total })
     }
 
     /// The runs that `run` started. Who may see it may see those that are parts of it, and runs of

@@ -2,6 +2,7 @@
 //! follows from a change in [`transition`].
 
 mod admit;
+mod brief;
 mod change;
 mod claim;
 mod container;
@@ -26,6 +27,7 @@ use crate::jobs::document;
 use crate::store::Store;
 use crate::triggers::Firing;
 
+pub use self::brief::{RunBrief, TaskBrief};
 pub use self::container::ChildRun;
 pub use self::repair::{NewRepair, Repair};
 

@@ -1,8 +1,7 @@
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use forebay_control::runs::RunView;
-use forebay_store::RunFilter;
+use forebay_store::{RunBrief, RunFilter};
 use forebay_types::Millis;
 use maud::{Markup, html};
 
@@ -53,13 +52,15 @@ async fn fragments(
         limit: ROWS_MAX,
         ..RunFilter::default()
     };
-    let active = runs.list(ctx, filter(true, false, None)).await?;
-    let failed = runs.list(ctx, filter(false, true, Some(since))).await?;
+    let active = runs.list_brief(ctx, filter(true, false, None)).await?;
+    let failed = runs
+        .list_brief(ctx, filter(false, true, Some(since)))
+        .await?;
     let newest = RunFilter {
         limit: 5,
         ..RunFilter::default()
     };
-    let newest = runs.list(ctx, newest).await?;
+    let newest = runs.list_brief(ctx, newest).await?;
     let mut places = Vec::new();
     for (place, here) in pages.places() {
         let counts = counts(place, headers, since).await;
@@ -152,7 +153,7 @@ fn place_card(place: &Place, here: bool, counts: Option<(u32, u32)>, link: &str)
     }
 }
 
-fn lists(active: &[RunView], failed: &[RunView], newest: &[RunView], now: Millis) -> Markup {
+fn lists(active: &[RunBrief], failed: &[RunBrief], newest: &[RunBrief], now: Millis) -> Markup {
     html! {
         section aria-labelledby="active" {
             div class="head" {

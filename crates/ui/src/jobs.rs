@@ -1,6 +1,5 @@
 use axum::extract::{Query, State};
-use forebay_control::runs::RunView;
-use forebay_store::{Job, JobFilter, RunFilter};
+use forebay_store::{Job, JobFilter, RunBrief, RunFilter};
 use forebay_types::JobId;
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -8,7 +7,7 @@ use serde_json::Value;
 
 use crate::failure::PageResult;
 use crate::layout::{Page, Section};
-use crate::runs::{brakes, run_link, task_what};
+use crate::runs::{brakes, link_of, task_what};
 use crate::session::Session;
 use crate::show::{glyph, phase_words, when};
 use crate::site::Pages;
@@ -43,7 +42,7 @@ pub(crate) async fn list(
             limit: RUNS,
             ..RunFilter::default()
         };
-        rows.push((job, services.runs.list(&session.ctx, filter).await?));
+        rows.push((job, services.runs.list_brief(&session.ctx, filter).await?));
     }
     let braked = services.triggers.braked(&session.ctx, None).await?;
     let now = pages.now();
@@ -71,7 +70,7 @@ pub(crate) async fn list(
                             td data-label="Newest runs" class="tight" { (strip(runs)) }
                             td data-label="Last started" class="tight" {
                                 @match runs.first() {
-                                    Some(view) => (when(view.run.created_at, now)),
+                                    Some(run) => (when(run.created_at, now)),
                                     None => span class="soft" { "never" },
                                 }
                             }
@@ -87,7 +86,7 @@ pub(crate) async fn list(
             }
         }
     };
-    let active = |(_, runs): &(_, Vec<RunView>)| runs.iter().any(|one| !one.run.phase.is_ended());
+    let active = |(_, runs): &(_, Vec<RunBrief>)| runs.iter().any(|run| !run.phase.is_ended());
     let page = Page {
         changes: rows.iter().any(active),
         ..Page::new("Jobs", Section::Jobs, body)
@@ -96,13 +95,13 @@ pub(crate) async fn list(
 }
 
 /// One sign per run, the newest first.
-fn strip(runs: &[RunView]) -> Markup {
+fn strip(runs: &[RunBrief]) -> Markup {
     html! {
         span class="strip" {
-            @for view in runs {
-                @let (word, tone) = phase_words(view.shown_phase());
-                a class={ "cell-link " (tone) } href=(run_link(&view.run)) title=(word) aria-label=(word) {
-                    (glyph(view.shown_phase()))
+            @for run in runs {
+                @let (word, tone) = phase_words(run.phase);
+                a class={ "cell-link " (tone) } href=(link_of(run.job_id, run.id)) title=(word) aria-label=(word) {
+                    (glyph(run.phase))
                 }
             }
         }

@@ -1,7 +1,6 @@
 use axum::extract::{Query, State};
-use forebay_control::runs::RunView;
 use forebay_engine::{Children, Phase};
-use forebay_store::{Braked, Run, RunFilter};
+use forebay_store::{Braked, Run, RunBrief, RunFilter};
 use forebay_types::{JobId, Millis, RunId};
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -10,7 +9,7 @@ use serde_json::Value;
 use crate::failure::PageResult;
 use crate::layout::{Page, Section};
 use crate::session::Session;
-use crate::show::{badge, first_line, span, when};
+use crate::show::{badge, duration, first_line, when};
 use crate::site::Pages;
 
 const ROWS: usize = 50;
@@ -38,13 +37,17 @@ pub(crate) async fn show(
         limit: ROWS + 1,
         ..RunFilter::default()
     };
-    let mut runs = pages.services().runs.list(&session.ctx, filter).await?;
+    let mut runs = pages
+        .services()
+        .runs
+        .list_brief(&session.ctx, filter)
+        .await?;
     let has_more = runs.len() > ROWS;
     runs.truncate(ROWS);
-    let next = runs.last().filter(|_| has_more).map(|view| view.run.id);
+    let next = runs.last().filter(|_| has_more).map(|run| run.id);
     let job = asked.job.map(JobId);
     let braked = pages.services().triggers.braked(&session.ctx, job).await?;
-    let active = runs.iter().any(|view| !view.run.phase.is_ended());
+    let active = runs.iter().any(|run| !run.phase.is_ended());
     let body = html! {
         div class="head" {
             h1 { "Runs" @if let Some(job) = asked.job { " of job " (job) } }
@@ -103,7 +106,7 @@ fn link(state: &str, job: Option<i64>, before: Option<RunId>) -> String {
 }
 
 /// A table of runs, which becomes cards where it is narrow; `extra` adds a line below the name.
-pub(crate) fn cards(runs: &[RunView], now: Millis, extra: fn(&RunView) -> Markup) -> Markup {
+pub(crate) fn cards(runs: &[RunBrief], now: Millis, extra: fn(&RunBrief) -> Markup) -> Markup {
     html! {
         table class="cards" {
             thead { tr {
@@ -114,17 +117,16 @@ pub(crate) fn cards(runs: &[RunView], now: Millis, extra: fn(&RunView) -> Markup
                 th scope="col" { "By" }
             } }
             tbody {
-                @for view in runs {
-                    @let run = &view.run;
+                @for run in runs {
                     tr {
-                        td class="is" { (badge(view.shown_phase())) }
+                        td class="is" { (badge(run.phase)) }
                         td data-label="Run" class="wide" {
-                            a href=(run_link(run)) class="name" { (run.name) }
-                            div class="soft" { (what(run)) }
-                            (extra(view))
+                            a href=(link_of(run.job_id, run.id)) class="name" { (run.name) }
+                            div class="soft" { (what_of(run.task_count, run.only_task.as_ref())) }
+                            (extra(run))
                         }
                         td data-label="Started" class="tight" { (when(run.created_at, now)) }
-                        td data-label="Took" class="tight" { (took(view, now)) }
+                        td data-label="Took" class="tight" { (took(run, now)) }
                         td data-label="By" { (run.creator_name) }
                     }
                 }
@@ -133,27 +135,40 @@ pub(crate) fn cards(runs: &[RunView], now: Millis, extra: fn(&RunView) -> Markup
     }
 }
 
-fn took(view: &RunView, now: Millis) -> String {
-    let run = &view.run;
-    match view.shown_phase() {
+fn took(run: &RunBrief, now: Millis) -> String {
+    match run.phase {
         Phase::Queued | Phase::Blocked | Phase::Pending => "–".to_owned(),
-        _ => span(Some(run.created_at), run.ended_at, now).unwrap_or_default(),
+        _ => duration(took_ms(run, now)),
     }
+}
+
+/// From its beginning to its end, without the time until somebody repaired it.
+pub(crate) fn took_ms(run: &RunBrief, now: Millis) -> i64 {
+    run.ended_at.unwrap_or(now).since(run.created_at) - run.idle_ms
 }
 
 /// The address that clients print for a run.
 pub(crate) fn run_link(run: &Run) -> String {
-    let job = run.job_id.map_or(run.id.0, |id| id.0);
-    format!("/jobs/{job}/runs/{}", run.id)
+    link_of(run.job_id, run.id)
+}
+
+pub(crate) fn link_of(job: Option<JobId>, run: RunId) -> String {
+    let job = job.map_or(run.0, |id| id.0);
+    format!("/jobs/{job}/runs/{run}")
 }
 
 /// What a run runs: its notebook, file or package; or how many tasks it has.
 pub(crate) fn what(run: &Run) -> String {
     let tasks = run.settings.get("tasks").and_then(Value::as_array);
-    match tasks.map_or(&[][..], Vec::as_slice) {
-        [] => String::new(),
-        [task] => task_what(task),
-        tasks => format!("{} tasks", tasks.len()),
+    let tasks = tasks.map_or(&[][..], Vec::as_slice);
+    what_of(tasks.len(), tasks.first())
+}
+
+fn what_of(count: usize, only: Option<&Value>) -> String {
+    match (count, only) {
+        (0, _) => String::new(),
+        (1, Some(task)) => task_what(task),
+        (count, _) => format!("{count} tasks"),
     }
 }
 
@@ -226,21 +241,17 @@ pub(crate) fn brakes(braked: &[Braked]) -> Markup {
 }
 
 /// Why it failed, or why it has not begun, in one line.
-pub(crate) fn failure_line(view: &RunView) -> Markup {
-    let failed = view.newest().find_map(|attempt| {
-        let text = attempt.error.as_deref()?;
-        Some((attempt, first_line(text, 160)))
-    });
+pub(crate) fn failure_line(run: &RunBrief) -> Markup {
     html! {
-        @if let Some((attempt, text)) = failed {
+        @if let Some((key, error)) = &run.failed {
             div class="why" {
-                @if view.attempts.len() > 1 { (attempt.task_key) ": " }
-                (text)
+                @if run.task_count > 1 { (key) ": " }
+                (first_line(error, 160))
             }
-        } @else if let Some(why) = view.held() {
+        } @else if let Some(why) = run.held() {
             div class="held" { (first_line(why, 160)) }
-        } @else if view.run.phase.is_ended() && !view.run.message.is_empty() {
-            div class="soft" { (first_line(&view.run.message, 160)) }
+        } @else if run.phase.is_ended() && !run.message.is_empty() {
+            div class="soft" { (first_line(&run.message, 160)) }
         }
     }
 }

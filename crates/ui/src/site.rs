@@ -78,6 +78,7 @@ impl Pages {
             .route("/jobs", get(jobs::list))
             .route("/jobs/{job_id}", get(job::show))
             .route("/jobs/{job_id}/live", get(job::live))
+            .route("/jobs/{job_id}/definition.json", get(job::document))
             .route("/jobs/{job_id}/run", post(job::run))
             .route("/jobs/{job_id}/pause", post(job::pause))
             .route("/schedule", get(schedule::show))

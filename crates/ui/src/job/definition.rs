@@ -1,14 +1,21 @@
 //! What a job is made of: its tasks, its rules, its parameters, and who may do what with it.
 
+use axum::extract::{Path, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
 use forebay_control::jobs::{JobDocument, TaskSpec};
 use forebay_store::Job;
 use forebay_types::{Grant, PermissionLevel, Principal};
 use maud::{Markup, html};
 use serde_json::Value;
 
+use super::job_id;
+use crate::failure::PageResult;
 use crate::run::git_source;
 use crate::runs::task_what;
+use crate::session::Session;
 use crate::show::{breaking, duration};
+use crate::site::Pages;
 
 /// Tasks that the table shows; the document below has all.
 const TASKS_MAX: usize = 100;
@@ -23,13 +30,33 @@ pub(super) fn all(job: &Job, document: Option<&JobDocument>, grants: &[Grant]) -
         }
         h2 { "Who may do what" }
         (access(grants))
-        details {
-            summary { "Definition as JSON" }
-            pre class="source" tabindex="0" {
-                (serde_json::to_string_pretty(&job.settings).unwrap_or_default())
+        @if job.settings.get("tasks").and_then(Value::as_array).is_some_and(|tasks| tasks.len() > TASKS_MAX) {
+            p { a href={ "/jobs/" (job.id) "/definition.json" } { "Definition as JSON" } }
+        } @else {
+            details {
+                summary { "Definition as JSON" }
+                pre class="source" tabindex="0" { (json(job)) }
             }
         }
     }
+}
+
+fn json(job: &Job) -> String {
+    serde_json::to_string_pretty(&job.settings).unwrap_or_default()
+}
+
+/// The whole definition, for those too long for the page.
+pub(crate) async fn document(
+    State(pages): State<Pages>,
+    session: Session,
+    Path(id): Path<String>,
+) -> PageResult<Response> {
+    let job = pages
+        .services()
+        .jobs
+        .get(&session.ctx, job_id(&id)?)
+        .await?;
+    Ok(([(CONTENT_TYPE, "application/json")], json(&job)).into_response())
 }
 
 fn rules(document: &JobDocument) -> Markup {

@@ -1,15 +1,15 @@
 //! Tasks by runs: how each task of a job went in its newest runs.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
-use forebay_control::runs::RunView;
+use forebay_control::runs::TaskPage;
 use forebay_engine::{Children, Phase};
-use forebay_store::Attempt;
+use forebay_store::{RunBrief, TaskBrief};
 use forebay_types::{Millis, RunId};
 use maud::{Markup, html};
 
 use crate::fragment::{Fragment, Tag};
-use crate::runs::{iterations, run_link};
+use crate::runs::{iterations, link_of, took_ms};
 use crate::show::{breaking, duration, glyph, phase_words, short_time};
 
 /// Runs of one table; the oldest of them stand beyond the edge of a phone.
@@ -17,17 +17,11 @@ pub(super) const COLUMNS: usize = 20;
 /// Tasks of one table.
 pub(super) const ROWS: usize = 100;
 
-/// A task in one run: its newest try, and how many there were.
-struct Cell<'a> {
-    newest: &'a Attempt,
-    tries: usize,
-}
-
 pub(super) struct Matrix<'a> {
-    runs: &'a [RunView],
+    runs: &'a [RunBrief],
     /// The job's tasks of today in their order, then those that only older runs had.
-    keys: Vec<&'a str>,
-    cells: Vec<HashMap<&'a str, Cell<'a>>>,
+    keys: &'a [String],
+    cells: HashMap<(RunId, &'a str), &'a TaskBrief>,
     /// How the iterations of each for-each stand.
     each: &'a HashMap<RunId, Children>,
     now: Millis,
@@ -35,65 +29,46 @@ pub(super) struct Matrix<'a> {
 
 impl<'a> Matrix<'a> {
     pub(super) fn new(
-        tasks: &[&'a str],
-        runs: &'a [RunView],
+        runs: &'a [RunBrief],
+        page: &'a TaskPage,
         each: &'a HashMap<RunId, Children>,
         now: Millis,
     ) -> Self {
-        let mut keys = tasks.to_vec();
-        let mut known: HashSet<&str> = keys.iter().copied().collect();
-        let mut cells = Vec::new();
-        for view in runs {
-            let mut of_run: HashMap<&str, Cell<'_>> = HashMap::new();
-            for attempt in &view.attempts {
-                let key = attempt.task_key.as_str();
-                if known.insert(key) {
-                    keys.push(key);
-                }
-                // Tries come in their order.
-                let tries = of_run.get(key).map_or(0, |cell| cell.tries) + 1;
-                let newest = attempt;
-                of_run.insert(key, Cell { newest, tries });
-            }
-            cells.push(of_run);
-        }
+        let cells = page.tasks.iter();
         Self {
             runs,
-            keys,
-            cells,
+            keys: &page.keys,
+            cells: cells
+                .map(|one| ((one.run_id, one.task_key.as_str()), one))
+                .collect(),
             each,
             now,
         }
     }
 
-    pub(super) fn rows(&self) -> usize {
-        self.keys.len()
-    }
-
-    /// The table with the tasks from `from` on; a piece per task.
+    /// The table; a piece per task.
     pub(super) fn fragment(&self, from: usize) -> Fragment {
-        let rows = self.keys.iter().enumerate().skip(from).take(ROWS);
-        let rows = rows.map(|(index, key)| self.row(index, key));
+        let rows = self.keys.iter().enumerate();
+        let rows = rows.map(|(index, key)| self.row(from + index, key));
         Fragment::new("matrix", "matrix", self.head())
             .with_tag(Tag::Table)
             .with_parts(rows.collect())
     }
 
     fn head(&self) -> Markup {
-        let longest = self.runs.iter().map(|view| self.run_ms(view)).max();
+        let longest = self.runs.iter().map(|run| took_ms(run, self.now)).max();
         html! {
             thead { tr {
                 th scope="col" { "Newest first" }
-                @for view in self.runs {
-                    @let run = &view.run;
-                    @let (word, tone) = phase_words(view.shown_phase());
-                    @let ms = self.run_ms(view);
+                @for run in self.runs {
+                    @let (word, tone) = phase_words(run.phase);
+                    @let ms = took_ms(run, self.now);
                     @let words = format!("Run {}: {word}, took {}", run.id, duration(ms));
                     th scope="col" {
-                        a class={ "column " (tone) } href=(run_link(run)) title=(words) {
+                        a class={ "column " (tone) } href=(link_of(run.job_id, run.id)) title=(words) {
                             span class="hidden" { (words) ", " }
                             span class="height" { i style=(share("height", ms, longest)) {} }
-                            span class="mark" aria-hidden="true" { (glyph(view.shown_phase())) }
+                            span class="mark" aria-hidden="true" { (glyph(run.phase)) }
                             (short_time(run.created_at))
                         }
                     }
@@ -102,30 +77,18 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// How long something of it was under way: not the time until it was repaired.
-    fn run_ms(&self, view: &RunView) -> i64 {
-        let mut stretches: Vec<(Millis, Millis)> = (view.attempts.iter())
-            .filter_map(|one| Some((one.started_at?, one.ended_at.unwrap_or(self.now))))
-            .collect();
-        stretches.sort_unstable();
-        let mut until = Millis(0);
-        let mut busy = 0;
-        for (from, to) in stretches {
-            busy += to.since(from.max(until)).max(0);
-            until = until.max(to);
-        }
-        busy
-    }
-
     fn row(&self, index: usize, key: &str) -> Fragment {
-        let cells = self.cells.iter().map(|of_run| of_run.get(key));
-        let cells: Vec<Option<&Cell<'_>>> = cells.collect();
+        let cells = self
+            .runs
+            .iter()
+            .map(|run| self.cells.get(&(run.id, key)).copied());
+        let cells: Vec<Option<&TaskBrief>> = cells.collect();
         let longest = cells.iter().flatten().map(|cell| self.cell_ms(cell)).max();
         let own = html! {
             th scope="row" { (breaking(key)) }
-            @for (view, cell) in self.runs.iter().zip(cells) {
+            @for (run, cell) in self.runs.iter().zip(cells) {
                 td {
-                    @if let Some(cell) = cell { (self.cell(view, cell, longest)) }
+                    @if let Some(cell) = cell { (self.cell(run, cell, longest)) }
                 }
             }
         };
@@ -133,19 +96,17 @@ impl<'a> Matrix<'a> {
     }
 
     /// How long the program of the newest try ran; nothing for one that never began.
-    fn cell_ms(&self, cell: &Cell<'_>) -> i64 {
-        let attempt = cell.newest;
-        let to = attempt.ended_at.unwrap_or(self.now);
-        attempt.started_at.map_or(0, |from| to.since(from))
+    fn cell_ms(&self, cell: &TaskBrief) -> i64 {
+        let to = cell.ended_at.unwrap_or(self.now);
+        cell.started_at.map_or(0, |from| to.since(from))
     }
 
-    fn cell(&self, view: &RunView, cell: &Cell<'_>, longest: Option<i64>) -> Markup {
-        let attempt = cell.newest;
-        let (word, tone) = phase_words(attempt.phase);
+    fn cell(&self, run: &RunBrief, cell: &TaskBrief, longest: Option<i64>) -> Markup {
+        let (word, tone) = phase_words(cell.phase);
         let ms = self.cell_ms(cell);
-        let mut words = format!("{}: {word}", attempt.task_key);
+        let mut words = format!("{}: {word}", cell.task_key);
         if ms > 0 {
-            let after = if matches!(attempt.phase, Phase::Ended(_)) {
+            let after = if matches!(cell.phase, Phase::Ended(_)) {
                 "after"
             } else {
                 "for"
@@ -155,14 +116,14 @@ impl<'a> Matrix<'a> {
         if cell.tries > 1 {
             words = format!("{words}, {} tries", cell.tries);
         }
-        let each = self.each.get(&attempt.id);
+        let each = self.each.get(&cell.id);
         if let Some(each) = each {
             words = format!("{words}, {}", iterations(each));
         }
-        let link = format!("{}?task={}#output", run_link(&view.run), attempt.id);
+        let link = format!("{}?task={}#output", link_of(run.job_id, run.id), cell.id);
         html! {
             a class={ "cell-link " (tone) } href=(link) title=(words) aria-label=(words) {
-                (glyph(attempt.phase))
+                (glyph(cell.phase))
                 @if let Some(each) = each {
                     small { (each.started - each.active - each.failed - each.canceled) "/" (each.planned) }
                 }

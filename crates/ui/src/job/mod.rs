@@ -5,16 +5,16 @@ mod matrix;
 mod start;
 mod when;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use forebay_control::jobs::JobDocument;
-use forebay_control::runs::RunView;
+use forebay_control::runs::TaskPage;
 use forebay_control::triggers::{Preview, TriggerView};
 use forebay_engine::Children;
-use forebay_store::{Job, RunFilter};
+use forebay_store::{Job, RunBrief, RunFilter};
 use forebay_types::{Error, Grant, JobId, ObjectKind, ObjectRef, PermissionLevel, RunId};
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -30,6 +30,7 @@ use crate::session::Session;
 use crate::show::exact_time;
 use crate::site::Pages;
 
+pub(crate) use definition::document;
 pub(crate) use start::run;
 pub(crate) use when::pause;
 
@@ -55,28 +56,38 @@ struct Seen {
     may_run: bool,
     may_manage: bool,
     triggers: Vec<TriggerView>,
-    runs: Vec<RunView>,
+    runs: Vec<RunBrief>,
+    /// The tasks of these runs that are on the page.
+    tasks: TaskPage,
     /// How the iterations of each for-each of these runs stand.
     each: HashMap<RunId, Children>,
 }
 
 impl Seen {
-    async fn load(pages: &Pages, session: &Session, id: JobId) -> PageResult<Self> {
+    async fn load(pages: &Pages, session: &Session, id: JobId, from: usize) -> PageResult<Self> {
         let (services, ctx) = (pages.services(), &session.ctx);
         let job = services.jobs.get(ctx, id).await?;
         let object = ObjectRef::new(ObjectKind::Job, id);
         let level = services.permissions.level_of(ctx, &object).await?;
         let may = |wanted| level.is_some_and(|has| ObjectKind::Job.allows(has, wanted));
         let runs = newest_runs(pages, session, id).await?;
-        let each = runs.iter().flat_map(|view| {
-            let newest = view.newest();
-            newest
-                .filter(|one| view.has_type(one, "for_each_task"))
-                .map(|one| one.id)
-        });
-        let each = services.runs.iteration_counts(each.collect()).await?;
+        let document = JobDocument::of_normal(job.settings.clone()).ok();
+        let specs = document.as_ref().map_or(&[][..], |one| &one.spec.tasks);
+        let keys = specs.iter().map(|task| task.task_key.clone()).collect();
+        let tasks = services.runs.tasks_brief(&runs, keys, (from, ROWS)).await?;
+        let of_each = specs.iter().filter(|task| task.for_each_task.is_some());
+        let of_each: HashSet<&str> = of_each.map(|task| task.task_key.as_str()).collect();
+        let each = tasks
+            .tasks
+            .iter()
+            .filter(|task| of_each.contains(task.task_key.as_str()));
+        let each = services
+            .runs
+            .iteration_counts(each.map(|task| task.id).collect())
+            .await?;
         Ok(Self {
-            document: JobDocument::of_normal(job.settings.clone()).ok(),
+            document,
+            tasks,
             grants: services.permissions.get(ctx, &object).await?,
             may_run: may(PermissionLevel::CanManageRun),
             may_manage: may(PermissionLevel::CanManage),
@@ -88,13 +99,17 @@ impl Seen {
     }
 }
 
-async fn newest_runs(pages: &Pages, session: &Session, id: JobId) -> PageResult<Vec<RunView>> {
+async fn newest_runs(pages: &Pages, session: &Session, id: JobId) -> PageResult<Vec<RunBrief>> {
     let filter = RunFilter {
         job_id: Some(id),
         limit: COLUMNS,
         ..RunFilter::default()
     };
-    Ok(pages.services().runs.list(&session.ctx, filter).await?)
+    Ok(pages
+        .services()
+        .runs
+        .list_brief(&session.ctx, filter)
+        .await?)
 }
 
 pub(crate) async fn show(
@@ -103,7 +118,7 @@ pub(crate) async fn show(
     Path(id): Path<String>,
     Query(asked): Query<Asked>,
 ) -> PageResult<Markup> {
-    let seen = Seen::load(&pages, &session, job_id(&id)?).await?;
+    let seen = Seen::load(&pages, &session, job_id(&id)?, asked.from).await?;
     let job = &seen.job;
     let body = html! {
         (notice::show(asked.said))
@@ -124,7 +139,7 @@ pub(crate) async fn show(
         (definition::all(job, seen.document.as_ref(), &seen.grants))
     };
     let page = Page {
-        changes: seen.runs.iter().any(|view| !view.run.phase.is_ended()),
+        changes: seen.runs.iter().any(|run| !run.phase.is_ended()),
         ..Page::new(name(job), Section::Jobs, body)
     };
     Ok(pages.page(Some(&session), page))
@@ -144,12 +159,10 @@ fn firings(pages: &Pages, seen: &Seen) -> Vec<Preview> {
 }
 
 fn runs(pages: &Pages, seen: &Seen, from: usize) -> Fragment {
-    let document = seen.document.as_ref();
-    let tasks = document.map_or(&[][..], |document| &document.spec.tasks);
-    let keys: Vec<&str> = tasks.iter().map(|task| task.task_key.as_str()).collect();
-    let matrix = Matrix::new(&keys, &seen.runs, &seen.each, pages.now());
+    let matrix = Matrix::new(&seen.runs, &seen.tasks, &seen.each, pages.now());
     let id = seen.job.id;
-    let (rows, end) = (matrix.rows(), (from + ROWS).min(matrix.rows()));
+    let rows = seen.tasks.total;
+    let end = (from + ROWS).min(rows);
     let head = html! {
         div class="head" {
             h2 id="runs" { "Runs" }
@@ -162,7 +175,7 @@ fn runs(pages: &Pages, seen: &Seen, from: usize) -> Fragment {
             }
         }
         @if seen.runs.is_empty() { p class="nothing" { "This job has not run yet." } }
-        @if seen.runs.iter().any(|view| view.attempts.len() > view.newest().count()) {
+        @if seen.tasks.tasks.iter().any(|task| task.tries > 1) {
             p class="soft" { "A raised number is how many tries a task had." }
         }
         @if rows > ROWS && !seen.runs.is_empty() {
@@ -212,7 +225,8 @@ impl Living for LiveJob {
     }
 
     async fn look(&mut self) -> Option<Look> {
-        let seen = Seen::load(&self.pages, &self.session, self.id).await.ok()?;
+        let seen = Seen::load(&self.pages, &self.session, self.id, self.from);
+        let seen = seen.await.ok()?;
         Some(Look {
             fragments: vec![runs(&self.pages, &seen, self.from)],
             // Somebody or something may start the next one at any time.

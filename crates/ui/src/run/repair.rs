@@ -120,9 +120,9 @@ pub(crate) async fn repair(
     };
     let repaired = runs.repair(ctx, view.run.id, request).await;
     repaired.map_err(|e| match e.code {
-        ErrorCode::ResourceConflict => Failure(Error::state(
-            "The run was repaired since you opened its page, or goes on. Look at it anew.",
-        )),
+        ErrorCode::ResourceConflict if e.message.contains("latest_repair_id") => Failure(
+            Error::state("The run was repaired since you opened its page. Look at it anew."),
+        ),
         _ => Failure::of_form(e),
     })?;
     let page = Notice::Repaired.at(&run_link(&view.run));

@@ -204,3 +204,38 @@ async fn a_for_each_tells_how_its_iterations_went_in_the_matrix_and_in_its_run()
         "{page}"
     );
 }
+
+#[tokio::test]
+async fn the_page_of_a_job_of_a_thousand_tasks_is_bounded_and_leads_to_the_rest() {
+    let site = Site::start().await;
+    site.write("/Shared/bad", &["fail ValueError broken"]).await;
+    let mut tasks = vec![task("first", "/Shared/bad")];
+    tasks.extend((1..1000).map(|index| {
+        let mut one = task(&format!("t{index}"), "/Shared/bad");
+        one["depends_on"] = json!([{"task_key": "first"}]);
+        one
+    }));
+    let settings = json!({"name": "big", "tasks": tasks});
+    let answer = site.dev.post("/api/2.2/jobs/create", settings).await;
+    let job = answer.ok()["job_id"].clone();
+    run_now(&site, &job).await;
+    let mut browser = site.admin().await;
+    let page = browser.page(&format!("/jobs/{job}")).await;
+    assert_eq!(page.matches("class=\"cell-link ").count(), 100);
+    assert!(page.len() < 100_000, "{} bytes", page.len());
+    assert!(page.contains("Tasks 1 to 100 of 1000"), "{page}");
+    let last = browser.page(&format!("/jobs/{job}?from=900")).await;
+    assert!(last.contains(">t999<"), "{last}");
+    let json = browser.page(&format!("/jobs/{job}/definition.json")).await;
+    let definition: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(definition["tasks"].as_array().map(Vec::len), Some(1000));
+    let mut stranger = site.browser();
+    stranger.sign_in(0, &site.dev.plain).await;
+    let refused = stranger.get(&format!("/jobs/{job}/definition.json")).await;
+    assert_eq!(refused.status, 403);
+    let list = browser.page("/runs").await;
+    assert!(
+        list.contains("1000 tasks") && list.contains("first: ValueError: broken"),
+        "{list}"
+    );
+}
