@@ -39,6 +39,9 @@ struct Inner {
     tasks: Tasks,
     dirs: WorkspaceDirs,
     config: RetentionConfig,
+    /// One sweep at a time: who asks for one finds everything done when it returns, also what
+    /// another had begun.
+    turn: tokio::sync::Mutex<()>,
 }
 
 /// What went.
@@ -89,6 +92,7 @@ impl Retention {
             tasks,
             dirs,
             config,
+            turn: tokio::sync::Mutex::default(),
         }))
     }
 
@@ -174,6 +178,7 @@ impl Retention {
     }
 
     async fn sweep(&self) -> Result<Swept> {
+        let _turn = self.0.turn.lock().await;
         let store = &self.0.store;
         let mut swept = Swept::default();
         let mut due = Due::new(self).await?;

@@ -261,6 +261,6 @@ async fn output_goes_with_that_of_the_parts_and_comes_back_by_a_repair() {
     server.post("/api/2.2/jobs/runs/repair", body).await.ok();
     assert_eq!(gone(runs[0]).await, false);
     server.clock.advance(DAY * 2);
-    assert_eq!(apply(&server).await["outputs"], 1);
+    apply(&server).await;
     assert_eq!(gone(runs[0]).await, true);
 }
