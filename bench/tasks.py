@@ -12,6 +12,7 @@ import os
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -84,8 +85,16 @@ def backlog(running, cluster_id, count, submitters):
     """(seconds, CPU of the server, CPU of everything) of `count` runs submitted at once."""
     before = cpu_of(running.process.pid)
     started = time.perf_counter()
+    mine = threading.local()
+
+    def submit(_):
+        # One connection for each submitter, as a client keeps it.
+        if not hasattr(mine, "api"):
+            mine.api = running.api()
+        return submit_one(mine.api, cluster_id)
+
     with concurrent.futures.ThreadPoolExecutor(submitters) as pool:
-        run_ids = list(pool.map(lambda _: submit_one(running.api(), cluster_id), range(count)))
+        run_ids = list(pool.map(submit, range(count)))
     api, left = running.api(), sorted(run_ids, reverse=True)
     while left:
         run = api.run(left[-1])

@@ -681,6 +681,7 @@ fn connect(mut first: Vec<u8>) -> io::Result<(Ends, [OwnedFd; 4])> {
         stderr: Receiver::from_owned_fd(stderr)?,
         status: watch(status)?,
         decoder: Decoder::default(),
+        buffer: Vec::new(),
         outbox: first,
         channel_open: true,
         stdout_open: true,

@@ -32,6 +32,7 @@ use crate::zygote::Parent;
 
 /// Read from one source before the events are handed on.
 const READ_BYTES_MAX: usize = 1 << 20;
+const BUFFER_BYTES: usize = 64 << 10;
 /// Calls under way at once, and bytes of answers that the program has not read: with more than
 /// that, what it sends is left in the socket.
 const CALLS_MAX: usize = 64;
@@ -71,11 +72,24 @@ pub(crate) struct Ends {
     pub(crate) stderr: Receiver,
     pub(crate) status: AsyncFd<OwnedFd>,
     pub(crate) decoder: Decoder,
+    /// For reading: a new one for each look would cost more than the look.
+    pub(crate) buffer: Vec<u8>,
     /// Frames for the driver that did not fit into the socket yet.
     pub(crate) outbox: Vec<u8>,
     pub(crate) channel_open: bool,
     pub(crate) stdout_open: bool,
     pub(crate) stderr_open: bool,
+}
+
+impl Ends {
+    /// The buffer, or another one while somebody reads with it.
+    fn buffer(&mut self) -> Vec<u8> {
+        let kept = std::mem::take(&mut self.buffer);
+        if kept.is_empty() {
+            return vec![0; BUFFER_BYTES];
+        }
+        kept
+    }
 }
 
 #[derive(Debug, Default)]
@@ -231,7 +245,7 @@ impl LocalRun {
         self.read_pipe(StreamName::Stdout);
         self.read_pipe(StreamName::Stderr);
         self.take_frames();
-        let mut buffer = vec![0; 64 << 10];
+        let mut buffer = self.ends.buffer();
         let mut total = 0;
         while total < READ_BYTES_MAX && !self.is_busy() {
             let tried = self.ends.channel.try_read(&mut buffer);
@@ -248,6 +262,7 @@ impl LocalRun {
             }
             break;
         }
+        self.ends.buffer = buffer;
     }
 
     fn take_frames(&mut self) {
@@ -360,11 +375,11 @@ impl LocalRun {
     }
 
     fn read_pipe(&mut self, name: StreamName) {
+        let mut buffer = self.ends.buffer();
         let (pipe, open) = match name {
             StreamName::Stdout => (&self.ends.stdout, &mut self.ends.stdout_open),
             StreamName::Stderr => (&self.ends.stderr, &mut self.ends.stderr_open),
         };
-        let mut buffer = vec![0; 64 << 10];
         let mut total = 0;
         while *open && total < READ_BYTES_MAX {
             let tried = pipe.try_read(&mut buffer);
@@ -374,10 +389,11 @@ impl LocalRun {
                     total += length;
                     self.output.bytes(name, &buffer[..length]);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(_) => *open = false,
             }
         }
+        self.ends.buffer = buffer;
     }
 
     fn read_status(&mut self) {
