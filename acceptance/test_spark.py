@@ -2,11 +2,12 @@
 
 import base64
 
+import pytest
 from databricks.sdk.service.jobs import NotebookTask, Source, SparkPythonTask, SubmitTask
 from databricks.sdk.service.workspace import ImportFormat, Language
 
 from harness import wait
-from harness.api import TERMINAL, cells, text_of
+from harness.api import TERMINAL, cells, new_cluster, refused, text_of
 
 
 def imported(w, path, text, language=Language.PYTHON):
@@ -93,3 +94,90 @@ def test_an_engine_that_is_killed_fails_the_run_and_the_next_has_a_new_one(w, ho
     fine = imported(w, f"{home}/fine", cells("dbutils.notebook.exit(str(spark.range(3).count()))"))
     _, output = succeeded(w, existing_cluster_id=cluster_id, notebook_task=NotebookTask(notebook_path=fine))
     assert output.notebook_output.result == "3"
+
+
+# --- engines ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def apache_id(api):
+    return new_cluster(api, spark_conf={"forebay.engine": "apache"})
+
+
+def notebook(w, path, cluster_id, *sources, parameters=None):
+    imported(w, path, cells(*sources))
+    task = NotebookTask(notebook_path=path, base_parameters=parameters or {})
+    return succeeded(w, existing_cluster_id=cluster_id, notebook_task=task)
+
+
+def facts(api, run):
+    return api.run(run.run_id)["tasks"][0]["forebay"]
+
+
+def test_tables_of_one_run_are_there_in_the_next(w, home, cluster_id):
+    notebook(
+        w,
+        f"{home}/make",
+        cluster_id,
+        "spark.sql('create database if not exists kept')\nspark.range(3).write.mode('overwrite').saveAsTable('kept.numbers')",
+        "# MAGIC %sql\n# MAGIC create or replace table squares as select id, id * id as squared from kept.numbers;\n"
+        "# MAGIC create or replace view odd as select * from squares where id % 2 = 1",
+        "spark.range(2).write.mode('overwrite').parquet('dbfs:/tmp/kept.parquet')",
+    )
+    _, output = notebook(
+        w,
+        f"{home}/use",
+        cluster_id,
+        "spark.sql('insert into squares values (3, 9)')",
+        "odd = sorted(row[1] for row in spark.table('odd').collect())",
+        "files = spark.read.parquet('/dbfs/tmp/kept.parquet').count()",
+        "names = sorted(row.name for row in spark.catalog.listTables())",
+        "spark.sql('drop table squares')\nspark.sql('drop view odd')\nspark.sql('drop database kept cascade')",
+        "dbutils.notebook.exit(str([odd, files, 'squares' in names and 'odd' in names]))",
+    )
+    assert output.notebook_output.result == "[[1, 9], 2, True]"
+    _, output = notebook(
+        w,
+        f"{home}/gone",
+        cluster_id,
+        "import os\nleft = [name for name in os.listdir('/dbfs/user/hive/warehouse') if name.startswith(('squares', 'kept'))]",
+        "dbutils.notebook.exit(str([left, spark.catalog.tableExists('squares')]))",
+    )
+    assert output.notebook_output.result == "[[], False]"
+
+
+def test_runs_name_the_engine_that_did_the_work(w, api, home, cluster_id):
+    run, _ = notebook(w, f"{home}/with", cluster_id, "spark.range(1).count()")
+    assert facts(api, run)["engine"].startswith("sail ")
+    run, _ = notebook(w, f"{home}/without", cluster_id, "print('no spark')")
+    assert facts(api, run)["engine"] is None
+
+
+@pytest.mark.timeout(900)
+def test_the_engine_apache_runs_what_sail_does_not(w, api, home, apache_id, cluster_id):
+    assert api.get("/api/2.0/clusters/get", cluster_id=apache_id)["forebay"]["engine"] == "apache"
+    run, output = notebook(
+        w,
+        f"{home}/rdd",
+        apache_id,
+        "total = sc.parallelize(range(10)).map(lambda n: n * n).sum()",
+        "spark.createDataFrame([(1, 'a')], 'n int, t string').write.mode('overwrite').saveAsTable('made_by_apache')",
+        "from pyspark.ml.linalg import Vectors\nfrom pyspark.ml.regression import LinearRegression\n"
+        "points = spark.createDataFrame([(float(2 * x + 1), Vectors.dense(x)) for x in range(5)], ['label', 'features'])\n"
+        "slope = round(LinearRegression().fit(points).coefficients[0], 3)",
+        "dbutils.notebook.exit(f'{total} {slope}')",
+    )
+    assert output.notebook_output.result == "285 2.0"
+    assert facts(api, run)["engine"].startswith("apache ")
+    # What one engine keeps the other finds.
+    _, output = notebook(w, f"{home}/other", cluster_id, "dbutils.notebook.exit(str(spark.table('made_by_apache').collect()[0].t))")
+    assert output.notebook_output.result == "a"
+    path = imported(w, f"{home}/delta", cells("spark.range(1).write.format('delta').saveAsTable('no_delta')"))
+    run, output = submitted(w, existing_cluster_id=apache_id, notebook_task=NotebookTask(notebook_path=path))
+    assert run.state.result_state.value == "FAILED" and "parquet" in output.error, output.error
+
+
+def test_an_unknown_engine_is_refused_by_name(api):
+    body = {"spark_version": "15.4.x-scala2.12", "spark_conf": {"forebay.engine": "flink"}}
+    message = refused(api.call("POST", "/api/2.0/clusters/create", json=body), 400, "INVALID_PARAMETER_VALUE")
+    assert "forebay.engine" in message and "apache, sail" in message

@@ -19,7 +19,7 @@ _OURS = os.path.dirname(os.path.abspath(__file__))
 
 def run(run, job, channel):
     layer = Layer(job)
-    engine = spark.Spark(job)
+    engine = spark.Spark(job, channel)
     engine.put_names({})
     channel.begin_cell(0)
     started = time.monotonic()
@@ -33,7 +33,10 @@ def run(run, job, channel):
             library.install(of_r)
         if wanted and layer.install(wanted):
             _restart(run, job, channel)
-        _call(job["program"])
+        try:
+            _call(job["program"])
+        finally:
+            engine.settle()
         status = "succeeded"
     except SystemExit as exit:
         if exit.code not in (None, 0):

@@ -6,19 +6,23 @@ import subprocess
 import sys
 import tempfile
 
+import grpc
 from pyspark.sql.connect.client import DefaultChannelBuilder
 from pyspark.sql.connect.client.retries import DefaultPolicy
 from pyspark.sql.connect.session import SparkSession
 
+from . import warehouse
+from .spark import SparkEngineDied
+
 NAME = "sail"
+_CONF = {
+    "spark.sql.warehouse.dir": warehouse.WAREHOUSE,
+    "spark.sql.sources.default": "delta",
+}
 _FOREVER_S = 10 * 365 * 24 * 3600
 _LOG_TAIL_BYTES = 4096
 # Of the run's memory; the rest is for its own process and what the engine does not count.
 _MEMORY_SHARE = 0.6
-
-
-class SparkEngineDied(RuntimeError):
-    """The engine's process is gone, and with it every table that was only in its memory."""
 
 
 class Engine:
@@ -44,13 +48,25 @@ class Engine:
                 # An interrupt is for the program, which cancels its query.
                 start_new_session=True,
             )
+        self.warehouse = None
         if self._process.stdout.readline() != b"ready\n":
             self._process.wait()
             raise SparkEngineDied(f"the engine {NAME} did not start. The end of its log:\n{self.log_tail()}")
 
-    def connect(self):
-        session = SparkSession.builder.channelBuilder(_Channel(self._socket)).create()
+    @property
+    def title(self):
+        import pysail
+
+        return f"{NAME} {pysail.__version__}"
+
+    def connect(self, conf):
+        channel = _Channel(self._socket)
+        wire = _Wire()
+        channel.add_interceptor(wire)
+        session = SparkSession.builder.channelBuilder(channel).create()
         session.client.set_retry_policies([_Policy(self)])
+        session.conf._set_all({**_CONF, **conf}, silent=True)
+        self.warehouse = wire.warehouse = warehouse.Warehouse(lambda text: [tuple(row) for row in session.sql(text).collect()])
         return session
 
     def death(self):
@@ -110,3 +126,78 @@ class _Policy(DefaultPolicy):
                 raise death from None
             return True
         return False
+
+
+class _Wire(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):
+    """Sees every plan on its way to the engine: tables are made known, and paths are those of this machine."""
+
+    def __init__(self):
+        self.warehouse = None
+
+    def intercept_unary_unary(self, continuation, details, request):
+        self._look(request)
+        return continuation(details, request)
+
+    intercept_unary_stream = intercept_unary_unary
+
+    def _look(self, request):
+        if self.warehouse is None or type(request).__name__ not in ("ExecutePlanRequest", "AnalyzePlanRequest"):
+            return
+        seen = _Seen()
+        seen.visit(request)
+        self.warehouse.before("\n".join(seen.texts), seen.changes)
+
+
+class _Seen:
+    def __init__(self):
+        self.texts = []
+        self.changes = False
+
+    def visit(self, message):
+        act = getattr(self, "_" + message.DESCRIPTOR.name, None)
+        if act:
+            act(message)
+        for field, value in message.ListFields():
+            many = hasattr(value, "__len__") and not isinstance(value, (str, bytes))
+            if many and field.message_type is not None and field.message_type.GetOptions().map_entry:
+                values = [value[key] for key in value]
+            else:
+                values = value if many else [value]
+            for each in values:
+                if isinstance(each, str):
+                    self.texts.append(each)
+                elif hasattr(each, "DESCRIPTOR"):
+                    self.visit(each)
+
+    def _SQL(self, message):
+        message.query = warehouse.local_paths_in(message.query)
+        self.changes = self.changes or warehouse.may_change(message.query)
+
+    def _DataSource(self, message):
+        message.paths[:] = [warehouse.local_path(path) for path in message.paths]
+        _local_option(message)
+
+    def _WriteOperation(self, message):
+        if message.WhichOneof("save_type") == "path":
+            message.path = warehouse.local_path(message.path)
+        else:
+            self.changes = True
+        _local_option(message)
+
+    def _WriteOperationV2(self, message):
+        self.changes = True
+
+    def _WriteStreamOperationStart(self, message):
+        if message.path:
+            message.path = warehouse.local_path(message.path)
+        _local_option(message)
+
+    def _CreateTable(self, message):
+        self.changes = True
+
+    _CreateExternalTable = _CreateTable
+
+
+def _local_option(message):
+    if "path" in message.options:
+        message.options["path"] = warehouse.local_path(message.options["path"])

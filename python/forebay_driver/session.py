@@ -54,7 +54,7 @@ class Session:
         self.started = time.monotonic() - state.get("elapsed", 0)
         self.layer = libraries.Layer(job)
         self.r = r_cells.RCells(self, job, state.get("r"))
-        self.spark = spark.Spark(job)
+        self.spark = spark.Spark(job, channel)
         self.loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self.loop)
         self.shell = shells.instance()
@@ -104,7 +104,10 @@ class Session:
             if depth == 1:
                 self._finish("skipped")
             return
-        self._execute(cell, notebook["path"])
+        try:
+            self._execute(cell, notebook["path"])
+        finally:
+            self.spark.settle()
         if depth == 1 and len(self.stack) == 1:
             self._finish("succeeded")
 
@@ -195,7 +198,7 @@ class Session:
             if frame.columns:
                 self._show_table(frame)
 
-        sql.Runner(lambda: self.spark.session("%sql"), self.dbutils.widgets).run(source, take)
+        sql.Runner(lambda: self.spark.session(), self.dbutils.widgets).run(source, take)
 
     def _show_table(self, frame):
         from IPython.display import display

@@ -9,10 +9,6 @@ import sys
 import threading
 import warnings
 
-_NO_ENGINE = (
-    'this cluster\'s engine is none, so `{name}` cannot be used: set "forebay.engine" in the spark_conf of '
-    "the cluster to sail (or apache), or leave it out"
-)
 _OTHER_ENGINE = (
     'the engine sail does not have this. Set "forebay.engine": "apache" in the spark_conf of the cluster to run it on Apache Spark'
 )
@@ -34,11 +30,16 @@ class SparkNotAvailable(RuntimeError):
     pass
 
 
+class SparkEngineDied(RuntimeError):
+    """The engine's process is gone, and with it every table that was only in its memory."""
+
+
 class Spark:
     """The Spark of one run: at most one engine, started by whoever needs it first."""
 
-    def __init__(self, job):
+    def __init__(self, job, channel):
         self._job = job
+        self._channel = channel
         self.engine_name = job["spark"]["engine"]
         self.engine = None
         self._session = None
@@ -46,22 +47,19 @@ class Spark:
         self._named = []
         _when_imported("pyspark.sql.session", self._patch_builder)
 
-    def session(self, name="spark"):
+    def session(self):
         """The session of this run. Starts the engine when there is none."""
         with self._lock:
             if self._session is None or getattr(self._session, "is_stopped", False):
-                self._session = self._start(name)
+                self._session = self._start()
             return self._session
 
-    def _start(self, name):
-        if self.engine_name == "none":
-            raise SparkNotAvailable(_NO_ENGINE.format(name=name))
-        from . import sail
-
+    def _start(self):
+        module = importlib.import_module(f"{__package__}.{self.engine_name}")
         if self.engine is None:
-            self.engine = sail.Engine(self._job)
-        session = self.engine.connect()
-        session.conf._set_all(self._job["spark"]["conf"], silent=True)
+            self.engine = module.Engine(self._job)
+            self._channel.send("engine", name=self.engine.title)
+        session = self.engine.connect(self._job["spark"]["conf"])
         for names in self._named:
             if isinstance(names.get("spark"), _Lazy):
                 names["spark"] = session
@@ -71,10 +69,10 @@ class Spark:
         functions = lambda: importlib.import_module("pyspark.sql.functions")  # noqa: E731
         return {
             "spark": _Lazy("spark", self.session),
-            "sqlContext": _Lazy("sqlContext", lambda: self.session("sqlContext")),
+            "sqlContext": _Lazy("sqlContext", lambda: self.session()),
             "sc": _Lazy("sc", self._context),
-            "sql": _Lazy("sql", lambda: self.session("sql").sql),
-            "table": _Lazy("table", lambda: self.session("table").table),
+            "sql": _Lazy("sql", lambda: self.session().sql),
+            "table": _Lazy("table", lambda: self.session().table),
             "udf": _Lazy("udf", lambda: functions().udf),
         }
 
@@ -86,9 +84,15 @@ class Spark:
                 place[name] = value
 
     def _context(self):
-        if self.engine_name == "none":
-            raise SparkNotAvailable(_NO_ENGINE.format(name="sc"))
-        raise SparkNotAvailable(f"`sc`: {_OTHER_ENGINE}")
+        session = self.session() if self.engine_name == "apache" else None
+        if not hasattr(session, "_jsc"):
+            raise SparkNotAvailable(f"`sc`: {_OTHER_ENGINE}")
+        return session.sparkContext
+
+    def settle(self):
+        """What the program did to the tables of the workspace is kept."""
+        if self.engine is not None and self.engine.warehouse is not None and not self.engine.is_dead():
+            self.engine.warehouse.settle()
 
     def _patch_builder(self, module):
         """`SparkSession.builder.getOrCreate()` gives the run's session, unless it names a server."""
@@ -117,6 +121,10 @@ class Spark:
         if "SparkEngineDied" not in kinds and self.engine.is_dead():
             return self.engine.death(), ()
         text = str(error)
+        if hint := self.engine.hint(text) if hasattr(self.engine, "hint") else None:
+            return error, (hint,)
+        if self.engine_name != "sail":
+            return error, ()
         lacks = any(kind in kinds for kind in _UNSUPPORTED_KINDS) or any(word in text for word in _UNSUPPORTED_WORDS)
         if lacks and type(error).__module__.startswith("pyspark"):
             return error, (_OTHER_ENGINE[0].upper() + _OTHER_ENGINE[1:] + ".",)

@@ -30,10 +30,23 @@ pub struct Config {
     pub environments: Option<PathBuf>,
     pub uv: Option<PathBuf>,
     pub python: Option<PathBuf>,
+    /// Which versions of clusters run on which runtime; the first that matches decides.
+    #[serde(rename = "runtime")]
+    pub runtimes: Vec<RuntimeRule>,
     pub notifications: Notifications,
     pub smtp: Option<Smtp>,
     #[serde(rename = "workspace")]
     pub workspaces: Vec<WorkspaceConfig>,
+}
+
+/// Gives clusters of a `spark_version` a runtime of the server's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuntimeRule {
+    /// A version such as `9.1.x-scala2.12`, in which `*` stands for anything.
+    pub spark_version: String,
+    /// Its name, such as `python-3.11-apache`.
+    pub runtime: String,
 }
 
 /// One isolated world.
@@ -256,6 +269,7 @@ impl Default for Config {
             isolation: "namespaces".to_owned(),
             keep_runs: false,
             environments: None,
+            runtimes: Vec::new(),
             uv: None,
             python: None,
             notifications: Notifications::default(),

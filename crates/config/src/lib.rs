@@ -7,8 +7,8 @@ mod env;
 mod options;
 
 pub use config::{
-    AttemptLimits, Budget, Config, ConfigError, Limits, Mount, Notifications, Retention, Smtp,
-    WorkspaceConfig,
+    AttemptLimits, Budget, Config, ConfigError, Limits, Mount, Notifications, Retention,
+    RuntimeRule, Smtp, WorkspaceConfig,
 };
 pub use env::{ENV_VARS, EnvVar, env_var, git_environment};
 pub use options::{ConfigOption, OPTIONS};

@@ -71,6 +71,16 @@ pub const OPTIONS: &[ConfigOption] = &[
         "the Python interpreter of the runtimes; looked for on `PATH` when absent",
     ),
     option(
+        "runtime[].spark_version",
+        "",
+        "clusters of this version (`*` stands for anything) run on the runtime that is named beside it",
+    ),
+    option(
+        "runtime[].runtime",
+        "",
+        "name of a runtime, such as `python-3.11-apache`",
+    ),
+    option(
         "notifications.allow_addresses",
         "[]",
         "loopback and link-local addresses, or ranges such as 127.0.0.0/8, that notifications may be posted to; others \
@@ -243,7 +253,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::{Config, Mount, Smtp, WorkspaceConfig};
+    use crate::{Config, Mount, RuntimeRule, Smtp, WorkspaceConfig};
 
     /// Every field with a value, so that none is left out when it is written.
     fn full() -> Config {
@@ -255,6 +265,10 @@ mod tests {
         Config {
             port_80: Some(true),
             environments: Some("e".into()),
+            runtimes: vec![RuntimeRule {
+                spark_version: "9.*".to_owned(),
+                runtime: "python-3.11-apache".to_owned(),
+            }],
             uv: Some("uv".into()),
             python: Some("python3".into()),
             smtp: Some(Smtp {

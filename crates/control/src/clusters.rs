@@ -30,7 +30,7 @@ use usage::Usage;
 pub use machine::Machine;
 pub use resolve::{ClusterChoice, ResolvedCluster};
 pub use runtimes::{ExecutorRuntimes, RuntimeInfo, Runtimes};
-pub use spec::{DEFAULT_RUNTIME, runtime_for};
+pub use spec::{DEFAULT_RUNTIME, ENGINE_KEY, runtime_for};
 pub use usage::ClusterUse;
 
 /// The clusters of one workspace. Cheap to clone.
@@ -93,7 +93,21 @@ impl Clusters {
     #[must_use]
     pub fn runtime_of(&self, cluster: &Cluster) -> Option<String> {
         let version = cluster.settings.get("spark_version")?.as_str()?;
-        runtime_for(version, &self.runtimes()).ok()
+        let conf = cluster.settings.get("spark_conf");
+        let engine = conf.and_then(|conf| conf.get(ENGINE_KEY)?.as_str());
+        runtime_for(version, engine, &self.runtimes()).ok()
+    }
+
+    /// The Spark engine of a runtime, for people to see.
+    #[must_use]
+    pub fn engine_of(&self, runtime: &str) -> Option<String> {
+        let found = self
+            .runtimes()
+            .into_iter()
+            .find(|info| info.name == runtime);
+        found
+            .map(|info| info.engine)
+            .filter(|engine| !engine.is_empty())
     }
 
     /// Checks a definition as [`Clusters::create`] would, without making anything: for the

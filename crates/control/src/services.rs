@@ -186,7 +186,8 @@ impl Services {
             let executor = Arc::clone(&setup.executor.0);
             let mounts = runs::mounts(&dirs, &setup.config, None);
             let name = setup.config.name.clone();
-            Arc::new(ExecutorRuntimes::new(executor, name, mounts))
+            let rules = setup.server.runtimes.clone();
+            Arc::new(ExecutorRuntimes::new(executor, name, mounts, rules))
         });
         let clusters = Clusters::new(
             store.clone(),

@@ -71,6 +71,7 @@ fn workload(folder: &std::path::Path, sources: &[String], preload: bool, walls: 
         python_path: Vec::new(),
         context: forebay_exec::Context::default(),
         limits: Limits::default(),
+        spark_conf: BTreeMap::new(),
         preload,
         private: None,
         spool_dir: folder.join("spool"),

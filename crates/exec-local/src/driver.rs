@@ -15,12 +15,14 @@ macro_rules! files {
 const PYTHON: &[(&str, &str)] = files!(in "python/forebay_driver":
     "__init__.py",
     "absent.py",
+    "apache.py",
     "channel.py",
     "child.py",
     "confine.py",
     "dbutils.py",
     "fs.py",
     "init.py",
+    "jvm.py",
     "libraries.py",
     "program.py",
     "r.py",
@@ -35,6 +37,7 @@ const PYTHON: &[(&str, &str)] = files!(in "python/forebay_driver":
     "sql.py",
     "status.py",
     "tables.py",
+    "warehouse.py",
     "worker.py",
     "zygote.py",
 );

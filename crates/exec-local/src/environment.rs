@@ -24,27 +24,48 @@ pub(crate) struct Runtime {
     pub(crate) name: &'static str,
     pub(crate) python: &'static str,
     pub(crate) description: &'static str,
+    /// The Spark engine that is among the packages.
+    pub(crate) engine: &'static str,
     lock: &'static str,
     /// What a warm parent imports. Only modules that survive a fork: no event loop, no
     /// connection, no pool of threads before it.
     pub(crate) preload: &'static [&'static str],
 }
 
-pub(crate) const RUNTIMES: &[Runtime] = &[Runtime {
-    name: "python-3.11",
-    python: "3.11",
-    description: "Python 3.11 with IPython, pandas 2, pyarrow, NumPy, Matplotlib and Spark",
-    lock: include_str!("../../../python/runtimes/python-3.11.lock"),
-    preload: &[
-        "numpy",
-        "pandas",
-        "pyarrow",
-        "pyarrow.parquet",
-        "matplotlib.font_manager",
-        "pyspark.sql.connect.session",
-        "pyspark.sql.functions",
-    ],
-}];
+pub(crate) const RUNTIMES: &[Runtime] = &[
+    Runtime {
+        name: "python-3.11",
+        python: "3.11",
+        description: "Python 3.11 with IPython, pandas 2, pyarrow, NumPy, Matplotlib and Spark on Sail",
+        engine: "sail",
+        lock: include_str!("../../../python/runtimes/python-3.11.lock"),
+        preload: &[
+            "numpy",
+            "pandas",
+            "pyarrow",
+            "pyarrow.parquet",
+            "matplotlib.font_manager",
+            "pyspark.sql.connect.session",
+            "pyspark.sql.functions",
+        ],
+    },
+    Runtime {
+        name: "python-3.11-apache",
+        python: "3.11",
+        description: "the same packages, and Apache Spark on the machine's Java",
+        engine: "apache",
+        lock: include_str!("../../../python/runtimes/python-3.11-apache.lock"),
+        preload: &[
+            "numpy",
+            "pandas",
+            "pyarrow",
+            "pyarrow.parquet",
+            "matplotlib.font_manager",
+            "pyspark.sql",
+            "pyspark.sql.functions",
+        ],
+    },
+];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Environment {
@@ -77,10 +98,10 @@ struct Compiler {
     leash: ChildStdin,
 }
 
-/// Compiles the packages and the driver, and makes Matplotlib's list of fonts, which every run
-/// would otherwise make for itself.
+/// Compiles the packages and the driver, makes Matplotlib's list of fonts, which every run would
+/// otherwise make for itself, and has Java remember the classes of Apache Spark where that is.
 const WARM_UP: &str = r"
-import compileall, os, pathlib, subprocess, sys, threading
+import compileall, glob, os, pathlib, subprocess, sys, threading
 os.nice(10)
 def end_with_parent():
     os.read(0, 1)
@@ -94,6 +115,9 @@ os.makedirs(fonts, exist_ok=True)
 subprocess.run([sys.executable, '-c', 'import matplotlib.font_manager'],
                env={**os.environ, 'MPLCONFIGDIR': fonts}, stdin=subprocess.DEVNULL,
                stderr=subprocess.DEVNULL)
+if glob.glob(os.path.join(folder, 'lib/*/site-packages/pyspark/jars')):
+    code = 'import sys; sys.path.append(sys.argv[1]); from forebay_driver.jvm import main; main(sys.argv[2])'
+    subprocess.run([sys.executable, '-I', '-c', code, driver, folder], stderr=subprocess.DEVNULL)
 for marker in markers:
     pathlib.Path(marker).touch()
 ";

@@ -435,8 +435,8 @@ impl LocalExecutor {
             "uv": uv,
             "local_dir": local_dir,
             "spark": {
-                "engine": "sail",
-                "conf": {},
+                "engine": runtime.engine,
+                "conf": workload.spark_conf,
                 "memory_bytes": workload.limits.memory_bytes,
             },
         })
@@ -567,6 +567,7 @@ impl Executor for LocalExecutor {
             name: runtime.name.to_owned(),
             python: runtime.python.to_owned(),
             description: runtime.description.to_owned(),
+            engine: runtime.engine.to_owned(),
         };
         RUNTIMES.iter().map(info).collect()
     }

@@ -47,6 +47,10 @@ pub(crate) enum FrameKind {
         evalue: String,
         traceback: Vec<String>,
     },
+    /// A Spark engine works for the run from now on.
+    Engine {
+        name: String,
+    },
     Finish {
         status: CellStatus,
         ms: u64,

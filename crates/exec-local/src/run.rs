@@ -103,6 +103,7 @@ pub(crate) struct State {
     pub(crate) deadline: Option<Instant>,
     pub(crate) killed: bool,
     pub(crate) calls_made: u64,
+    pub(crate) engine: Option<String>,
     pub(crate) done: Option<Done>,
     pub(crate) report: Option<Report>,
     /// Why we ended it ourselves.
@@ -160,6 +161,7 @@ impl Execution for LocalRun {
         }
         let mut usage = self.usage();
         let outcome = self.outcome();
+        let engine = self.state.engine.take();
         self.clean_up().await;
         usage.wall_ms = millis(self.started.elapsed());
         Ended {
@@ -168,6 +170,7 @@ impl Execution for LocalRun {
             isolation: self.isolation.clone(),
             environment: self.environment.clone(),
             warm: self.warm,
+            engine,
         }
     }
 }
@@ -345,6 +348,7 @@ impl LocalRun {
                 self.read_pipe(StreamName::Stderr);
                 self.output.finish(status, ms);
             }
+            FrameKind::Engine { name } => self.state.engine = Some(name),
             FrameKind::Call { id, method, args } => self.call(id, method, args),
             FrameKind::Done {
                 ok,

@@ -127,6 +127,7 @@ impl Executor for DummyExecutor {
             name: RUNTIME.to_owned(),
             python: "3.11".to_owned(),
             description: "does as its cells say, for tests".to_owned(),
+            engine: String::new(),
         }]
     }
 
@@ -200,6 +201,7 @@ impl Execution for DummyRun {
             isolation: IsolationLevel::Namespaces.as_str().to_owned(),
             environment: RUNTIME.to_owned(),
             warm: true,
+            engine: None,
         }
     }
 }
@@ -396,6 +398,7 @@ mod tests {
             python_path: Vec::new(),
             context: crate::Context::default(),
             limits: Limits::default(),
+            spark_conf: std::collections::BTreeMap::new(),
             preload: true,
             private: None,
             spool_dir: std::path::PathBuf::new(),

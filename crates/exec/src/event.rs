@@ -90,6 +90,9 @@ pub struct Ended {
     pub environment: String,
     /// Whether the run was forked from a warm parent.
     pub warm: bool,
+    /// The Spark engine that worked for it, such as `sail 0.7.2`; `None` when it used none.
+    #[serde(default)]
+    pub engine: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

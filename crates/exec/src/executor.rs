@@ -293,6 +293,9 @@ pub struct RuntimeInfo {
     pub python: String,
     /// One line for a person.
     pub description: String,
+    /// The Spark engine of its runs, such as `sail`.
+    #[serde(default)]
+    pub engine: String,
 }
 
 /// Why an attempt did not begin.

@@ -28,6 +28,9 @@ pub struct Workload {
     /// What `dbutils.notebook.getContext()` shows; see [`Context`].
     pub context: Context,
     pub limits: Limits,
+    /// Settings of Spark (`spark.*`) for the run's session.
+    #[serde(default)]
+    pub spark_conf: BTreeMap<String, String>,
     /// Whether the run may be forked from a warm parent. Ignored (as `false`) when a library is
     /// among what the parent has already imported.
     pub preload: bool,

@@ -261,6 +261,7 @@ fn text<'a>(cluster: &'a Cluster, field: &str) -> &'a str {
 fn info(clusters: &Clusters, cluster: Cluster) -> Value {
     let machine = clusters.machine();
     let runtime = clusters.runtime_of(&cluster);
+    let engine = runtime.as_deref().and_then(|name| clusters.engine_of(name));
     let mut info = cluster.settings.clone();
     info.entry("cluster_name").or_insert_with(|| "".into());
     let mut put = |name: &str, value: Value| drop(info.insert(name.to_owned(), value));
@@ -294,7 +295,7 @@ fn info(clusters: &Clusters, cluster: Cluster) -> Value {
     );
     put(
         "forebay",
-        json!({"runtime": runtime, "pinned": cluster.pinned}),
+        json!({"runtime": runtime, "engine": engine, "pinned": cluster.pinned}),
     );
     put("spec", Value::Object(cluster.settings));
     Value::Object(info)
@@ -367,7 +368,7 @@ const FAMILIAR_VERSION: &str = "15.4.x-scala2.12";
 async fn spark_versions(State(app): State<Arc<App>>) -> Json<Value> {
     let clusters = &app.services.clusters;
     let runtimes = clusters.runtimes();
-    let default = forebay_control::clusters::runtime_for(FAMILIAR_VERSION, &runtimes);
+    let default = forebay_control::clusters::runtime_for(FAMILIAR_VERSION, None, &runtimes);
     let default = default.unwrap_or_default();
     let mut versions = vec![json!({
         "key": FAMILIAR_VERSION,

@@ -264,6 +264,7 @@ impl Drive {
             isolation: self.executor.isolation().level.to_string(),
             environment: String::new(),
             warm: false,
+            engine: None,
         };
         self.end(&Line::Ended {
             events: 0,

@@ -90,6 +90,7 @@ impl FarRun {
             isolation: self.isolation.clone(),
             environment: String::new(),
             warm: false,
+            engine: None,
         }
     }
 

@@ -56,6 +56,7 @@ impl Runtimes for TestRuntimes {
             name: "python-3.11".to_owned(),
             python: "3.11".to_owned(),
             description: "Python 3.11 for tests".to_owned(),
+            ..RuntimeInfo::default()
         }]
     }
 }

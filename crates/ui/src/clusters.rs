@@ -37,7 +37,12 @@ pub(crate) async fn list(State(pages): State<Pages>, session: Session) -> PageRe
                                     div class="soft" { (cluster.state_message) }
                                 }
                             }
-                            td data-label="Runtime" { (text(cluster, "spark_version")) }
+                            td data-label="Runtime" {
+                                (text(cluster, "spark_version"))
+                                @if let Some(runtime) = pages.services().clusters.runtime_of(cluster) {
+                                    div class="soft" { "runs on " (runtime) }
+                                }
+                            }
                             td data-label="Last used" class="tight" { (when(cluster.last_used_at, now)) }
                             td data-label="By" { (cluster.creator) }
                         }

@@ -57,7 +57,7 @@ impl Clusters {
             ClusterChoice::Unnamed => {
                 let runtimes = self.runtimes();
                 let default = runtimes.first().map(|runtime| runtime.name.clone());
-                let runtime = runtime_for(super::DEFAULT_RUNTIME, &runtimes)
+                let runtime = runtime_for(super::DEFAULT_RUNTIME, None, &runtimes)
                     .ok()
                     .or(default);
                 Ok(ResolvedCluster {

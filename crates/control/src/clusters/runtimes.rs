@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use forebay_config::RuntimeRule;
 use forebay_exec::{Executor, Mounts, Place};
 use forebay_types::{Error, Result};
 
@@ -12,6 +13,10 @@ pub struct RuntimeInfo {
     pub python: String,
     /// One line for a person.
     pub description: String,
+    /// The Spark engine of its runs.
+    pub engine: String,
+    /// Patterns of `spark_version` that the configuration gives to it; `*` stands for anything.
+    pub versions: Vec<String>,
 }
 
 /// What clusters need of the executor.
@@ -29,14 +34,21 @@ pub struct ExecutorRuntimes {
     workspace: String,
     /// As the workspace's runs have them, so that the warm parent is theirs.
     mounts: Mounts,
+    rules: Vec<RuntimeRule>,
 }
 
 impl ExecutorRuntimes {
-    pub fn new(executor: Arc<dyn Executor>, workspace: impl Into<String>, mounts: Mounts) -> Self {
+    pub fn new(
+        executor: Arc<dyn Executor>,
+        workspace: impl Into<String>,
+        mounts: Mounts,
+        rules: Vec<RuntimeRule>,
+    ) -> Self {
         Self {
             executor,
             workspace: workspace.into(),
             mounts,
+            rules,
         }
     }
 }
@@ -46,6 +58,13 @@ impl std::fmt::Debug for ExecutorRuntimes {
         f.debug_struct("ExecutorRuntimes")
             .field("workspace", &self.workspace)
             .finish_non_exhaustive()
+    }
+}
+
+impl ExecutorRuntimes {
+    fn versions_of(&self, runtime: &str) -> Vec<String> {
+        let rules = self.rules.iter().filter(|rule| rule.runtime == runtime);
+        rules.map(|rule| rule.spark_version.clone()).collect()
     }
 }
 
@@ -68,9 +87,11 @@ impl Runtimes for ExecutorRuntimes {
         let runtimes = self.executor.runtimes().into_iter();
         runtimes
             .map(|info| RuntimeInfo {
+                versions: self.versions_of(&info.name),
                 name: info.name,
                 python: info.python,
                 description: info.description,
+                engine: info.engine,
             })
             .collect()
     }

@@ -1,6 +1,6 @@
 //! What of a cluster's definition has an effect here. The document itself is kept as it came.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use forebay_types::{Error, Result};
 use serde_json::{Map, Value};
@@ -14,6 +14,9 @@ const AUTOTERMINATION_MINUTES: std::ops::RangeInclusive<i64> = 10..=10_000;
 
 /// Own key of `spark_conf`: memory of one run on this cluster, such as `2g`.
 pub(super) const MEMORY_KEY: &str = "forebay.run.memory";
+
+/// Own key of `spark_conf`: the Spark engine of the cluster's runs, `sail` or `apache`.
+pub const ENGINE_KEY: &str = "forebay.engine";
 
 /// The runtime of clusters whose `spark_version` names none of ours.
 pub const DEFAULT_RUNTIME: &str = "python-3.11";
@@ -49,7 +52,12 @@ impl Spec {
         }
         let version = text(&settings, "spark_version")?
             .ok_or_else(|| Error::invalid("Missing required field: spark_version"))?;
-        let runtime = runtime_for(version, known)?;
+        let spark_conf = texts(&settings, "spark_conf")?;
+        let runtime = runtime_for(
+            version,
+            spark_conf.get(ENGINE_KEY).map(String::as_str),
+            known,
+        )?;
         whole(&mut settings, "num_workers", 0..=WORKERS_MAX)?;
         autoscale(&mut settings)?;
         let minutes = whole(&mut settings, "autotermination_minutes", 0..=i64::MAX)?;
@@ -69,7 +77,6 @@ impl Spec {
                 &format!("'{bad}' cannot be the name of a variable"),
             ));
         }
-        let spark_conf = texts(&settings, "spark_conf")?;
         let memory_bytes = spark_conf
             .get(MEMORY_KEY)
             .map(|size| {
@@ -98,12 +105,51 @@ impl Spec {
     }
 }
 
-/// The runtime that a `spark_version` stands for: one of ours by its name, or the default one for
-/// every version of the service that clients know, of which only the shape is checked.
+/// The runtime that a definition stands for: that of its `spark_version`, or the one of the same
+/// Python that has the engine it asks for.
 ///
 /// # Errors
-/// `INVALID_PARAMETER_VALUE` for what is neither.
-pub fn runtime_for(spark_version: &str, known: &[RuntimeInfo]) -> Result<String> {
+/// `INVALID_PARAMETER_VALUE` for a version or an engine that is none.
+pub fn runtime_for(
+    spark_version: &str,
+    engine: Option<&str>,
+    known: &[RuntimeInfo],
+) -> Result<String> {
+    let name = runtime_of_version(spark_version, known)?;
+    let Some(engine) = engine else {
+        return Ok(name);
+    };
+    let found = known.iter().find(|runtime| runtime.name == name);
+    let python = found.map_or("", |runtime| runtime.python.as_str());
+    let like = |runtime: &&RuntimeInfo| runtime.python == python && runtime.engine == engine;
+    let same = found.filter(like);
+    if let Some(runtime) = same.or_else(|| known.iter().find(like)) {
+        return Ok(runtime.name.clone());
+    }
+    let engines: BTreeSet<_> = known
+        .iter()
+        .map(|runtime| runtime.engine.as_str())
+        .collect();
+    Err(invalid(
+        &format!("spark_conf.{ENGINE_KEY}"),
+        &format!(
+            "'{}' is no engine of this server ({})",
+            engine.chars().take(80).collect::<String>(),
+            engines.into_iter().collect::<Vec<_>>().join(", ")
+        ),
+    ))
+}
+
+/// One of ours by its name, one that the configuration gives a version like this, or the default
+/// one for every version of the service that clients know, of which only the shape is checked.
+fn runtime_of_version(spark_version: &str, known: &[RuntimeInfo]) -> Result<String> {
+    let chosen = |runtime: &&RuntimeInfo| {
+        let mut patterns = runtime.versions.iter();
+        patterns.any(|pattern| is_like(spark_version, pattern))
+    };
+    if let Some(runtime) = known.iter().find(chosen) {
+        return Ok(runtime.name.clone());
+    }
     if known.iter().any(|runtime| runtime.name == spark_version) {
         return Ok(spark_version.to_owned());
     }
@@ -133,6 +179,25 @@ pub fn runtime_for(spark_version: &str, known: &[RuntimeInfo]) -> Result<String>
         || DEFAULT_RUNTIME.to_owned(),
         |runtime| runtime.name.clone(),
     ))
+}
+
+/// Whether the text is like the pattern, in which `*` stands for anything.
+fn is_like(text: &str, pattern: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once('*') else {
+        return text == pattern;
+    };
+    let Some(mut left) = text.strip_prefix(start) else {
+        return false;
+    };
+    let parts: Vec<&str> = rest.split('*').collect();
+    let (last, middle) = parts.split_last().map_or(("", &[][..]), |(l, m)| (*l, m));
+    for part in middle {
+        match left.split_once(part) {
+            Some((_, after)) => left = after,
+            None => return false,
+        }
+    }
+    left.ends_with(last)
 }
 
 /// What would be lost in silence is refused by name.
@@ -350,12 +415,57 @@ mod tests {
     }
 
     #[test]
+    fn the_engine_chooses_among_runtimes_of_one_python_and_the_configuration_by_version() {
+        let runtime = |name: &str, python: &str, engine: &str, versions: &[&str]| RuntimeInfo {
+            name: name.to_owned(),
+            python: python.to_owned(),
+            engine: engine.to_owned(),
+            versions: versions.iter().map(|&pattern| pattern.to_owned()).collect(),
+            ..RuntimeInfo::default()
+        };
+        let known = [
+            runtime("python-3.11", "3.11", "sail", &[]),
+            runtime("python-3.11-apache", "3.11", "apache", &["9.*", "*-ml-*"]),
+            runtime("python-3.12", "3.12", "sail", &[]),
+        ];
+        let of = |version, engine| runtime_for(version, engine, &known);
+        let new = "15.4.x-scala2.12";
+        assert_eq!(of(new, None).unwrap(), "python-3.11");
+        assert_eq!(of(new, Some("sail")).unwrap(), "python-3.11");
+        assert_eq!(of(new, Some("apache")).unwrap(), "python-3.11-apache");
+        assert_eq!(of("9.1.x-scala2.12", None).unwrap(), "python-3.11-apache");
+        assert_eq!(of("9.1.x-scala2.12", Some("sail")).unwrap(), "python-3.11");
+        let learning = "15.4.x-cpu-ml-scala2.12";
+        assert_eq!(of(learning, None).unwrap(), "python-3.11-apache");
+        let error = of("python-3.12", Some("apache")).unwrap_err();
+        assert!(error.message.contains(ENGINE_KEY), "{error}");
+        let error = of(new, Some("flink")).unwrap_err();
+        assert!(error.message.contains("apache, sail"), "{error}");
+    }
+
+    #[test]
+    fn a_star_stands_for_anything() {
+        for (text, pattern, expected) in [
+            ("9.1.x", "9.*", true),
+            ("19.1.x", "9.*", false),
+            ("a-ml-b", "*-ml-*", true),
+            ("a-b", "*-ml-*", false),
+            ("abc", "a*b*c", true),
+            ("ac", "a*b*c", false),
+            ("x", "x", true),
+            ("xy", "x", false),
+        ] {
+            assert_eq!(is_like(text, pattern), expected, "{text} {pattern}");
+        }
+    }
+
+    #[test]
     fn versions_of_the_service_map_to_the_default_and_our_names_to_themselves() {
         let known = ["python-3.11", "python-3.12"].map(|name| RuntimeInfo {
             name: name.to_owned(),
             ..RuntimeInfo::default()
         });
-        let of = |version| runtime_for(version, &known);
+        let of = |version| runtime_for(version, None, &known);
         for version in [
             "15.4.x-scala2.12",
             "7.3.x-cpu-ml-scala2.12",
@@ -366,7 +476,7 @@ mod tests {
         }
         assert_eq!(of("python-3.12").unwrap(), "python-3.12");
         assert_eq!(
-            runtime_for("15.4.x-scala2.12", &known[1..]).unwrap(),
+            runtime_for("15.4.x-scala2.12", None, &known[1..]).unwrap(),
             "python-3.12"
         );
         assert!(

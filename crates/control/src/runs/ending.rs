@@ -25,6 +25,7 @@ pub(crate) fn facts(ended: &Ended, digest: &str) -> Value {
         "isolation": ended.isolation,
         "environment": ended.environment,
         "warm": ended.warm,
+        "engine": ended.engine,
         "source_digest": digest,
     })
 }

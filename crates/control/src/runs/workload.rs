@@ -160,6 +160,7 @@ pub(crate) async fn prepare(
             ]),
         },
         limits,
+        spark_conf: spark_settings(&compute.spark_conf),
         preload: may_fork(&compute.spark_conf),
         spool_dir: output::spool_dir(&inner.dirs, attempt.id),
     };
@@ -218,6 +219,16 @@ fn may_fork(spark_conf: &BTreeMap<String, String>) -> bool {
     spark_conf
         .get("forebay.warm")
         .is_none_or(|value| !value.eq_ignore_ascii_case("false"))
+}
+
+/// What of a cluster's `spark_conf` is for Spark; our own keys are not.
+fn spark_settings(spark_conf: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let settings = spark_conf
+        .iter()
+        .filter(|(key, _)| key.starts_with("spark."));
+    settings
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
 }
 
 async fn place(inner: &Inner, ctx: &Ctx, runtime: &str) -> Result<Place> {

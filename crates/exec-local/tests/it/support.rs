@@ -81,6 +81,7 @@ impl Bench {
                 grace: std::time::Duration::from_secs(2),
                 ..Limits::default()
             },
+            spark_conf: BTreeMap::new(),
             preload: false,
             private: None,
             spool_dir: folder.path().join("spool"),

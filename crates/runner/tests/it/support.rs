@@ -115,6 +115,7 @@ impl Bench {
             python_path: Vec::new(),
             context: Context::default(),
             limits: Limits::default(),
+            spark_conf: BTreeMap::new(),
             preload: true,
             spool_dir: self.spool(name),
         }

@@ -208,6 +208,7 @@ impl Execution for FaultyRun {
             isolation: IsolationLevel::Namespaces.as_str().to_owned(),
             environment: String::new(),
             warm: true,
+            engine: None,
         }
     }
 }

@@ -92,6 +92,7 @@ fn cost(attempt: &Attempt, ready: Millis, now: Millis) -> Markup {
         (pair("Read from disk", number("read_bytes").filter(|n| *n > 0).map(size)))
         (pair("Written to disk", number("write_bytes").filter(|n| *n > 0).map(size)))
         (pair("Start", warm.map(|warm| if warm { "warm, forked" } else { "new process" }.to_owned())))
+        (pair("Spark", text("engine").map(str::to_owned)))
         (pair("Isolation", text("isolation").map(str::to_owned)))
         (hash("Environment", text("environment")))
         (hash("What ran", text("source_digest")))

@@ -1,0 +1,180 @@
+"""Java virtual machines with Apache Spark on their class path: how they are started, and what they say."""
+
+import glob
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+from . import warehouse
+from .spark import SparkEngineDied, SparkNotAvailable
+
+_START_SECONDS_MAX = 180
+_LOG_TAIL_BYTES = 4096
+_JAVA_MIN = 17
+# Of the run's memory: the heap. Beside it are the JVM's own structures and the Python program.
+_HEAP_SHARE = 0.5
+# What Spark reaches into, as its own launcher opens it.
+_OPENED = (
+    *(f"java.base/java.{name}" for name in ("lang", "lang.invoke", "lang.reflect", "io", "net", "nio")),
+    *(f"java.base/java.{name}" for name in ("util", "util.concurrent", "util.concurrent.atomic")),
+    *(f"java.base/{name}" for name in ("jdk.internal.ref", "sun.nio.ch", "sun.nio.cs", "sun.security.action", "sun.util.calendar")),
+    "java.security.jgss/sun.security.krb5",
+)
+# A start is mostly the loading and compiling of classes: an archive has them loaded, and the costly
+# compiler waits until it is worth it.
+_QUICK = ("-XX:+UseSerialGC", "-Xshare:auto", "-Xlog:disable", "-Xlog:all=error:stderr")
+ARCHIVE = os.path.join("share", "forebay", "spark.jsa")
+
+
+def spark_home():
+    return os.path.dirname(importlib.util.find_spec("pyspark").origin)
+
+
+def find_java():
+    home = os.environ.get("JAVA_HOME")
+    found = os.path.join(home, "bin", "java") if home else shutil.which("java")
+    if not found or not os.path.exists(found):
+        places = sorted(glob.glob("/usr/lib/jvm/*/bin/java")) + sorted(glob.glob("/opt/*/bin/java"))
+        found = places[0] if places else None
+    if found is None:
+        raise SparkNotAvailable(
+            f"the engine apache needs Java {_JAVA_MIN} or newer on the server's machine (below /usr or /opt), and there is none: "
+            "install one, such as Debian's openjdk-17-jre-headless, or use the engine sail"
+        )
+    return found
+
+
+def settings(job, folder):
+    """Spark's settings of a run; the cluster's own win."""
+    return {
+        "spark.master": "local[*]",
+        "spark.app.name": "forebay",
+        "spark.ui.enabled": "false",
+        # Runs share the loopback, and nobody else has this run's secret.
+        "spark.authenticate": "true",
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.local.dir": folder,
+        "spark.sql.warehouse.dir": warehouse.WAREHOUSE,
+        "spark.sql.catalogImplementation": "in-memory",
+        "spark.pyspark.python": job["interpreter"],
+        **{key: value for key, value in job["spark"]["conf"].items() if key != "spark.remote"},
+    }
+
+
+def command(job, conf, folder, *words, submit=()):
+    """`java ... SparkSubmit --conf ... WORDS`, without the second JVM that `spark-submit` starts to find that out."""
+    home = spark_home()
+    memory = job["spark"].get("memory_bytes")
+    heap = conf.get("spark.driver.memory") or (f"{int(memory * _HEAP_SHARE) >> 20}m" if memory else "1g")
+    archive = os.path.join(os.path.dirname(os.path.dirname(job["interpreter"])), ARCHIVE)
+    options = [*_QUICK, f"-Xmx{heap}", f"-Djava.io.tmpdir={folder}", "-XX:+IgnoreUnrecognizedVMOptions"]
+    if os.path.exists(archive):
+        options.append(f"-XX:SharedArchiveFile={archive}")
+    options += [f"--add-opens={name}=ALL-UNNAMED" for name in _OPENED]
+    options += ["-Dio.netty.tryReflectionSetAccessible=true", "--enable-native-access=ALL-UNNAMED"]
+    options += conf.get("spark.driver.extraJavaOptions", "").split()
+    path = os.path.join(home, "jars", "*")
+    if extra := conf.get("spark.driver.extraClassPath"):
+        path = f"{path}:{extra}"
+    told = [word for key, value in conf.items() for word in ("--conf", f"{key}={value}")]
+    return [find_java(), "-cp", path, *options, "org.apache.spark.deploy.SparkSubmit", *told, *submit, *words]
+
+
+def variables(**more):
+    return {
+        **os.environ,
+        "SPARK_HOME": spark_home(),
+        "SPARK_LOCAL_IP": "127.0.0.1",
+        "SPARK_LOCAL_HOSTNAME": "localhost",
+        "SPARK_USER": "root",
+        **more,
+    }
+
+
+class Gateway:
+    """A JVM that a Python program talks to. It ends with this process, whose end it reads from its input."""
+
+    def __init__(self, job, *options):
+        folder = os.path.join(job["local_dir"], "spark")
+        os.makedirs(folder, exist_ok=True)
+        self.log = os.path.join(folder, "engine.log")
+        info = os.path.join(tempfile.mkdtemp(prefix="spark-"), "gateway")
+        words = command(job, settings(job, folder), folder, "pyspark-shell")
+        words[1:1] = options
+        with open(self.log, "ab") as log:
+            self._process = subprocess.Popen(
+                words,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env=variables(_PYSPARK_DRIVER_CONN_INFO_PATH=info),
+                start_new_session=True,
+            )
+        end = time.monotonic() + _START_SECONDS_MAX
+        while not os.path.exists(info):
+            if self._process.poll() is not None or time.monotonic() > end:
+                raise SparkEngineDied(f"the engine apache did not start. The end of its log:\n{self.log_tail()}")
+            time.sleep(0.01)
+        with open(info, "rb") as file:
+            self.port = int.from_bytes(file.read(4), "big")
+            self.secret = file.read(int.from_bytes(file.read(4), "big")).decode()
+
+    def is_dead(self):
+        return self._process.poll() is not None
+
+    def log_tail(self):
+        with open(self.log, "rb") as log:
+            log.seek(max(0, os.path.getsize(self.log) - _LOG_TAIL_BYTES))
+            return log.read().decode("utf-8", "replace").strip() or "(empty)"
+
+    def end(self, seconds):
+        """Closes its input, and waits for it."""
+        self._process.stdin.close()
+        self._process.wait(seconds)
+
+
+def make_archive(environment):
+    """Writes the classes that Spark loads for a small query into an archive in the environment, which makes every later
+    start faster. Executes nothing of any user's."""
+    with tempfile.TemporaryDirectory(prefix="spark-") as folder:
+        target = os.path.join(environment, ARCHIVE)
+        draft = os.path.join(folder, "spark.jsa")
+        job = {
+            "local_dir": folder,
+            "interpreter": os.path.join(environment, "bin", "python"),
+            "spark": {"conf": {"spark.sql.warehouse.dir": folder, "spark.master": "local[1]"}, "memory_bytes": None},
+        }
+        gateway = Gateway(job, f"-XX:ArchiveClassesAtExit={draft}")
+        os.environ.update(PYSPARK_GATEWAY_PORT=str(gateway.port), PYSPARK_GATEWAY_SECRET=gateway.secret)
+        from pyspark import SparkContext
+        from pyspark.sql import SparkSession
+
+        session = SparkSession(SparkContext.getOrCreate())
+        session.range(100).selectExpr("id % 7 as k", "id").groupBy("k").count().orderBy("k").collect()
+        session.createDataFrame([(1, "a")], "n int, t string").write.parquet(os.path.join(folder, "p"))
+        session.read.parquet(os.path.join(folder, "p")).toPandas()
+        session.sql("select 1").collect()
+        session.stop()
+        gateway.end(300)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        shutil.copy(draft, target + ".draft")
+        os.replace(target + ".draft", target)
+
+
+def main(environment):
+    """`make_archive`, in a process that ends when its input does."""
+
+    def end_with_input():
+        os.read(0, 1)
+        os._exit(1)
+
+    threading.Thread(target=end_with_input, daemon=True).start()
+    # Spark's client takes a program without a file or a prompt for a test.
+    sys.modules["__main__"].__file__ = "forebay"
+    make_archive(environment)
