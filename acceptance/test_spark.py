@@ -1,6 +1,8 @@
 """Spark in notebooks, scripts and SQL: the default engine, for real."""
 
 import base64
+import json
+from pathlib import Path
 
 import pytest
 from databricks.sdk.service.jobs import NotebookTask, Source, SparkPythonTask, SubmitTask
@@ -181,3 +183,16 @@ def test_an_unknown_engine_is_refused_by_name(api):
     body = {"spark_version": "15.4.x-scala2.12", "spark_conf": {"forebay.engine": "flink"}}
     message = refused(api.call("POST", "/api/2.0/clusters/create", json=body), 400, "INVALID_PARAMETER_VALUE")
     assert "forebay.engine" in message and "apache, sail" in message
+
+
+@pytest.mark.timeout(900)
+def test_the_example_gives_the_same_on_both_engines(w, home, cluster_id, apache_id):
+    source = (Path(__file__).parent.parent / "examples/orders/notebooks/etl.py").read_text()
+    path = imported(w, f"{home}/etl", source)
+    results = []
+    for cluster, tables in [(cluster_id, "orders_sail"), (apache_id, "orders_apache")]:
+        task = NotebookTask(notebook_path=path, base_parameters={"tables": tables, "drop": "yes"})
+        _, output = succeeded(w, existing_cluster_id=cluster, notebook_task=task)
+        results.append(json.loads(output.notebook_output.result))
+    assert results[0] == results[1]
+    assert len(results[0]["figures"]) > 6 and len(results[0]["best"]) == 12, results[0]

@@ -1,43 +1,168 @@
-"""How long a fresh run takes to its first Spark result, with no engine running, and the same from an engine that is used directly.
+"""Spark through Forebay and beside it: the first result of a fresh run, a trivial JAR, and a group-by over five million rows.
 
-The times are those of the cell, as the executed notebook has them, and of the whole run.
+The engines that are used directly are those of the server's own environments. Rounds are interleaved.
 """
 
 import argparse
+import base64
+import statistics
+import subprocess
 
 from common import folder, machine, milliseconds, new_cluster, server, succeeded, table, timed, until_ended
 
-FIRST = ["spark.range(1000).selectExpr('sum(id)').collect()[0][0]"]
+FIRST = "spark.range(1000).selectExpr('sum(id)').collect()[0][0]"
+GROUP = "spark.read.parquet('{path}').groupBy('k').agg(F.count('v'), F.avg('v')).orderBy('k').collect()"
+ROWS = 5_000_000
+MAKE = (
+    "import numpy, pandas\nrandom = numpy.random.default_rng(1)\n"
+    f"pandas.DataFrame({{'k': random.integers(0, 1000, {ROWS}), 'v': random.random({ROWS})}}).to_parquet('{{path}}')"
+)
+SAIL = """
+import sys, time
+from pysail.spark import SparkConnectServer
+from pyspark.sql import functions as F
+from pyspark.sql.connect.session import SparkSession
+server = SparkConnectServer("127.0.0.1", 0)
+server.start(background=True)
+spark = SparkSession.builder.remote("sc://127.0.0.1:%d" % server.listening_address[1]).getOrCreate()
+"""
+JVM = """
+import time
+from pyspark.sql import SparkSession, functions as F
+spark = SparkSession.builder.master("local[*]").config("spark.ui.enabled", "false").getOrCreate()
+"""
+WARM = "for _ in range(3):\n    {query}\ntimes = []\nfor _ in range(5):\n    t = time.perf_counter()\n    {query}\n    times.append(time.perf_counter() - t)\n"
+JAVA = """
+public class Trivial {
+    public static void main(String[] args) {
+        try (var spark = org.apache.spark.sql.SparkSession.builder().getOrCreate()) { System.out.println(spark.range(1000).count()); }
+    }
+}
+"""
 
 
-class Notebook:
-    def __init__(self, running, name, cells, **cluster):
-        self.api, self.path = running.api(), f"/Shared/bench/spark_{name}"
-        self.cluster_id = new_cluster(self.api, **cluster)
-        self.api.notebook(self.path, cells)
-        self.whole = []
+class Run:
+    """Submits one task and polls until it has ended."""
+
+    def __init__(self, api, **task):
+        self.api, self.task, self.times = api, task, []
 
     def __call__(self):
-        seconds, run = timed(lambda: until_ended(self.api, self.api.submit(self.path, self.cluster_id)))
+        body = {"run_name": "bench", **self.task}
+        seconds, run = timed(lambda: until_ended(self.api, self.api.post("/api/2.0/jobs/runs/submit", body)["run_id"], timeout=600))
         succeeded(self.api, run)
-        self.whole.append(seconds)
+        self.times.append(seconds)
+        return run
+
+
+class Command:
+    def __init__(self, *words):
+        self.words, self.times = [str(word) for word in words], []
+
+    def __call__(self):
+        seconds, done = timed(lambda: subprocess.run(self.words, capture_output=True, text=True, check=False))
+        if done.returncode:
+            raise SystemExit(f"{self.words}: {done.stderr[-2000:]}")
+        self.times.append(seconds)
+        return done.stdout
+
+
+def notebook(api, name, cluster_id, *cells):
+    path = api.notebook(f"/Shared/bench/spark_{name}", list(cells))
+    return Run(api, existing_cluster_id=cluster_id, notebook_task={"notebook_path": path})
+
+
+def rounds(count, rows):
+    for row in rows.values():
+        row()
+        row.times.clear()
+    for _ in range(count):
+        for row in rows.values():
+            row()
+    return [[name, milliseconds(row.times)] for name, row in rows.items()]
+
+
+def first_results(api, path, pythons, clusters, count):
+    scripts = {}
+    for engine, start in {"sail": SAIL, "apache": JVM}.items():
+        script = path / f"first_{engine}.py"
+        script.write_text(start + FIRST + "\nspark.stop()\n")
+        scripts[engine] = Command(pythons[engine], script)
+    rows = {
+        "Forebay, sail": notebook(api, "first_sail", clusters["sail"], FIRST),
+        "the same without Spark": notebook(api, "none", clusters["sail"], "499500"),
+        "Sail by a script": scripts["sail"],
+        "Forebay, apache": notebook(api, "first_apache", clusters["apache"], FIRST),
+        "Spark local by a script": scripts["apache"],
+    }
+    return table("First Spark result, nothing running: submit to end", ["", "ms"], rounds(count, rows))
+
+
+def groups(api, path, pythons, clusters):
+    data = path / "rows.parquet"
+    subprocess.run([pythons["sail"], "-c", MAKE.format(path=data)], check=True)
+    inside = "/dbfs/bench/rows.parquet"
+    api.post("/api/2.0/dbfs/mkdirs", {"path": "/bench"})
+    notebook(api, "make", clusters["sail"], MAKE.format(path=inside))()
+    rows = []
+    for engine, start in {"sail": SAIL, "apache": JVM}.items():
+        script = path / f"group_{engine}.py"
+        script.write_text(start + WARM.format(query=GROUP.format(path=data)) + "print(times)\n")
+        cells = "import time\nfrom pyspark.sql import functions as F\n" + WARM.format(query=GROUP.format(path=inside))
+        ours = notebook(api, f"group_{engine}", clusters[engine], cells + "dbutils.notebook.exit(str(times))")
+        direct, through = Command(pythons[engine], script), []
+        alone = []
+        for _ in range(3):
+            alone += eval(direct())
+            through += eval(api.output(ours()["run_id"])["notebook_output"]["result"])
+        over = statistics.median(through) / statistics.median(alone) - 1
+        rows.append([engine, milliseconds(alone), milliseconds(through), f"{over * 100:+.0f} %"])
+    table(f"Group-by over {ROWS:,} rows, warm", ["engine", "directly, ms", "in a run, ms", "overhead"], rows)
+
+
+def jar(api, path, home, count):
+    (path / "Trivial.java").write_text(JAVA)
+    subprocess.run(["javac", "-cp", f"{home}/jars/*", "-d", path, path / "Trivial.java"], check=True)
+    subprocess.run(["jar", "cf", path / "trivial.jar", "-C", path, "Trivial.class"], check=True)
+    content = base64.b64encode((path / "trivial.jar").read_bytes()).decode()
+    api.post("/api/2.0/dbfs/put", {"path": "/bench/trivial.jar", "contents": content, "overwrite": True})
+    libraries = [{"jar": "dbfs:/bench/trivial.jar"}]
+    rows = {
+        "Forebay": Run(api, spark_jar_task={"main_class_name": "Trivial"}, libraries=libraries),
+        "spark-submit": Command(f"{home}/bin/spark-submit", "--class", "Trivial", path / "trivial.jar"),
+    }
+    table("A trivial JAR: submit to end", ["", "ms"], rounds(count, rows))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    where = machine()
+    print(machine())
     with folder() as path, server(path) as running:
-        rows = {"Forebay, sail": Notebook(running, "first", FIRST)}
-        for _ in range(2):
-            for row in rows.values():
-                row()
-                row.whole.clear()
-        for _ in range(options.rounds):
-            for row in rows.values():
-                row()
-        table("First Spark result of a fresh run", ["", "submit to end, ms"], [[name, milliseconds(row.whole)] for name, row in rows.items()], where)
+        api = running.api()
+        clusters = {"sail": new_cluster(api), "apache": new_cluster(api, spark_conf={"forebay.engine": "apache"})}
+        for engine, cluster_id in clusters.items():
+            notebook(api, f"ready_{engine}", cluster_id, "spark.range(1).count()")()
+        environments = running.data / "runner"
+        home = next(environments.parent.glob("**/site-packages/pyspark/jars")).parent
+        other = next(environments.parent.glob("**/site-packages/pysail"))
+        pythons = {"sail": other.parents[3] / "bin/python", "apache": home.parents[3] / "bin/python"}
+        # What is compiled in the background would be in the way.
+        until_warm(pythons)
+        first_results(api, path, pythons, clusters, options.rounds)
+        jar(api, path, home, options.rounds)
+        groups(api, path, pythons, clusters)
+
+
+def until_warm(pythons):
+    import time
+
+    deadline = time.monotonic() + 900
+    while not all((python.parents[1] / ".warm").exists() for python in pythons.values()):
+        if time.monotonic() > deadline:
+            raise SystemExit("the environments were not compiled within 15 minutes")
+        time.sleep(1)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Java virtual machines with Apache Spark on their class path: how they are started, and what they say."""
 
 import glob
+import importlib.metadata
 import importlib.util
 import os
 import shutil
@@ -33,6 +34,10 @@ ARCHIVE = os.path.join("share", "forebay", "spark.jsa")
 
 def spark_home():
     return os.path.dirname(importlib.util.find_spec("pyspark").origin)
+
+
+def version():
+    return importlib.metadata.version("pyspark")
 
 
 def find_java():

@@ -26,6 +26,7 @@ def run(run, job, channel):
     status = "failed"
     try:
         layer.activate()
+        jars = spark.take_jars(job)
         of_r, wanted = r_libraries.split(job["libraries"])
         library = r_libraries.Library(job)
         library.activate()
@@ -34,10 +35,15 @@ def run(run, job, channel):
         if wanted and layer.install(wanted):
             _restart(run, job, channel)
         try:
-            _call(job["program"])
+            _call(job, jars, channel)
         finally:
             engine.settle()
         status = "succeeded"
+    except ProgramFailed as failure:
+        _flush()
+        verdict = failure.verdict
+        channel.error(verdict["ename"], verdict["message"], [verdict["trace"]])
+        raise
     except SystemExit as exit:
         if exit.code not in (None, 0):
             if not isinstance(exit.code, int):
@@ -67,7 +73,13 @@ def _flush():
     sys.stderr.flush()
 
 
-def _call(program):
+def _call(job, jars, channel):
+    program = job["program"]
+    if program["type"] in ("jar", "submit"):
+        from . import jar
+
+        jar.run(job, jars, channel)
+        return
     if program["type"] == "script":
         path = program["file"]
         if path.endswith((".R", ".r")):

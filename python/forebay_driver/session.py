@@ -290,6 +290,7 @@ class Session:
     # -- libraries and restarts
 
     def _install_libraries(self):
+        spark.take_jars(self.job)
         of_r, wanted = r_libraries.split(self.job["libraries"])
         if of_r:
             self.r.libraries.install(of_r)

@@ -131,6 +131,18 @@ class Spark:
         return error, ()
 
 
+def take_jars(job):
+    """Takes the JARs out of the libraries of a run: they are for its engine."""
+    jars = [library["path"] for library in job["libraries"] if library["type"] == "jar"]
+    job["libraries"] = [library for library in job["libraries"] if library["type"] != "jar"]
+    if jars and job["spark"]["engine"] != "apache":
+        raise SparkNotAvailable(f"{jars[0]}: the engine sail runs no Java. {_OTHER_ENGINE[0].upper()}{_OTHER_ENGINE[1:]}")
+    if jars:
+        conf = job["spark"]["conf"]
+        conf["spark.jars"] = ",".join([conf["spark.jars"], *jars] if conf.get("spark.jars") else jars)
+    return jars
+
+
 def is_frame(thing):
     """Whether it is a data frame of Spark; needs no import of it."""
     kinds = type(thing).__mro__

@@ -98,6 +98,14 @@ impl Clusters {
         runtime_for(version, engine, &self.runtimes()).ok()
     }
 
+    /// The runtime like this one that has the engine.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE` when there is none.
+    pub fn runtime_with(&self, runtime: &str, engine: &str) -> Result<String> {
+        runtime_for(runtime, Some(engine), &self.runtimes())
+    }
+
     /// The Spark engine of a runtime, for people to see.
     #[must_use]
     pub fn engine_of(&self, runtime: &str) -> Option<String> {

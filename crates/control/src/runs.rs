@@ -123,6 +123,9 @@ pub struct RunNow {
     pub notebook_params: Map<String, Value>,
     pub python_params: Option<Vec<Value>>,
     pub python_named_params: Map<String, Value>,
+    pub jar_params: Option<Vec<Value>>,
+    pub spark_submit_params: Option<Vec<Value>>,
+    pub sql_params: Map<String, Value>,
     pub idempotency_token: Option<String>,
     pub queue: Option<bool>,
 }
@@ -749,11 +752,14 @@ fn scoped_token(ctx: &Ctx, scope: &str, token: Option<String>) -> Result<Option<
 fn parameters(request: &RunNow) -> Result<Map<String, Value>> {
     let legacy = !request.notebook_params.is_empty()
         || request.python_params.is_some()
-        || !request.python_named_params.is_empty();
+        || !request.python_named_params.is_empty()
+        || request.jar_params.is_some()
+        || request.spark_submit_params.is_some()
+        || !request.sql_params.is_empty();
     if legacy && !request.job_parameters.is_empty() {
         return Err(Error::invalid(
-            "Field 'job_parameters' cannot be combined with notebook_params, python_params or \
-             python_named_params.",
+            "Field 'job_parameters' cannot be combined with notebook_params, python_params, \
+             python_named_params, jar_params, spark_submit_params or sql_params.",
         ));
     }
     let all = [
@@ -761,6 +767,9 @@ fn parameters(request: &RunNow) -> Result<Map<String, Value>> {
         ("notebook_params", json!(request.notebook_params)),
         ("python_params", json!(request.python_params)),
         ("python_named_params", json!(request.python_named_params)),
+        ("jar_params", json!(request.jar_params)),
+        ("spark_submit_params", json!(request.spark_submit_params)),
+        ("sql_params", json!(request.sql_params)),
     ];
     let mut parameters = Map::new();
     for (name, value) in all {

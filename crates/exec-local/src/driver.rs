@@ -22,6 +22,7 @@ const PYTHON: &[(&str, &str)] = files!(in "python/forebay_driver":
     "dbutils.py",
     "fs.py",
     "init.py",
+    "jar.py",
     "jvm.py",
     "libraries.py",
     "program.py",

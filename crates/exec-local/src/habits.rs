@@ -61,6 +61,8 @@ impl Habit {
 fn key(place: &Place, program: &Program) -> Option<Key> {
     let name = match program {
         Program::Notebook { .. } => return None,
+        // They never do.
+        Program::Jar { .. } | Program::Submit { .. } => String::new(),
         Program::Script { file, .. } => file.clone(),
         Program::Wheel {
             package,

@@ -85,7 +85,10 @@ impl Executor for DummyExecutor {
         self.prepare(&workload.place).await?;
         let cells = match &workload.program {
             Program::Notebook { cells, .. } => cells.iter().cloned().collect(),
-            Program::Script { .. } | Program::Wheel { .. } => VecDeque::new(),
+            Program::Script { .. }
+            | Program::Wheel { .. }
+            | Program::Jar { .. }
+            | Program::Submit { .. } => VecDeque::new(),
         };
         let limits = workload.limits.clone();
         self.started

@@ -130,6 +130,13 @@ pub enum Program {
         args: Vec<String>,
         named: BTreeMap<String, String>,
     },
+    /// The `main` of a class in one of the JARs among the libraries, in Apache Spark's launcher.
+    Jar {
+        main_class: String,
+        args: Vec<String>,
+    },
+    /// What follows `spark-submit` on a command line. Files may be given as `dbfs:/...`.
+    Submit { args: Vec<String> },
 }
 
 /// What is installed before the first cell, into a layer of this run alone.
@@ -150,6 +157,8 @@ pub enum Library {
         package: String,
         repo: Option<String>,
     },
+    /// A JAR for the Spark engine, by its path inside the sandbox.
+    Jar { path: String },
 }
 
 /// The facts about the run that programs ask for.

@@ -161,10 +161,7 @@ async fn delete(
 }
 
 /// Parameters for task types that do not run here; one that is given is refused, not dropped.
-const OTHER_PARAMETERS: [&str; 8] = [
-    "jar_params",
-    "spark_submit_params",
-    "sql_params",
+const OTHER_PARAMETERS: [&str; 5] = [
     "dbt_commands",
     "pipeline_params",
     "only",
@@ -183,6 +180,9 @@ async fn run_now(
         notebook_params: map_or_pairs(request.notebook_params)?,
         python_params: request.python_params,
         python_named_params: request.python_named_params,
+        jar_params: request.jar_params,
+        spark_submit_params: request.spark_submit_params,
+        sql_params: request.sql_params,
         idempotency_token: request.idempotency_token,
         queue: request.queue.map(|queue| queue.enabled),
     };

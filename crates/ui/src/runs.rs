@@ -194,6 +194,13 @@ pub(crate) fn task_what(task: &Value) -> String {
     let text = |kind: &str, name: &str| field(kind, name)?.as_str().map(str::to_owned);
     text("notebook_task", "notebook_path")
         .or_else(|| text("spark_python_task", "python_file"))
+        .or_else(|| text("spark_jar_task", "main_class_name"))
+        .or_else(|| {
+            field("sql_task", "file")?
+                .get("path")?
+                .as_str()
+                .map(str::to_owned)
+        })
         .or_else(|| {
             let package = text("python_wheel_task", "package_name")?;
             let entry = text("python_wheel_task", "entry_point").unwrap_or_default();

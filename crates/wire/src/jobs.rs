@@ -14,8 +14,9 @@ const TEST: &str = "acceptance/test_jobs.py";
 
 /// What a job may not ask for yet; each answers 501 by its name.
 const SETTINGS: &str = "trigger.table_update, trigger.model, git_source.job_source, git_source.sparse_checkout, task types other than notebook, \
-    Python script, wheel, condition, for-each and run-job, and libraries other than pypi, whl, requirements and cran answer 501; \
-    so do triggers, environment_variables, compute, notebook_task.warehouse_id and parameters of run_job_task for such types; \
+    Python script, wheel, JAR, spark-submit, SQL file, condition, for-each and run-job, and libraries other than pypi, whl, requirements, \
+    jar and cran answer 501; so do sql_task without a file, warehouse_id, spark_jar_task.jar_uri, triggers, environment_variables, compute, \
+    and parameters of run_job_task for types other than notebook and Python; \
     of environments the dependencies count, of run_as a user or service principal; budget_policy_id, usage_policy_id, \
     performance_target, duration_target, parent_path, continuous.maintenance_window and who is to be told of a streaming \
     backlog are kept and have no effect";
@@ -77,6 +78,10 @@ pub struct RunNow {
     pub python_params: Option<Vec<Value>>,
     #[serde(default)]
     pub python_named_params: Map<String, Value>,
+    pub jar_params: Option<Vec<Value>>,
+    pub spark_submit_params: Option<Vec<Value>>,
+    #[serde(default)]
+    pub sql_params: Map<String, Value>,
     pub idempotency_token: Option<String>,
     pub queue: Option<Queue>,
     /// What is refused by name when it is given.

@@ -75,6 +75,10 @@ pub struct Repair {
     pub python_params: Option<Vec<Value>>,
     #[serde(default)]
     pub python_named_params: Map<String, Value>,
+    pub jar_params: Option<Vec<Value>>,
+    pub spark_submit_params: Option<Vec<Value>>,
+    #[serde(default)]
+    pub sql_params: Map<String, Value>,
     /// What is refused by name when it is given.
     #[serde(flatten)]
     pub others: BTreeMap<String, Value>,

@@ -52,6 +52,11 @@ pub(super) fn check(spec: &Spec) -> Result<()> {
 /// What a task says about where its code lies.
 fn check_code(spec: &Spec, task: &TaskSpec) -> Result<()> {
     let key = &task.task_key;
+    if task.sql_task.as_ref().is_some_and(|sql| sql.file.is_none()) {
+        return Err(Error::invalid(format!(
+            "Field 'sql_task' of task '{key}' has no 'file': give one, such as {{\"path\": \"/Shared/report.sql\"}}."
+        )));
+    }
     if let Some((_, Some(source))) = task.code()
         && !["GIT", "WORKSPACE"]
             .iter()

@@ -21,9 +21,9 @@ const TASK_TYPES: [(&str, bool); 20] = [
     ("notebook_task", true),
     ("spark_python_task", true),
     ("python_wheel_task", true),
-    ("spark_jar_task", false),
-    ("spark_submit_task", false),
-    ("sql_task", false),
+    ("spark_jar_task", true),
+    ("spark_submit_task", true),
+    ("sql_task", true),
     ("dbt_task", false),
     ("pipeline_task", false),
     ("run_job_task", true),
@@ -43,7 +43,9 @@ const TASK_TYPES: [(&str, bool); 20] = [
 /// Fields whose effect would be missed: a job and a task that has one is refused.
 const MISSED_IN_JOB: [&str; 2] = ["triggers", "environment_variables"];
 const MISSED_IN_TASK: [&str; 2] = ["environment_variables_key", "compute"];
-const MISSED_IN_TYPE: [(&str, &[&str]); 2] = [
+const MISSED_IN_TYPE: [(&str, &[&str]); 4] = [
+    ("spark_jar_task", &["jar_uri"]),
+    ("sql_task", &["query", "dashboard", "alert", "warehouse_id"]),
     ("notebook_task", &["warehouse_id"]),
     (
         "run_job_task",
@@ -201,6 +203,7 @@ fn refuse_missed(fields: &Map<String, Value>, missed: &[&str], place: &str) -> R
         Value::Null => true,
         Value::Array(list) => list.is_empty(),
         Value::Object(map) => map.is_empty(),
+        Value::String(text) => text.is_empty(),
         _ => false,
     };
     let given = |field: &&&str| fields.get(**field).is_some_and(|value| !empty(value));
@@ -294,9 +297,9 @@ fn check_library(library: &Value, place: &str) -> Result<()> {
         .flat_map(Map::keys)
         .collect();
     match kinds[..] {
-        [kind] if matches!(kind.as_str(), "pypi" | "whl" | "requirements") => Ok(()),
+        [kind] if matches!(kind.as_str(), "pypi" | "whl" | "requirements" | "jar") => Ok(()),
         [kind] if kind == "cran" => check_cran(&library["cran"], place),
-        [kind] if matches!(kind.as_str(), "jar" | "egg" | "maven") => Err(Error::not_implemented(
+        [kind] if matches!(kind.as_str(), "egg" | "maven") => Err(Error::not_implemented(
             format!("A library of kind '{kind}'{place}"),
         )),
         _ => Err(Error::invalid(format!(
@@ -373,8 +376,8 @@ mod tests {
         );
         check(json!({"tasks": []}), "at least one task");
         check(
-            json!({"tasks": [{"task_key": "a", "spark_jar_task": {}}]}),
-            "'spark_jar_task'",
+            json!({"tasks": [{"task_key": "a", "dbt_task": {}}]}),
+            "'dbt_task'",
         );
         check(task(json!({"run_if": "SOMETIMES"})), "run_if 'SOMETIMES'");
         check(task(json!({"job_cluster_key": "c"})), "job_cluster_key 'c'");

@@ -33,6 +33,7 @@ fn library(environment: &str, line: &str) -> Result<LibrarySpec> {
         whl: None,
         requirements: None,
         cran: None,
+        jar: None,
     };
     if let Some(path) = line.strip_prefix("-r ") {
         return Ok(LibrarySpec {

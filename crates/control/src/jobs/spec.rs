@@ -67,6 +67,9 @@ pub struct TaskSpec {
     pub notebook_task: Option<NotebookTask>,
     pub spark_python_task: Option<ScriptTask>,
     pub python_wheel_task: Option<WheelTask>,
+    pub spark_jar_task: Option<JarTask>,
+    pub spark_submit_task: Option<SubmitTask>,
+    pub sql_task: Option<SqlTask>,
     pub condition_task: Option<ConditionTask>,
     pub for_each_task: Option<ForEachTask>,
     pub run_job_task: Option<RunJobTask>,
@@ -113,7 +116,10 @@ impl TaskSpec {
         let notebook = self.notebook_task.as_ref();
         let notebook = notebook.map(|task| (task.notebook_path.as_str(), task.source.as_deref()));
         let script = self.spark_python_task.as_ref();
-        notebook.or(script.map(|task| (task.python_file.as_str(), task.source.as_deref())))
+        let script = script.map(|task| (task.python_file.as_str(), task.source.as_deref()));
+        let sql = self.sql_task.as_ref().and_then(|task| task.file.as_ref());
+        let sql = sql.map(|file| (file.path.as_str(), file.source.as_deref()));
+        notebook.or(script).or(sql)
     }
 
     #[must_use]
@@ -156,12 +162,42 @@ pub struct WheelTask {
     pub named_parameters: BTreeMap<String, String>,
 }
 
+/// A class of a JAR that is among the task's libraries.
+#[derive(Debug, Clone, Deserialize)]
+pub struct JarTask {
+    pub main_class_name: String,
+    #[serde(default)]
+    pub parameters: Vec<String>,
+}
+
+/// What follows `spark-submit` on a command line.
+#[derive(Debug, Clone, Deserialize)]
+pub struct SubmitTask {
+    #[serde(default)]
+    pub parameters: Vec<String>,
+}
+
+/// Statements of a file; the other forms are refused when a job is saved.
+#[derive(Debug, Clone, Deserialize)]
+pub struct SqlTask {
+    pub file: Option<SqlFile>,
+    #[serde(default)]
+    pub parameters: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct SqlFile {
+    pub path: String,
+    pub source: Option<String>,
+}
+
 #[derive(Debug, Clone, Deserialize)]
 pub struct LibrarySpec {
     pub pypi: Option<Pypi>,
     pub whl: Option<String>,
     pub requirements: Option<String>,
     pub cran: Option<Cran>,
+    pub jar: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

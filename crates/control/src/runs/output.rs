@@ -390,7 +390,9 @@ impl Runs {
             None
         };
         // By the definition, so that pollers see the same form before, during and after the run.
-        let logs = if view.has_type(&attempt, "notebook_task") || !attempt.takes_slot {
+        let has_cells = ["notebook_task", "sql_task"];
+        let has_cells = has_cells.iter().any(|kind| view.has_type(&attempt, kind));
+        let logs = if has_cells || !attempt.takes_slot {
             None
         } else {
             let events = blocking(move || read_events(&path)).await?;

@@ -92,6 +92,45 @@ pub(crate) async fn load(code: &Code, path: &WorkspacePath) -> Result<(Snapshot,
     )))
 }
 
+/// Reads the file of SQL statements at `path`, as a notebook with one cell.
+///
+/// # Errors
+/// `RESOURCE_DOES_NOT_EXIST`, `PERMISSION_DENIED`, or what keeps it from being read as text.
+pub(crate) async fn load_sql(code: &Code, path: &WorkspacePath) -> Result<(Snapshot, Notebook)> {
+    const HEADER: &str = "-- Databricks notebook source\n";
+    let (located, blob) = match code.read(path).await {
+        Ok(found) => found,
+        Err(e) if e.code == ErrorCode::PermissionDenied => return Err(e),
+        // Where it was imported as a notebook, its name has lost the extension.
+        Err(missing) => {
+            let name = path.to_string();
+            let Some(name) = name.strip_suffix(".sql") else {
+                return Err(missing);
+            };
+            return load(code, &WorkspacePath::parse(name)?).await;
+        }
+    };
+    if matches!(located.form, Form::Notebook(_)) {
+        return load(code, path).await;
+    }
+    let shown = path.to_string();
+    blocking(move || {
+        let bytes = blob.read(0, NOTEBOOK_BYTES_MAX).map_err(|e| e.at(&shown))?;
+        let text = String::from_utf8(bytes)
+            .map_err(|e| Error::invalid(format!("{shown} is not UTF-8 text.")).because(e))?;
+        let source = format!("{HEADER}{text}");
+        let file_name = "statements.sql".to_owned();
+        let notebook = parse(&file_name, source.as_bytes())?;
+        let snapshot = Snapshot {
+            path: shown,
+            file_name,
+            source,
+        };
+        Ok((snapshot, notebook))
+    })
+    .await
+}
+
 /// Reads cells from a kept or found source.
 ///
 /// # Errors

@@ -55,6 +55,10 @@ pub(crate) async fn prepare(
         Some(given) => given.iter().cloned().map(text).collect(),
         None => own.to_vec(),
     };
+    let given = |field: &str| {
+        let list = overriding.get(field)?.as_array()?;
+        Some(list.iter().cloned().map(text).collect::<Vec<_>>())
+    };
     let mut snapshot = None;
     let (program, home) = if let Some(notebook) = &task.notebook_task {
         let path = &notebook.notebook_path;
@@ -109,6 +113,42 @@ pub(crate) async fn prepare(
         };
         // The one folder that every user has, and may write to.
         (program, LOCAL_DIR.to_owned())
+    } else if let Some(jar) = &task.spark_jar_task {
+        let program = Program::Jar {
+            main_class: jar.main_class_name.clone(),
+            args: given("jar_params").unwrap_or_else(|| jar.parameters.clone()),
+        };
+        (program, LOCAL_DIR.to_owned())
+    } else if let Some(submit) = &task.spark_submit_task {
+        let args = given("spark_submit_params").unwrap_or_else(|| submit.parameters.clone());
+        (Program::Submit { args }, LOCAL_DIR.to_owned())
+    } else if let Some(file) = task.sql_task.as_ref().and_then(|sql| sql.file.as_ref()) {
+        let path = match in_checkout(code, spec, task, &file.path)? {
+            Some(path) => path,
+            None => WorkspacePath::parse(&file.path)?,
+        };
+        let (found, document) = source::load_sql(code, &path).await?;
+        let cells = document.exec_cells()?;
+        snapshot = Some(found);
+        let mut parameters = task
+            .sql_task
+            .as_ref()
+            .map_or_else(BTreeMap::new, |sql| sql.parameters.clone());
+        parameters.extend(texts(overriding.get("sql_params")));
+        parameters.extend(job_parameters.clone());
+        let folder = path
+            .parent()
+            .map(|parent| parent.to_string())
+            .unwrap_or_default();
+        let program = Program::Notebook {
+            path: path.to_string(),
+            cells,
+            parameters,
+        };
+        (
+            program,
+            format!("/Workspace{}", folder.trim_end_matches('/')),
+        )
     } else {
         return Err(Error::not_implemented(format!(
             "The type of task '{}'",
@@ -125,7 +165,14 @@ pub(crate) async fn prepare(
         .collect::<Result<Vec<_>>>()?;
     let bounds = Bounds::of(&inner.setup.config.budget, spec, task);
     let limits = bounds.limits(&inner.setup.server.limits, compute);
-    let place = place(inner, ctx, &compute.runtime).await?;
+    // Java has one engine, whatever the cluster says.
+    let runtime = match program {
+        Program::Jar { .. } | Program::Submit { .. } => {
+            inner.clusters.runtime_with(&compute.runtime, "apache")?
+        }
+        _ => compute.runtime.clone(),
+    };
+    let place = place(inner, ctx, &runtime).await?;
     // The folder of a notebook that was shared alone is not there.
     let working_dir = match place
         .mounts
@@ -181,6 +228,12 @@ fn resolved_values(program: &Program) -> Option<Value> {
         }
         Program::Wheel { args, named, .. } if !(args.is_empty() && named.is_empty()) => {
             json!({"python_wheel_task": {"parameters": args, "named_parameters": named}})
+        }
+        Program::Jar { args, .. } if !args.is_empty() => {
+            json!({"spark_jar_task": {"parameters": args}})
+        }
+        Program::Submit { args } if !args.is_empty() => {
+            json!({"spark_submit_task": {"parameters": args}})
         }
         _ => return None,
     };
@@ -318,6 +371,11 @@ fn library(spec: &LibrarySpec) -> Result<Library> {
     }
     if let Some(path) = &spec.whl {
         return Ok(Library::Whl {
+            path: in_sandbox(path)?,
+        });
+    }
+    if let Some(path) = &spec.jar {
+        return Ok(Library::Jar {
             path: in_sandbox(path)?,
         });
     }

@@ -27,6 +27,9 @@ pub(super) async fn repair(
         notebook_params: map_or_pairs(request.notebook_params)?,
         python_params: request.python_params,
         python_named_params: request.python_named_params,
+        jar_params: request.jar_params,
+        spark_submit_params: request.spark_submit_params,
+        sql_params: request.sql_params,
         ..RunNow::default()
     };
     let repair = RepairRun {

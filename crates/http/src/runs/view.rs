@@ -405,7 +405,12 @@ pub(crate) fn output_json(app: &App, output: RunOutput, version: ApiVersion) -> 
     if let Some(id) = run_job {
         fields.insert("run_job_output".to_owned(), json!({"run_id": id}));
     }
-    if logs.is_none() && attempt.takes_slot {
+    let is_sql = view.has_type(&attempt, "sql_task");
+    if is_sql {
+        let page = fields["metadata"]["run_page_url"].clone();
+        let output = json!({"query_output": {"output_link": page}});
+        fields.insert("sql_output".to_owned(), output);
+    } else if logs.is_none() && attempt.takes_slot {
         let (text, truncated) = result.unwrap_or_default();
         let mut notebook = json!({"truncated": truncated});
         if attempt.exit_value.is_some() {

@@ -1,0 +1,123 @@
+"""JARs and spark-submit, and files of SQL: tasks of jobs, with the Python SDK."""
+
+import subprocess
+
+import pytest
+from databricks.sdk.service import compute, jobs
+from databricks.sdk.service.jobs import SparkJarTask, SparkSubmitTask, SqlTask, SqlTaskFile
+from databricks.sdk.service.workspace import ImportFormat
+from test_spark import facts, submitted, succeeded
+
+from harness.api import refused, text_of
+
+pytestmark = pytest.mark.timeout(900)
+
+MAIN = """
+package org.example;
+
+public class Main {
+    public static void main(String[] args) throws Exception {
+        System.out.println("args " + String.join(",", args) + " helper " + Helper.word());
+        if (args.length > 0 && args[0].equals("exit")) System.exit(3);
+        if (args.length > 0 && args[0].equals("throw")) throw new IllegalStateException("on purpose");
+        System.err.println("said to stderr");
+        try (var spark = org.apache.spark.sql.SparkSession.builder().getOrCreate()) {
+            System.out.println("sum " + spark.range(1000).selectExpr("sum(id)").first().get(0));
+        }
+    }
+}
+"""
+HELPER = 'package org.example; public class Helper { public static String word() { return "second jar"; } }'
+
+
+@pytest.fixture(scope="module")
+def jars(tmp_path_factory, server, w):
+    """(main JAR, helper JAR) on DBFS, compiled here against the server's own Spark."""
+    folder = tmp_path_factory.mktemp("jars")
+    spark = wait_for_spark(server, w)
+    for name, source in {"Main": MAIN, "Helper": HELPER}.items():
+        (folder / f"{name}.java").write_text(source)
+    subprocess.run(["javac", "-cp", f"{spark}/*", "-d", folder / "classes", folder / "Main.java", folder / "Helper.java"], check=True)
+    found = []
+    for name in ("Main", "Helper"):
+        jar = folder / f"{name.lower()}.jar"
+        subprocess.run(["jar", "cf", jar, "-C", folder / "classes", f"org/example/{name}.class"], check=True)
+        path = f"/FileStore/jars/{jar.name}"
+        with jar.open("rb") as file:
+            w.dbfs.upload(path, file, overwrite=True)
+        found.append(f"dbfs:{path}")
+    return found
+
+
+def wait_for_spark(server, w):
+    """The folder of Spark's own JARs, which is there as soon as a cluster of that engine runs."""
+    cluster = w.clusters.create(
+        cluster_name="jars", spark_version="15.4.x-scala2.12", num_workers=0, spark_conf={"forebay.engine": "apache"}
+    ).result()
+    assert cluster.state.value == "RUNNING"
+    return next((server.data / "runner").parent.glob("**/site-packages/pyspark/jars"))
+
+
+def libraries(*paths):
+    return [compute.Library(jar=path) for path in paths]
+
+
+def jar_task(*args, main="org.example.Main"):
+    return SparkJarTask(main_class_name=main, parameters=list(args))
+
+
+def test_a_jar_runs_with_its_arguments_and_its_output_is_kept(w, api, jars):
+    run, output = succeeded(w, spark_jar_task=jar_task("a", "b c"), libraries=libraries(*jars))
+    assert "args a,b c helper second jar" in output.logs and "sum 499500" in output.logs and "said to stderr" in output.logs
+    assert facts(api, run)["engine"].startswith("apache ")
+
+
+@pytest.mark.parametrize("word, shown", [("exit", "exit code 3"), ("throw", "on purpose")])
+def test_a_jar_fails_with_its_exit_code_or_exception(w, jars, word, shown):
+    run, output = submitted(w, spark_jar_task=jar_task(word), libraries=libraries(*jars))
+    assert run.state.result_state.value == "FAILED"
+    assert shown in output.error, output.error
+
+
+def test_what_is_wrong_with_a_jar_is_said_before_anything_runs(w, jars, dbfs_home):
+    w.dbfs.put(f"{dbfs_home}/text.jar", contents="bm90IGEgamFy", overwrite=True)
+    for task, files, words in [
+        (jar_task(main="org.other.Main"), jars, ["org.other.Main", "did you mean org.example.Main"]),
+        (jar_task(), [f"dbfs:{dbfs_home}/text.jar"], ["text.jar is not a JAR"]),
+        (jar_task(), [f"dbfs:{dbfs_home}/none.jar"], ["none.jar"]),
+        (jar_task(), [], ["libraries"]),
+    ]:
+        run, output = submitted(w, spark_jar_task=task, libraries=libraries(*files))
+        assert run.state.result_state.value == "FAILED"
+        assert all(word in output.error for word in words), output.error
+
+
+def test_spark_submit_takes_the_command_line_of_a_script_and_of_a_jar(w, jars, dbfs_home):
+    words = ["--class", "org.example.Main", "--jars", jars[1], jars[0], "submitted"]
+    _, output = succeeded(w, spark_submit_task=SparkSubmitTask(parameters=words))
+    assert "args submitted" in output.logs and "sum 499500" in output.logs
+
+
+def test_parameters_of_run_now_replace_those_of_the_task(w, jars):
+    task = jobs.Task(task_key="t", spark_jar_task=jar_task("own"), libraries=libraries(*jars))
+    job = w.jobs.create(name="jar", tasks=[task])
+    run = w.jobs.run_now(job.job_id, jar_params=["given"]).result()
+    assert "args given" in w.jobs.get_run_output(run.tasks[0].run_id).logs
+
+
+def test_a_file_of_sql_runs_with_parameters(w, api, home):
+    statements = "create or replace table report_of_sql as select 1 as n;\n-- then\nselect n, :word as word from report_of_sql;\ndrop table report_of_sql"
+    w.workspace.mkdirs(home)
+    w.workspace.upload(f"{home}/report.sql", statements.encode(), format=ImportFormat.AUTO)
+    task = SqlTask(warehouse_id="", file=SqlTaskFile(path=f"{home}/report.sql"), parameters={"word": "hello"})
+    run, output = succeeded(w, sql_task=task)
+    assert output.sql_output.query_output.output_link
+    assert "hello" in text_of(api.executed(run.run_id))
+
+
+def test_other_forms_of_sql_are_refused_by_name(api):
+    for name, value in [("query", {"query_id": "q"}), ("dashboard", {"dashboard_id": "d"}), ("alert", {"alert_id": "a"})]:
+        body = {"tasks": [{"task_key": "t", "sql_task": {"warehouse_id": "", name: value}}]}
+        assert f"'{name}'" in refused(api.call("POST", "/api/2.1/jobs/create", json=body), 501, "NOT_IMPLEMENTED")
+    body = {"tasks": [{"task_key": "t", "sql_task": {"warehouse_id": "w", "file": {"path": "/x.sql"}}}]}
+    assert "'warehouse_id'" in refused(api.call("POST", "/api/2.1/jobs/create", json=body), 501, "NOT_IMPLEMENTED")
