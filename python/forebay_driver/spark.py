@@ -121,6 +121,9 @@ class Spark:
         if "SparkEngineDied" not in kinds and self.engine.is_dead():
             return self.engine.death(), ()
         text = str(error)
+        troubles = self.engine.warehouse.troubles if self.engine.warehouse else {}
+        if told := [trouble for name, trouble in troubles.items() if name in text.lower()]:
+            return error, told
         if hint := self.engine.hint(text) if hasattr(self.engine, "hint") else None:
             return error, (hint,)
         if self.engine_name != "sail":

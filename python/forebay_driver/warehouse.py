@@ -3,8 +3,10 @@
 Engines forget their catalogs when they end. What is kept is a folder that all runs of the workspace
 see: data below `WAREHOUSE`, and for each table a small file that says what and where it is:
 
-    .catalog/DATABASE/TABLE.json   {"type": "MANAGED", "provider": "delta", "location": "/dbfs/..."}
-    .catalog/DATABASE/VIEW.json    {"type": "VIEW", "text": "SELECT ..."}
+    .catalog/DATABASE/TABLE.json   {"name": "Table", "type": "MANAGED", "provider": "delta", "location": "/dbfs/..."}
+    .catalog/DATABASE/VIEW.json    {"name": "View", "type": "VIEW", "text": "SELECT ..."}
+
+Files have names in lower case; some engines keep the case of a table's name, and others do not.
 
 A session gets to know a table when a request mentions its name, so that a start costs nothing
 however many tables there are. After a request that may change tables the files follow. Files are
@@ -26,6 +28,10 @@ _TEMPORARY = re.compile(r"\s*(create|drop)\s+(or\s+replace\s+)?(global\s+)?temp"
 _COMMENT = re.compile(r"\A(\s|--[^\n]*\n|/\*.*?\*/)+", re.DOTALL)
 
 
+class TableError(Exception):
+    """A table of the workspace that this engine cannot open."""
+
+
 class Warehouse:
     """`query` executes a statement in the session and returns its rows as tuples."""
 
@@ -39,6 +45,8 @@ class Warehouse:
         self._databases = {"default"}
         self._busy = False
         self._changing = []
+        # Tables that this engine could not open, by name, and why.
+        self.troubles = {}
 
     def before(self, text, may_change):
         """To be called with what is about to be executed: all its text, so that no name is missed."""
@@ -51,6 +59,10 @@ class Warehouse:
                 self._introduce(text.lower())
             finally:
                 self._busy = False
+            for name, trouble in self.troubles.items():
+                # What it cannot open it must not replace either.
+                if may_change and re.search(rf"\b{re.escape(name)}\b", text.lower()):
+                    raise TableError(trouble)
             if may_change:
                 self._changing.append(text.lower())
 
@@ -80,20 +92,30 @@ class Warehouse:
 
     def _introduce_table(self, database, name):
         entry = self._read(database, name)
-        known = self._known.get((database, name))
-        if entry is None or entry == known:
+        if entry is None or entry == self._known.get((database, name)):
             return
-        full = f"`{database}`.`{name}`"
-        kind = "VIEW" if entry["type"] == "VIEW" else "TABLE"
-        if known is not None:
-            self._query(f"DROP {kind} IF EXISTS {full}")
+        try:
+            self._create(database, entry, (database, name) in self._known)
+        except Exception as error:
+            # Its name may only be part of another word, and then it is nobody's trouble.
+            self.troubles[name] = f"the table {database}.{name} of the workspace cannot be opened: {str(error).splitlines()[0]}"
+            return
         self._known[database, name] = entry
+        self.troubles.pop(name, None)
+
+    def _create(self, database, entry, replace):
+        full = f"`{database}`.`{entry['name']}`"
+        kind = "VIEW" if entry["type"] == "VIEW" else "TABLE"
+        if replace:
+            self._query(f"DROP {kind} IF EXISTS {full}")
         if kind == "VIEW":
             self._introduce(entry["text"].lower())
             self._query(f"CREATE OR REPLACE VIEW {full} AS {entry['text']}")
-        elif os.path.exists(entry["location"]) or "://" in entry["location"]:
-            location = entry["location"].replace("'", "\\'")
-            self._query(f"CREATE TABLE IF NOT EXISTS {full} USING {entry['provider']} LOCATION '{location}'")
+            return
+        if "://" not in entry["location"] and not os.path.exists(entry["location"]):
+            raise FileNotFoundError(f"there is nothing at {entry['location']}")
+        location = entry["location"].replace("'", "\\'")
+        self._query(f"CREATE TABLE IF NOT EXISTS {full} USING {entry['provider']} LOCATION '{location}'")
 
     def _listed(self):
         try:
@@ -122,38 +144,39 @@ class Warehouse:
 
     def _keep_up_with(self, database, text):
         rows = self._query(f"SHOW TABLES IN `{database}`")
-        there = {row[1].lower() for row in rows if row[0] and not row[2]}
-        for name in there:
+        there = {row[1].lower(): row[1] for row in rows if row[0] and not row[2]}
+        for name, written in there.items():
             if (database, name) not in self._known or name in text:
-                entry = self._describe(database, name)
-                if entry and entry != self._known.get((database, name)):
+                entry = self._describe(database, written)
+                if entry != self._known.get((database, name)):
                     self._write(database, name, entry)
         for known in [key for key in self._known if key[0] == database and key[1] not in there]:
             self._forget(*known)
 
-    def _describe(self, database, name):
-        rows = [tuple(row) for row in self._query(f"DESCRIBE EXTENDED `{database}`.`{name}`")]
+    def _describe(self, database, written):
+        rows = self._query(f"DESCRIBE EXTENDED `{database}`.`{written}`")
         titles = [row[0] for row in rows]
         start = next((at for at, title in enumerate(titles) if title.startswith("# Detailed")), len(rows))
         facts = {row[0]: row[1] for row in rows[start:]}
         if facts.get("Type") == "VIEW":
-            return {"type": "VIEW", "text": facts.get("View Text", "")}
+            return {"name": written, "type": "VIEW", "text": facts.get("View Text", "")}
         location = facts.get("Location", "").removeprefix("file:")
         location = location if "://" in location else "/" + location.lstrip("/")
-        previous = self._known.get((database, name), {})
         # A session that was told of a table by its place takes it for somebody else's.
-        kind = previous.get("type") if previous.get("location") == location else facts.get("Type", "EXTERNAL")
-        return {"type": kind, "provider": facts.get("Provider", "parquet").lower(), "location": location}
+        known = next((entry for entry in self._known.values() if entry.get("location") == location), {})
+        kind = known.get("type") or facts.get("Type", "EXTERNAL")
+        return {"name": written, "type": kind, "provider": facts.get("Provider", "parquet").lower(), "location": location}
 
     def _forget(self, database, name):
         entry = self._known.pop((database, name))
-        current = self._read(database, name)
-        if current != entry:
+        if self._read(database, name) != entry:
             # Another run has made it anew.
             return
         os.remove(self._path(database, name))
-        if entry["type"] == "MANAGED" and entry["location"].startswith(self._folder + "/"):
-            shutil.rmtree(entry["location"], ignore_errors=True)
+        location = entry.get("location", "")
+        renamed = any(other.get("location") == location for other in self._known.values())
+        if entry["type"] == "MANAGED" and location.startswith(self._folder + "/") and not renamed:
+            shutil.rmtree(location, ignore_errors=True)
 
     def _forget_database(self, database):
         for key in [key for key in self._known if key[0] == database]:

@@ -130,3 +130,39 @@ fn another_run_finds_the_engine_shut() {
         assert_eq!(report.stdout(), "shut\n");
     });
 }
+
+#[test]
+fn tables_stay_and_one_that_is_broken_disturbs_nobody() {
+    RUNTIME.block_on(async {
+        let mut bench = Bench::new();
+        let report = bench
+            .cells(&[
+                "spark.range(3).write.saveAsTable('Mixed')\nspark.sql('create database more')\n\
+                 spark.sql('create table more.t as select 1 as a')\n\
+                 spark.sql('create view v as select max(a) as top from more.t')",
+                "spark.sql('create table broken as select 1 as a')",
+                "import os, shutil\nfolder = '/dbfs/user/hive/warehouse'\n\
+                 [shutil.rmtree(f'{folder}/{name}') for name in os.listdir(folder) if name.startswith('broken')]",
+            ])
+            .await;
+        report.succeeded();
+        let report = bench
+            .cells(&[
+                "spark.table('Mixed').count(), spark.table('v').collect()[0].top, spark.sql('select 1 as broken').count()",
+                "spark.sql('drop table Mixed')\nspark.sql('use more')\nspark.sql('drop table t')",
+                "spark.sql('create or replace table broken as select 2 as a')",
+            ])
+            .await;
+        report.failed("TableError");
+        assert_eq!(report.shown()[0], "(3, 1, 1)");
+        let left = bench.folder.path().join("dbfs/user/hive/warehouse");
+        let left = std::fs::read_dir(left).unwrap().flatten();
+        let left: Vec<_> = left.map(|entry| entry.file_name().into_string().unwrap()).collect();
+        assert!(!left.iter().any(|name| name.starts_with("Mixed")), "{left:?}");
+        let report = bench.cells(&["spark.table('broken').count()"]).await;
+        let Outcome::Failed { message, .. } = report.outcome() else {
+            panic!("{report:#?}")
+        };
+        assert!(message.contains("there is nothing at"), "{message}");
+    });
+}
