@@ -162,6 +162,7 @@ def test_the_engine_apache_runs_what_sail_does_not(w, api, home, apache_id, clus
         w,
         f"{home}/rdd",
         apache_id,
+        "from pyspark.sql import SparkSession\nassert SparkSession.builder.master('local').getOrCreate() is spark",
         "total = sc.parallelize(range(10)).map(lambda n: n * n).sum()",
         "spark.createDataFrame([(1, 'a')], 'n int, t string').write.mode('overwrite').saveAsTable('made_by_apache')",
         "from pyspark.ml.linalg import Vectors\nfrom pyspark.ml.regression import LinearRegression\n"

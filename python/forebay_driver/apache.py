@@ -44,7 +44,10 @@ class Engine:
             for name in given:
                 del os.environ[name]
         self.warehouse = warehouse.Warehouse(lambda text: [tuple(row) for row in session.sql(text).collect()])
-        _attend(self.warehouse)
+        global _tables
+        if _tables is None:
+            _attend()
+        _tables = self.warehouse
         return session
 
     def is_dead(self):
@@ -57,7 +60,11 @@ class Engine:
         return _DELTA if "DATA_SOURCE_NOT_FOUND" in text and "delta" in text.lower() else None
 
 
-def _attend(tables):
+# The warehouse of this process.
+_tables = None
+
+
+def _attend():
     """Tells the warehouse of everything that names tables, and makes paths those of this machine."""
     from pyspark.sql import catalog, readwriter, session
 
@@ -70,7 +77,7 @@ def _attend(tables):
                 kwargs = {key: rewrite(value) if key in ("path", "paths") else value for key, value in kwargs.items()}
             texts = [each for each in (*args, *kwargs.values()) if isinstance(each, str)]
             if rewrite is not _path:
-                tables.before("\n".join([name, *texts]), changes(texts))
+                _tables.before("\n".join([name, *texts]), changes(texts))
             return original(self, *args, **kwargs)
 
         setattr(owner, name, attended)
@@ -93,7 +100,7 @@ def _attend(tables):
         original = getattr(readwriter.DataFrameWriterV2, name)
 
         def attended(self, *args, _original=original, **kwargs):
-            tables.before(getattr(self, "_forebay_table", ""), True)
+            _tables.before(getattr(self, "_forebay_table", ""), True)
             return _original(self, *args, **kwargs)
 
         setattr(readwriter.DataFrameWriterV2, name, attended)

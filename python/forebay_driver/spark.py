@@ -1,6 +1,7 @@
 """`spark` and its neighbours: names that are there from the start, and an engine at their first use."""
 
 import builtins
+import contextlib
 import importlib
 import importlib.abc
 import importlib.util
@@ -50,7 +51,7 @@ class Spark:
     def session(self):
         """The session of this run. Starts the engine when there is none."""
         with self._lock:
-            if self._session is None or getattr(self._session, "is_stopped", False):
+            if self._session is None or _is_stopped(self._session):
                 self._session = self._start()
             return self._session
 
@@ -106,7 +107,10 @@ class Spark:
             master = options.pop("spark.master", None)
             if master and not master.startswith("local"):
                 warnings.warn(f"master {master} has no effect: the cluster's definition names the engine", stacklevel=2)
-            session.conf._set_all(options, silent=True)
+            for key, value in options.items():
+                # Some can only be set before an engine starts; Spark's own builder leaves them out, too.
+                with contextlib.suppress(Exception):
+                    session.conf.set(key, value)
             return session
 
         module.SparkSession.Builder.getOrCreate = get_or_create
@@ -132,6 +136,11 @@ class Spark:
         if lacks and type(error).__module__.startswith("pyspark"):
             return error, (_OTHER_ENGINE[0].upper() + _OTHER_ENGINE[1:] + ".",)
         return error, ()
+
+
+def _is_stopped(session):
+    context = getattr(session, "_sc", None)
+    return context._jsc is None if context is not None else session.is_stopped
 
 
 def take_jars(job):

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use forebay_cli::{Check, Checks};
@@ -24,9 +25,10 @@ pub(super) async fn check(config: &Config, checks: &mut Checks) {
     local.uv.clone_from(&config.uv);
     match LocalExecutor::open(local).await {
         Ok(executor) => {
-            for runtime in executor.runtimes() {
-                let python = python(config, &path, &runtime.python).await;
-                checks.0.push(python);
+            let runtimes = executor.runtimes().into_iter();
+            let versions: BTreeSet<_> = runtimes.map(|runtime| runtime.python).collect();
+            for version in versions {
+                checks.0.push(python(config, &path, &version).await);
             }
             checks.0.push(uv(config, &path).await);
             isolation(config, &executor, checks);
