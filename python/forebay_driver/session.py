@@ -4,8 +4,8 @@ The notebooks under way are a stack of (cells, next), not Python recursion, so t
 `dbutils.library.restartPython` can hand the rest of the work to a fresh interpreter.
 """
 
-import asyncio
 import builtins
+import functools
 import json
 import os
 import shlex
@@ -15,14 +15,14 @@ import sys
 import time
 
 from . import absent, dbutils, libraries, r, r_cells, r_libraries, spark, sql
-from . import shell as shells
+from .control import Control
 from .fs import FileSystem
 from .worker import ProgramFailed
 
 LANGUAGES = {"scala": "Scala"}
 
 
-class Exit(shells.Control):
+class Exit(Control):
     """`dbutils.notebook.exit`."""
 
     def __init__(self, value):
@@ -30,7 +30,7 @@ class Exit(shells.Control):
         self.value = value
 
 
-class Restart(shells.Control):
+class Restart(Control):
     """`dbutils.library.restartPython`."""
 
 
@@ -55,11 +55,6 @@ class Session:
         self.layer = libraries.Layer(job)
         self.r = r_cells.RCells(self, job, state.get("r"))
         self.spark = spark.Spark(job, channel)
-        self.loop = asyncio.new_event_loop()
-        asyncio.set_event_loop(self.loop)
-        self.shell = shells.instance()
-        self.shell.channel = channel
-        self.shell.explained = self.spark.explained
         if state:
             channel.cell = state["cell"]
 
@@ -135,6 +130,7 @@ class Session:
             elif kind == "sh":
                 _shell_script(source, cell.get("flags", []))
             elif kind == "fs":
+                self.open_shell()
                 self.file_command(source)
             elif kind == "pip":
                 self.pip(source)
@@ -145,7 +141,7 @@ class Session:
             else:
                 language = LANGUAGES.get(kind, kind)
                 raise absent.LanguageNotAvailable(f"{language} cells cannot run on this cluster: it has Python, SQL and R")
-        except (shells.Control, _CellFailed):
+        except (Control, _CellFailed):
             raise
         except r.Failure as error:
             self.shell.show_error(error.ename, error.evalue, error.traceback)
@@ -231,33 +227,55 @@ class Session:
     # -- the namespace
 
     def _prepare(self):
-        notebook = self.job["program"]["path"]
         self.layer.activate()
         self.r.libraries.activate()
         self.dbutils = dbutils.DbUtils(self, FileSystem(self.channel), self.job)
+
+    @functools.cached_property
+    def shell(self):
+        """Made when it is needed first: a notebook in R can do without, and IPython takes as long to
+        import as R to start."""
+        import asyncio
+
+        from . import shell as shells
+
+        self.loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(self.loop)
+        shell = shells.instance()
+        shell.channel = self.channel
+        shell.explained = self.spark.explained
+        self._furnish(shell)
+        return shell
+
+    def open_shell(self):
+        """For what shows something through IPython without having run a cell."""
+        return self.shell
+
+    def _furnish(self, shell):
+        notebook = self.job["program"]["path"]
         names = {
             "dbutils": self.dbutils,
             "display": self.display,
             "displayHTML": self.display_html,
             "getArgument": self.dbutils.widgets.getArgument,
         }
-        main = self.shell.user_module
+        main = shell.user_module
         # Libraries that find neither a file nor a prompt believe they run inside a test.
         main.__file__ = notebook
         sys.modules["__main__"] = main
         sys.argv[:] = [notebook]
-        self.shell.user_ns.update(names)
-        self.shell.user_ns_hidden.update(names)
+        shell.user_ns.update(names)
+        shell.user_ns_hidden.update(names)
         # Modules of the project use these names as notebooks do.
         for name in ("dbutils", "display", "displayHTML"):
             setattr(builtins, name, names[name])
-        self.spark.put_names(self.shell.user_ns)
-        self.shell.user_ns_hidden.update(dict.fromkeys(self.spark.names()))
-        self._register_magics()
+        self.spark.put_names(shell.user_ns)
+        shell.user_ns_hidden.update(dict.fromkeys(self.spark.names()))
+        self._register_magics(shell)
 
-    def _register_magics(self):
+    def _register_magics(self, shell):
         # IPython's own %pip and %run mean other things.
-        register = self.shell.register_magic_function
+        register = shell.register_magic_function
         register(self.pip_magic, "line", "pip")
         register(lambda line: self._restart_request(), "line", "restart_python")
         register(lambda line, cell=None: self.file_command(cell or line), "line_cell", "fs")

@@ -15,11 +15,9 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets import Type
 from traitlets.config import Config
 
+from .control import Control
+
 _OURS = os.path.dirname(os.path.abspath(__file__))
-
-
-class Control(BaseException):
-    """Raised by `dbutils` to steer the session; it is not an error and shows no traceback."""
 
 
 class _Compiler(CachingCompiler):
