@@ -91,22 +91,52 @@ valid <- function(text) {
   iconv(text, "UTF-8", "UTF-8", sub = "byte")
 }
 
-# Once, before the first cell.
-enter <- function() {
+# Before anything of a run is known.
+prepare <- function() {
   state$jit <- .Internal(enableJIT(0L))
-  # A parent that was forked had another one.
-  tempdir(check = TRUE)
   options(device = plot_device, bitmapType = "cairo", menu.graphics = FALSE)
   # Apart from the workspace, so that `rm(list = ls())` does not take them.
   attach(program_names, name = "forebay", warn.conflicts = FALSE)
+}
+
+begin <- function(incoming, outgoing) {
+  connect(incoming, outgoing)
+  serve()
+}
+
+# The run's own, which is settled later than R's start.
+set_environment <- function(variables) {
+  do.call(Sys.setenv, variables)
+  .libPaths(c(strsplit(Sys.getenv("R_LIBS"), ":", fixed = TRUE)[[1]], .libPaths()))
+}
+
+# In a parent that forks: what a first cell would wait for.
+warm <- function() {
+  driver <- environment(warm)
+  # Only functions that programs call are worth it: the rest is too little to be felt.
+  for (name in names(driver)) {
+    if (is.function(driver[[name]])) driver[[name]] <- compiler::cmpfun(driver[[name]])
+  }
+  nowhere <- file("/dev/null", "w")
+  sink(nowhere)
+  for (source in c("x <- 1\nx; 'text'", "data.frame(a = 1:2)", "print(environment)")) run_cell(source, "warm", 0L)
+  html_table(data.frame(a = 1:2))
+  sink()
+  close(nowhere)
+  rm("x", envir = globalenv())
+  gc()
 }
 
 serve <- function() {
   # An interrupt between two cells has nothing to stop.
   repeat suspendInterrupts({
     request <- receive()
-    outcome <- run_cell(request$source, request$label, request$lines_before)
-    reopen()
-    send(c(list(t = "done"), outcome))
+    if (is.null(request$source)) {
+      set_environment(request$environment)
+    } else {
+      outcome <- run_cell(request$source, request$label, request$lines_before)
+      reopen()
+      send(c(list(t = "done"), outcome))
+    }
   })
 }

@@ -16,11 +16,13 @@ import signal
 import struct
 import subprocess
 
+from . import r_embedded
+
 _PACKAGE = "r-base-core"
-_DRIVER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "r")
+DRIVER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "r")
 _FRAME_BYTES_MAX = 64 << 20
 _END_SECONDS_MAX = 5
-_OPTIONS = ("--no-echo", "--no-restore", "--no-save", "--no-init-file")
+OPTIONS = ("--no-echo", "--no-restore", "--no-save", "--no-init-file")
 
 
 class RNotInstalled(Exception):
@@ -59,11 +61,15 @@ class Interpreter:
     def __init__(self, channel, answer, kept=None):
         self._channel = channel
         self._answer = answer
-        self._pid, self._requests, self._frames, out, err = kept or _start()
+        self._pid, self._requests, self._frames, out, err = kept or _taken(channel)
         for fd in (self._requests, self._frames, out, err):
             os.set_inheritable(fd, False)
         self._streams = {out: _Text(channel, "stdout"), err: _Text(channel, "stderr")}
         self._received = b""
+        # Readable when R has ended. Its pipes do not tell: what it started may hold them open.
+        self._end = os.pidfd_open(self._pid)
+        if not kept:
+            self._send({"environment": dict(os.environ)})
 
     def keep(self):
         """For an `Interpreter` in the program that replaces this one: see `session.Restart`."""
@@ -96,10 +102,7 @@ class Interpreter:
         if self._pid is None:
             return
         os.close(self._requests)
-        while True:
-            ready, _, _ = select.select([self._frames], [], [], _END_SECONDS_MAX)
-            if not ready or not os.read(self._frames, 1 << 16):
-                break
+        select.select([self._end], [], [], _END_SECONDS_MAX)
         self._drain()
 
     def _kill(self):
@@ -135,7 +138,7 @@ class Interpreter:
     def _wait(self):
         try:
             with _interrupts(signal.SIG_UNBLOCK):
-                ready, _, _ = select.select([self._frames, *self._streams], [], [])
+                ready, _, _ = select.select([self._end, self._frames, *self._streams], [], [])
         except KeyboardInterrupt:
             # It was meant for what runs, and that is R.
             os.kill(self._pid, signal.SIGINT)
@@ -143,12 +146,15 @@ class Interpreter:
             self._take(ready)
 
     def _take(self, ready):
-        ended = False
+        # What it said before is taken first.
+        ended = ready == [self._end]
         for fd in ready:
+            if fd == self._end:
+                continue
             data = os.read(fd, 1 << 16)
             if fd == self._frames:
                 self._received += data
-                ended = not data
+                ended = ended or not data
             elif data:
                 self._streams[fd].write(data)
             else:
@@ -208,7 +214,25 @@ def _interrupts(how):
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _start():
+# A process that was started before its notebook's session was there.
+_early = None
+
+
+def start_early():
+    """While the session of a notebook is still being made; an R that is forked needs no time."""
+    global _early
+    # Its absence is the error of a cell, and there may be none that is reached.
+    if not r_embedded.is_loaded() and shutil.which("R"):
+        _early = _start(())
+
+
+def _taken(channel):
+    global _early
+    taken, _early = _early, None
+    return taken or _start([channel.socket.fileno()])
+
+
+def _start(others):
     """A new process, and our ends of its pipes: requests, frames, standard output and error."""
     ours, theirs = [], []
     try:
@@ -216,14 +240,9 @@ def _start():
             reader, writer = os.pipe()
             ours.append(writer if outgoing else reader)
             theirs.append(reader if outgoing else writer)
-        to_r, from_r, out, err = theirs
-        process = subprocess.Popen(
-            [program(), *_OPTIONS, "-f", f"{_DRIVER}/main.R", "--args", _DRIVER, str(to_r), str(from_r)],
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=err,
-            pass_fds=(to_r, from_r),
-        )
+        if r_embedded.is_loaded():
+            return [r_embedded.fork(*theirs, [*ours, *others]), *ours]
+        return [_execute(*theirs), *ours]
     except BaseException:
         for fd in ours:
             os.close(fd)
@@ -231,9 +250,19 @@ def _start():
     finally:
         for fd in theirs:
             os.close(fd)
-    # Watched by its pipes, and waited for by its number.
+
+
+def _execute(requests, frames, out, err):
+    process = subprocess.Popen(
+        [program(), *OPTIONS, "-f", f"{DRIVER}/main.R", "--args", DRIVER, str(requests), str(frames)],
+        stdin=subprocess.DEVNULL,
+        stdout=out,
+        stderr=err,
+        pass_fds=(requests, frames),
+    )
+    # Watched and waited for by its number.
     process.returncode = 0
-    return [process.pid, *ours]
+    return process.pid
 
 
 class _Text:

@@ -11,6 +11,7 @@ import threading
 import traceback
 
 from . import channel as channels
+from . import r
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -69,6 +70,8 @@ def execute(run, job, channel):
 
 def _run_program(run, job, channel):
     if job["program"]["type"] == "notebook":
+        if any(cell["kind"] == "r" for cell in job["program"]["cells"]) and not job.get("state"):
+            r.start_early()
         from . import session
 
         return session.Session(run, job, channel).run()

@@ -19,7 +19,7 @@ import signal
 import socket
 import sys
 
-from . import child, confine, seed, status
+from . import child, confine, r_embedded, seed, status
 
 
 def main():
@@ -32,6 +32,9 @@ def main():
         confine.drop_bounding_set()
     if settings["warm"] == "notebooks":
         _warm_for_notebooks(settings["preload"])
+    elif settings["warm"] == "r":
+        _warm_for_notebooks([])
+        r_embedded.load()
     elif settings["warm"]:
         _warm_for_programs()
     # A child switches it on again; a collection here would only unshare memory.

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use forebay_exec::{Place, Program};
+use forebay_exec::{CellKind, Place, Program};
 
 use crate::zygote::Warmth;
 
@@ -30,6 +30,11 @@ pub(crate) struct Habit {
 impl Habits {
     /// The parent that suits a program.
     pub(crate) fn warmth(&self, place: &Place, program: &Program) -> Warmth {
+        if let Program::Notebook { cells, .. } = program
+            && cells.iter().any(|cell| cell.kind == CellKind::R)
+        {
+            return Warmth::R;
+        }
         match key(place, program) {
             Some(key) if !self.lock().contains(&key) => Warmth::Programs,
             _ => Warmth::Notebooks,
@@ -77,7 +82,8 @@ fn key(place: &Place, program: &Program) -> Option<Key> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use forebay_exec::Mounts;
+    use forebay_exec::{ExecCell, Mounts};
+    use forebay_notebook::Language;
 
     use super::*;
 
@@ -100,6 +106,19 @@ mod tests {
         };
         assert_eq!(habits.warmth(&place, &notebook), Warmth::Notebooks);
         assert!(habits.of(&place, &notebook).is_none());
+        let mut in_r = notebook.clone();
+        if let Program::Notebook { cells, .. } = &mut in_r {
+            cells.push(ExecCell {
+                index: 0,
+                title: None,
+                kind: CellKind::R,
+                source: "1".to_owned(),
+                language: Language::R,
+                flags: Vec::new(),
+                lines_before: 0,
+            });
+        }
+        assert_eq!(habits.warmth(&place, &in_r), Warmth::R);
         assert_eq!(habits.warmth(&place, &script("/a.py")), Warmth::Programs);
         habits.of(&place, &script("/a.py")).unwrap().keep();
         assert_eq!(habits.warmth(&place, &script("/a.py")), Warmth::Notebooks);

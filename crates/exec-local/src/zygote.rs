@@ -69,6 +69,8 @@ pub(crate) enum Warmth {
     Programs,
     /// A shell and the packages of the runtime.
     Notebooks,
+    /// A shell, and R inside the parent.
+    R,
 }
 
 impl Warmth {
@@ -76,6 +78,7 @@ impl Warmth {
         match self {
             Self::Programs => "programs",
             Self::Notebooks => "notebooks",
+            Self::R => "r",
         }
     }
 }

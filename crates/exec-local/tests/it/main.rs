@@ -15,6 +15,7 @@ mod notebook;
 mod program;
 mod r;
 mod r_hostile;
+mod r_warm;
 mod spark;
 mod walls;
 mod warm;

@@ -157,6 +157,7 @@ fn without_walls_a_run_is_refused_unless_the_policy_allows_it() {
             "import os, subprocess\nos.getcwd()",
             "subprocess.Popen(['sleep', '12347'], start_new_session=True).pid > 0",
             "%pip list",
+            "%r\ncat(dir.exists(tempdir()), basename(.libPaths()[1]), '\\n')",
         ]);
         let run = lax
             .start(bench.workload.clone(), bench.host.clone())
@@ -164,6 +165,7 @@ fn without_walls_a_run_is_refused_unless_the_policy_allows_it() {
             .unwrap();
         let report = finish(bench.workload.run_id, run).await;
         report.succeeded();
+        assert!(report.stdout().ends_with("TRUE r \n"), "{report:#?}");
         assert_eq!(report.ended.isolation, "none");
         assert_eq!(leftovers(bench.workload.run_id), Vec::<String>::new());
         assert_eq!(sleepers(&["12347"]), Vec::<String>::new());
