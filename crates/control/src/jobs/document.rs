@@ -299,9 +299,9 @@ fn check_library(library: &Value, place: &str) -> Result<()> {
     match kinds[..] {
         [kind] if matches!(kind.as_str(), "pypi" | "whl" | "requirements" | "jar") => Ok(()),
         [kind] if kind == "cran" => check_cran(&library["cran"], place),
-        [kind] if matches!(kind.as_str(), "egg" | "maven") => Err(Error::not_implemented(
-            format!("A library of kind '{kind}'{place}"),
-        )),
+        [kind] if matches!(kind.as_str(), "egg" | "maven") => Err(Error::not_implemented(format!(
+            "A library of kind '{kind}'{place}"
+        ))),
         _ => Err(Error::invalid(format!(
             "Each entry of 'libraries'{place} has exactly one of pypi, whl, requirements, jar, \
              egg, maven, cran."
