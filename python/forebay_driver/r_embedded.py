@@ -15,6 +15,7 @@ from . import r
 # What R handles in its own way; this interpreter gets its own ways back after R's start.
 _SIGNALS = (signal.SIGINT, signal.SIGSEGV, signal.SIGILL, signal.SIGBUS, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE)
 _SIGACTION_BYTES_MAX = 256
+_SET_BY_SCRIPT = ("R_HOME", "R_SHARE_DIR", "R_INCLUDE_DIR", "R_DOC_DIR", "LD_LIBRARY_PATH")
 
 _loaded = None
 
@@ -61,9 +62,9 @@ class _R:
             getattr(self._library, name).restype = ctypes.c_void_p
         ours = [_action(number) for number in _SIGNALS]
         words = [b"R", *(option.encode() for option in r.OPTIONS), b"--args", r.DRIVER.encode()]
-        self._library.Rf_initEmbeddedR(len(words), (ctypes.c_char_p * len(words))(*words))
-        # As a library it believes that somebody is there to be asked.
-        ctypes.c_int.in_dll(self._library, "R_Interactive").value = 0
+        # Not `Rf_initEmbeddedR`, whose R believes that somebody is there to be asked.
+        self._library.Rf_initialize_R(len(words), (ctypes.c_char_p * len(words))(*words))
+        self._library.setup_Rmainloop()
         self._actions = [_action(number) for number in _SIGNALS]
         for number, action in zip(_SIGNALS, ours, strict=True):
             _libc.sigaction(number, action, None)
@@ -107,7 +108,7 @@ def _action(number):
 
 
 def _variables():
-    """What the script that usually starts R puts into its environment."""
+    """What the script that usually starts R puts into its environment; the rest R does itself."""
     shown = subprocess.run([r.program(), "CMD", "env"], capture_output=True, encoding="utf-8", check=True).stdout
     pairs = (line.partition("=") for line in shown.splitlines())
-    return {name: value for name, _, value in pairs if name.startswith("R_") or name == "LD_LIBRARY_PATH"}
+    return {name: value for name, _, value in pairs if name in _SET_BY_SCRIPT}
