@@ -137,6 +137,7 @@ class Session:
             elif kind == "run":
                 self._include(source, path)
             elif kind == "sql":
+                self.open_shell()
                 self.sql(source)
             else:
                 language = LANGUAGES.get(kind, kind)
