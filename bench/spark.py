@@ -34,7 +34,7 @@ spark = SparkSession.builder.master("local[*]").config("spark.ui.enabled", "fals
 WARM = "for _ in range(3):\n    {query}\ntimes = []\nfor _ in range(5):\n    t = time.perf_counter()\n    {query}\n    times.append(time.perf_counter() - t)\n"
 JAVA = """
 public class Trivial {
-    public static void main(String[] args) {
+    public static void main(String[] args) throws Exception {
         try (var spark = org.apache.spark.sql.SparkSession.builder().getOrCreate()) { System.out.println(spark.range(1000).count()); }
     }
 }
@@ -137,6 +137,7 @@ def jar(api, path, home, count):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", choices=["first", "jar", "group"], action="append", help="these tables only")
     options = parser.parse_args()
     print(machine())
     with folder() as path, server(path) as running:
@@ -150,9 +151,13 @@ def main():
         pythons = {"sail": other.parents[3] / "bin/python", "apache": home.parents[3] / "bin/python"}
         # What is compiled in the background would be in the way.
         until_warm(pythons)
-        first_results(api, path, pythons, clusters, options.rounds)
-        jar(api, path, home, options.rounds)
-        groups(api, path, pythons, clusters)
+        wanted = options.only or ["first", "jar", "group"]
+        if "first" in wanted:
+            first_results(api, path, pythons, clusters, options.rounds)
+        if "jar" in wanted:
+            jar(api, path, home, options.rounds)
+        if "group" in wanted:
+            groups(api, path, pythons, clusters)
 
 
 def until_warm(pythons):
