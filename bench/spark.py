@@ -15,7 +15,7 @@ GROUP = "spark.read.parquet('{path}').groupBy('k').agg(F.count('v'), F.avg('v'))
 ROWS = 5_000_000
 MAKE = (
     "import numpy, pandas\nrandom = numpy.random.default_rng(1)\n"
-    f"pandas.DataFrame({{'k': random.integers(0, 1000, {ROWS}), 'v': random.random({ROWS})}}).to_parquet('{{path}}')"
+    f"pandas.DataFrame({{'k': random.integers(0, 1000, {ROWS}), 'v': random.random({ROWS})}}).to_parquet('PATH')"
 )
 SAIL = """
 import sys, time
@@ -100,10 +100,10 @@ def first_results(api, path, pythons, clusters, count):
 
 def groups(api, path, pythons, clusters):
     data = path / "rows.parquet"
-    subprocess.run([pythons["sail"], "-c", MAKE.format(path=data)], check=True)
+    subprocess.run([pythons["sail"], "-c", MAKE.replace("PATH", str(data))], check=True)
     inside = "/dbfs/bench/rows.parquet"
     api.post("/api/2.0/dbfs/mkdirs", {"path": "/bench"})
-    notebook(api, "make", clusters["sail"], MAKE.format(path=inside))()
+    notebook(api, "make", clusters["sail"], MAKE.replace("PATH", inside))()
     rows = []
     for engine, start in {"sail": SAIL, "apache": JVM}.items():
         script = path / f"group_{engine}.py"
