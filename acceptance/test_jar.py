@@ -8,7 +8,7 @@ from databricks.sdk.service.jobs import SparkJarTask, SparkSubmitTask, SqlTask, 
 from databricks.sdk.service.workspace import ImportFormat
 from test_spark import facts, submitted, succeeded
 
-from harness.api import refused, text_of
+from harness.api import new_cluster, refused, text_of
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -31,10 +31,10 @@ HELPER = 'package org.example; public class Helper { public static String word()
 
 
 @pytest.fixture(scope="module")
-def jars(tmp_path_factory, server, w):
+def jars(tmp_path_factory, api, w):
     """(main JAR, helper JAR) on DBFS, compiled here against the server's own Spark."""
     folder = tmp_path_factory.mktemp("jars")
-    spark = wait_for_spark(server, w)
+    spark = folder_of_spark(api)
     for name, source in {"Main": MAIN, "Helper": HELPER}.items():
         (folder / f"{name}.java").write_text(source)
     subprocess.run(["javac", "-cp", f"{spark}/*", "-d", folder / "classes", folder / "Main.java", folder / "Helper.java"], check=True)
@@ -49,13 +49,12 @@ def jars(tmp_path_factory, server, w):
     return found
 
 
-def wait_for_spark(server, w):
-    """The folder of Spark's own JARs, which is there as soon as a cluster of that engine runs."""
-    cluster = w.clusters.create(
-        cluster_name="jars", spark_version="15.4.x-scala2.12", num_workers=0, spark_conf={"forebay.engine": "apache"}
-    ).result()
-    assert cluster.state.value == "RUNNING"
-    return next((server.data / "runner").parent.glob("**/site-packages/pyspark/jars"))
+def folder_of_spark(api):
+    """Where Spark's own JARs are, which a run sees at the place where they are on the machine."""
+    cluster_id = new_cluster(api, spark_conf={"forebay.engine": "apache"})
+    cells = ["import pyspark\ndbutils.notebook.exit(pyspark.__path__[0])"]
+    _, output = api.run_cells("/Shared/acceptance/where_spark_is", cells, cluster_id, timeout=600)
+    return output["notebook_output"]["result"] + "/jars"
 
 
 def libraries(*paths):

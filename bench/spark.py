@@ -7,6 +7,7 @@ import argparse
 import base64
 import statistics
 import subprocess
+from pathlib import Path
 
 from common import folder, machine, milliseconds, new_cluster, server, succeeded, table, timed, until_ended
 
@@ -143,12 +144,12 @@ def main():
     with folder() as path, server(path) as running:
         api = running.api()
         clusters = {"sail": new_cluster(api), "apache": new_cluster(api, spark_conf={"forebay.engine": "apache"})}
+        places = {}
         for engine, cluster_id in clusters.items():
-            notebook(api, f"ready_{engine}", cluster_id, "spark.range(1).count()")()
-        environments = running.data / "runner"
-        home = next(environments.parent.glob("**/site-packages/pyspark/jars")).parent
-        other = next(environments.parent.glob("**/site-packages/pysail"))
-        pythons = {"sail": other.parents[3] / "bin/python", "apache": home.parents[3] / "bin/python"}
+            where = notebook(api, f"ready_{engine}", cluster_id, "import pyspark\ndbutils.notebook.exit(pyspark.__path__[0])")
+            places[engine] = Path(api.output(where()["run_id"])["notebook_output"]["result"])
+        home = places["apache"]
+        pythons = {engine: place.parents[3] / "bin/python" for engine, place in places.items()}
         # What is compiled in the background would be in the way.
         until_warm(pythons)
         wanted = options.only or ["first", "jar", "group"]
