@@ -171,11 +171,13 @@ def test_server_and_runner_killed_together(own_server):
 def test_a_killed_driver_is_a_failed_run(own_server):
     api = own_server.api()
     run_id = started(api, "/Shared/n", [COUNTING])
-    attempt = api.run(run_id)["tasks"][0]["run_id"]
-    for pid in drivers_of(attempt):
+    # One that waits for the next run is among them; nobody misses it.
+    for pid in drivers_of(own_server.runner()):
         os.kill(pid, signal.SIGKILL)
     run = api.finished(run_id)
     assert run["state"]["result_state"] == "FAILED", run["state"]
+    _, output = api.run_cells("/Shared/next", ["dbutils.notebook.exit('fine')"], new_cluster(api))
+    assert output["notebook_output"]["result"] == "fine"
 
 
 def test_a_stop_ends_runs_and_runner(own_server):
@@ -210,9 +212,9 @@ def processes_with(marker):
     return [path for path in Path("/proc").glob("[0-9]*") if marker in words(path / "cmdline")]
 
 
-def drivers_of(attempt):
-    """The processes in the control group of an attempt, by their numbers here."""
-    return [int(path.name) for path in Path("/proc").glob("[0-9]*") if f"-{attempt}-0-" in words(path / "cgroup")]
+def drivers_of(runner):
+    """The processes in the control groups that a runner made, by their numbers here."""
+    return [int(path.name) for path in Path("/proc").glob("[0-9]*") if f"/run-{runner}-" in words(path / "cgroup")]
 
 
 def words(path):
