@@ -331,6 +331,19 @@ def test_full_disk_ends_a_run_with_a_reason(small_disk_server):
     assert run["state"]["result_state"] == "SUCCESS", run
 
 
+def test_a_log_that_cannot_be_written_ends_nobody(tmp_path):
+    server = Server(tmp_path / "forebay")
+    server.stderr = Path("/dev/full")
+    server.start()
+    try:
+        api = server.api()
+        run, _ = api.run_cells("/Shared/n", ["1"], new_cluster(api))
+        assert run["state"]["result_state"] == "SUCCESS", run
+        assert server.stop() == 0
+    finally:
+        server.close()
+
+
 def full_disk_session(server):
     api = server.api()
     api.post("/api/2.0/dbfs/put", {"path": "/kept", "contents": base64.b64encode(b"kept").decode()})

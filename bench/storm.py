@@ -36,6 +36,7 @@ def main():
         started = time.perf_counter()
         with Watch(running) as watch:
             submitted = storm.submit()
+            left = storm.left()
             killed = storm.kill_and_wait()
         elapsed = time.perf_counter() - started
         rows = [
@@ -43,6 +44,7 @@ def main():
             ["all submitted after", f"{submitted - started:.1f} s"],
             ["all ended after", f"{elapsed:.1f} s"],
             ["runs each second", f"{options.runs / elapsed:.1f}"],
+            ["of it, once all were submitted", f"{left / (started + elapsed - submitted):.1f}"],
             ["kills of the server", killed],
             *storm.verdicts(),
             ["live rows, most at once", f"{watch.live_max} of {CAP}, {len(watch.live)} samples, {mean(watch.live):.1f} on average"],

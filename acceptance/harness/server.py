@@ -73,6 +73,8 @@ class Server:
         self.folder = Path(folder)
         self.data = self.folder / "data"
         self.log = self.folder / "server.log"
+        # Where its log lines go, if not there too.
+        self.stderr = None
         self.repo_roots = [Path(root) for root in repo_roots]
         self.extra_args = list(extra_args)
         self.extra_env = dict(env or {})
@@ -106,9 +108,9 @@ class Server:
 
     def start(self, timeout=60):
         assert self.process is None, "this server is running already"
-        with self.log.open("ab") as log:
+        with self.log.open("ab") as log, (self.stderr or self.log).open("ab") as errors:
             self.process = subprocess.Popen(
-                self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env(), start_new_session=True
+                self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=errors, env=self.env(), start_new_session=True
             )
         self.wait_ready(timeout)
         return self

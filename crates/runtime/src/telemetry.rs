@@ -11,7 +11,9 @@ pub fn init_telemetry(filter: &str) {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false);
+        .with_target(false)
+        // What cannot be logged, for a full disk say, is lost: to complain of it would panic.
+        .log_internal_errors(false);
     // A subscriber is already there in tests that share a process; the first one stays.
     drop(subscriber.try_init());
 }
