@@ -1,8 +1,8 @@
 """The maker of first processes: each run has a process namespace, and each namespace needs one.
 
 A first process only has to be there. When it goes, the kernel ends everything in its namespace,
-and until then it takes in orphans. A fork costs in proportion to the memory of what forks, so
-this happens in a process of its own that has imported next to nothing.
+and until then it takes in orphans. It never runs any Python, so it has no memory of its own
+either: it waits in that of its maker, a process apart which has imported next to nothing.
 """
 
 import os
@@ -10,6 +10,9 @@ import signal
 import socket
 
 from . import confine
+
+# The maker answers at once, or there is something wrong with it.
+_PATIENCE_SECONDS = 10
 
 
 def start(control):
@@ -20,31 +23,18 @@ def start(control):
         ours.close()
         _serve(theirs)
     theirs.close()
+    ours.settimeout(_PATIENCE_SECONDS)
     return ours
 
 
 def _serve(requests):
-    own = os.open("/proc/self/ns/pid", os.O_RDONLY)
     # The first processes report to nobody, and inherit that their own children need no burial.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while requests.recv(1):
-        pid = 0
         try:
-            confine.unshare(confine.CLONE_NEWPID)
-            pid = os.fork()
+            pid = confine.first_process()
         except OSError:
             # No processes or no memory left for now.
-            pass
-        else:
-            if pid == 0:
-                os.close(own)
-                requests.close()
-                _be_there()
-        confine.setns(own, confine.CLONE_NEWPID)
+            pid = 0
         requests.send(str(pid).encode())
     os._exit(0)
-
-
-def _be_there():
-    while True:
-        signal.pause()
