@@ -87,10 +87,10 @@ class Channel:
             raise FrameTooLarge(f"{len(frame)} bytes for the server are more than {_FRAME_BYTES_MAX}")
         return struct.pack(">I", len(frame)) + frame
 
-    def begin_cell(self, cell):
+    def begin_cell(self, cell, later=False):
         self.cell = cell
         self._cell_bytes = 0
-        self.send("start")
+        (self.send_later if later else self.send)("start")
 
     def output(self, kind, size, **fields):
         """Like `send`, for what counts as output: beyond the limit the server would drop it too,

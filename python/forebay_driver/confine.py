@@ -4,9 +4,11 @@ import base64
 import ctypes
 import os
 import resource
+import signal
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
+_CLONE_VM = 0x00000100
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUTS = 0x04000000
 CLONE_NEWIPC = 0x08000000
@@ -43,6 +45,21 @@ def setns(fd, kind):
     _check(_libc.setns(fd, kind), "setns")
 
 
+# One for all first processes: each puts there what the one before has put there, and waits.
+_STACK = ctypes.create_string_buffer(16384)
+
+
+def first_process():
+    """The number of a process that does nothing, the first of a new process namespace.
+
+    It shares the caller's memory: copying even a small interpreter's takes longer than anything
+    else here. The caller must have no handlers of signals, which it would have as well."""
+    pause = ctypes.cast(_libc.pause, ctypes.c_void_p)
+    top = (ctypes.addressof(_STACK) + len(_STACK)) & ~15
+    flags = _CLONE_VM | CLONE_NEWPID | signal.SIGCHLD
+    return _check(_libc.clone(pause, ctypes.c_void_p(top), flags, None), "clone")
+
+
 def become_subreaper():
     _check(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl(subreaper)")
 
@@ -75,11 +92,20 @@ def _read_only(path, recursive=False):
     _check(result, f"make {path} read-only")
 
 
-def _fresh(path, run, mode="1777"):
-    """An empty folder in memory, except that what the run needs of the old one stays."""
-    kept = [(keep, os.open(keep, os.O_PATH)) for keep in run["keep"] if keep.startswith(path + "/")]
-    options = f"size={run['tmp_bytes']},mode={mode}"
-    _mount("tmpfs", path, "tmpfs", _MS_NOSUID | _MS_NODEV, options)
+def _fresh(folders, run):
+    """Empty folders in memory, with these modes, except that what the run needs of the old ones stays.
+
+    One file system for all of them: another for each costs more than all else that is mounted."""
+    inside = tuple(f"{folder}/" for folder in folders)
+    kept = [(keep, os.open(keep, os.O_PATH)) for keep in run["keep"] if keep.startswith(inside)]
+    first = next(iter(folders))
+    _mount("tmpfs", first, "tmpfs", _MS_NOSUID | _MS_NODEV, f"size={run['tmp_bytes']},mode=755")
+    for name, mode in enumerate(folders.values()):
+        os.mkdir(f"{first}/{name}")
+        os.chmod(f"{first}/{name}", mode)
+    # The first hides where the others come from, so it comes last.
+    for name, folder in reversed(list(enumerate(folders))):
+        _mount(f"{first}/{name}", folder, None, _MS_BIND)
     for place, fd in kept:
         if os.path.isdir(f"/proc/self/fd/{fd}"):
             os.makedirs(place)
@@ -115,9 +141,7 @@ def enter_run(run):
             _mount(f"{path}/{run['private']}", path, None, _MS_BIND)
         else:
             _check(_libc.umount2(os.fsencode(path), _MNT_DETACH), f"hide {path}")
-    for path in ("/tmp", "/var/tmp", "/run", "/dev/shm"):
-        _fresh(path, run)
-    _fresh(run["home"], run, "0700")
+    _fresh({"/tmp": 0o1777, "/var/tmp": 0o1777, "/run": 0o1777, "/dev/shm": 0o1777, run["home"]: 0o700}, run)
     # The root itself is shared with the runs that fork from the same parent.
     _read_only("/")
 

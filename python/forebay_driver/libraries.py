@@ -18,7 +18,7 @@ class Layer:
         self.path = os.path.join(job["local_dir"], "python")
 
     def activate(self):
-        os.makedirs(self.path, exist_ok=True)
+        """Its folder is there when something is in it."""
         if self.path not in sys.path:
             sys.path.insert(0, self.path)
         # Programs started by the run see the same libraries.
@@ -63,6 +63,7 @@ class Layer:
         return shadowed
 
     def _install(self, args):
+        os.makedirs(self.path, exist_ok=True)
         before = set(os.listdir(self.path))
         # `--target` alone would install every dependency again; ask first what is missing.
         wanted = self._missing(args)

@@ -21,7 +21,8 @@ def run(run, job, channel):
     layer = Layer(job)
     engine = spark.Spark(job, channel)
     engine.put_names({})
-    channel.begin_cell(0)
+    # Nobody waits to see that a script has begun, as somebody may for a cell of a notebook.
+    channel.begin_cell(0, later=True)
     started = time.monotonic()
     status = "failed"
     try:

@@ -3,12 +3,12 @@
 import builtins
 import contextlib
 import importlib
-import importlib.abc
-import importlib.util
 import os
 import sys
 import threading
 import warnings
+
+from . import imports
 
 _OTHER_ENGINE = (
     'the engine sail does not have this. Set "forebay.engine": "apache" in the spark_conf of the cluster to run it on Apache Spark'
@@ -46,7 +46,7 @@ class Spark:
         self._session = None
         self._lock = threading.RLock()
         self._named = []
-        _when_imported("pyspark.sql.session", self._patch_builder)
+        imports.when_imported("pyspark.sql.session", self._patch_builder)
 
     def session(self):
         """The session of this run. Starts the engine when there is none."""
@@ -185,34 +185,3 @@ class _Lazy:
 
     def __repr__(self):
         return f"<{self.__name}: its engine starts at first use>"
-
-
-# -- patching what is not imported yet
-
-
-def _when_imported(name, action):
-    if name in sys.modules:
-        action(sys.modules[name])
-    else:
-        sys.meta_path.insert(0, _Finder(name, action))
-
-
-class _Finder(importlib.abc.MetaPathFinder):
-    def __init__(self, name, action):
-        self._name = name
-        self._action = action
-
-    def find_spec(self, name, path, target=None):
-        if name != self._name:
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
-        if spec is not None and spec.loader is not None:
-            execute = spec.loader.exec_module
-
-            def exec_module(module):
-                execute(module)
-                self._action(module)
-
-            spec.loader.exec_module = exec_module
-        return spec

@@ -11,7 +11,7 @@ import threading
 import traceback
 
 from . import channel as channels
-from . import r
+from . import imports, r
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -98,17 +98,18 @@ def _enter(job):
     sys.path[:] = [path for path in sys.path if path not in job["python_path"]]
     sys.path[:0] = job["python_path"]
     os.chdir(job["working_dir"])
-    place_fonts()
+    imports.when_imported("matplotlib", _place_fonts)
 
 
-def place_fonts():
+def _place_fonts(_):
     """Matplotlib's list of fonts, made with the environment; making it takes about a second."""
     made = os.path.join(sys.prefix, "share", "forebay", "matplotlib")
     wanted = os.environ.get("MPLCONFIGDIR")
-    if wanted and os.path.isdir(made) and not os.path.exists(wanted):
-        os.makedirs(wanted)
+    if wanted and os.path.isdir(made):
+        os.makedirs(wanted, exist_ok=True)
         for entry in os.scandir(made):
-            os.symlink(entry.path, os.path.join(wanted, entry.name))
+            with contextlib.suppress(FileExistsError):
+                os.symlink(entry.path, os.path.join(wanted, entry.name))
 
 
 def _quietly(action):

@@ -58,9 +58,8 @@ def _warm_for_programs():
 
 def _warm_for_notebooks(names):
     _warm_for_programs()
-    from . import session, shell, worker  # noqa: F401 - some for the children.
+    from . import session, shell  # noqa: F401 - one for the children.
 
-    worker.place_fonts()
     # Spark's client takes a program without a file or a prompt for a test.
     sys.modules["__main__"].__file__ = "forebay"
     for name in names:

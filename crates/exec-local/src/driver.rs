@@ -22,6 +22,7 @@ const PYTHON: &[(&str, &str)] = files!(in "python/forebay_driver":
     "control.py",
     "dbutils.py",
     "fs.py",
+    "imports.py",
     "init.py",
     "jar.py",
     "jvm.py",
