@@ -199,7 +199,7 @@ impl Store {
     /// When the database refuses.
     pub async fn cluster_get(&self, id: &ClusterId) -> Result<Option<Cluster>> {
         let id = id.clone();
-        self.read(move |conn| get(conn, &id)).await
+        self.glance(|conn| get(conn, &id))
     }
 
     /// All clusters, newest first; with `states` only those in one of them.

@@ -80,8 +80,7 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub async fn permission_list(&self, object: &ObjectRef) -> Result<Vec<Grant>> {
-        let object = object.clone();
-        self.read(move |conn| grants(conn, &object)).await
+        self.glance(|conn| grants(conn, object))
     }
 
     /// Replaces the direct grants on an object by what `change` makes of them, in one transaction.

@@ -403,6 +403,14 @@ impl Store {
         .await
     }
 
+    /// A run without its attempts.
+    ///
+    /// # Errors
+    /// `Run N does not exist.`, in the form that clients recognise.
+    pub async fn run_look(&self, id: RunId) -> Result<Run> {
+        self.glance(|conn| run_get_on(conn, id)?.ok_or_else(|| missing_run(id)))
+    }
+
     /// The attempt that a client calls by its own run id, with its run.
     ///
     /// # Errors
@@ -428,7 +436,7 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub async fn attempt_look(&self, id: RunId) -> Result<Option<LiveAttempt>> {
-        self.read(move |conn| {
+        self.glance(|conn| {
             let read = |row: &Row<'_>| {
                 let stopping: Option<String> = row.get("stopping")?;
                 Ok(LiveAttempt {
@@ -446,7 +454,6 @@ impl Store {
             .and_then(|mut statement| statement.query_row([id.0], read).optional())
             .map_err(|e| sql("look at an attempt", e))
         })
-        .await
     }
 
     /// Runs by the filter, newest first, each with its attempts.
@@ -530,7 +537,7 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub async fn run_timers(&self, now: Millis) -> Result<(Vec<RunId>, Option<Millis>)> {
-        self.read(move |conn| {
+        self.glance(|conn| {
             let timed_out = conn
                 .prepare_cached(&format!(
                     // The time of a run that is repaired begins anew.
@@ -564,7 +571,6 @@ impl Store {
             let timers = [run, retry, without_slot];
             Ok((timed_out, timers.into_iter().flatten().min().map(Millis)))
         })
-        .await
     }
 
     /// Active runs that nobody has stopped yet, oldest first: of one job, of one user, or of all.

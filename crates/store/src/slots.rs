@@ -160,6 +160,11 @@ impl Slots {
         self.server.lock()[self.me].limits.max.min(self.server.cap)
     }
 
+    /// Whether other workspaces know yet how many slots the rows of this one hold.
+    pub(crate) fn is_known(&self) -> bool {
+        self.server.lock()[self.me].live.is_some()
+    }
+
     /// Takes up to `wants` free slots, of which the workspace's rows take `live` already. They are
     /// held until [`Slots::settle`].
     pub(crate) fn ask(&self, live: usize, wants: usize, now: Millis) -> usize {

@@ -164,20 +164,31 @@ impl Store {
         work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let readers = Arc::clone(&self.readers);
-        blocking(move || {
-            let conn = match readers.lock().pop() {
-                Some(conn) => conn,
-                None => open_reader(&readers.path)?,
-            };
-            let result = work(&conn);
-            readers.lock().push(conn);
-            result
-        })
-        .await
+        blocking(move || readers.with(work)).await
+    }
+
+    /// The same on the caller's own thread, for a few rows that an index finds: to hand such a read
+    /// to another thread takes several times as long as the read.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    pub(crate) fn glance<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        self.readers.with(work)
     }
 }
 
 impl Readers {
+    fn with<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        let idle = self.lock().pop();
+        let conn = match idle {
+            Some(conn) => conn,
+            None => open_reader(&self.path)?,
+        };
+        let result = work(&conn);
+        self.lock().push(conn);
+        result
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }

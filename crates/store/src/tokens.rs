@@ -63,7 +63,7 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub async fn token_authenticate(&self, digest: [u8; 32], now: Millis) -> Result<Option<User>> {
-        self.read(move |conn| {
+        self.glance(|conn| {
             let query = format!(
                 "SELECT {USER_COLUMNS} FROM token JOIN user ON user.id = token.user_id
                  WHERE token.digest = ?1 AND user.active
@@ -77,7 +77,6 @@ impl Store {
                 })
                 .map_err(|e| sql("check a token", e))
         })
-        .await
     }
 
     /// The tokens of one user, oldest first.

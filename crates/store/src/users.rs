@@ -88,14 +88,13 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub async fn user_get(&self, id: UserId) -> Result<Option<User>> {
-        self.read(move |conn| {
+        self.glance(|conn| {
             conn.prepare_cached(&format!(
                 "SELECT {COLUMNS} FROM user WHERE id = ?1 AND deleted_at IS NULL"
             ))
             .and_then(|mut statement| statement.query_row([id.0], user_from_row).optional())
             .map_err(|e| sql("read a user", e))
         })
-        .await
     }
 
     /// Looks a user up by name, without case.

@@ -15,7 +15,7 @@ pub(super) struct Usage {
 #[derive(Debug)]
 struct Shared {
     clock: Clock,
-    /// Wakes the reconciler, for whom the end of a use is news.
+    /// Wakes the reconciler, for whom the end of the last use is news.
     nudge: Arc<Notify>,
     /// After a restart nobody knows when a cluster was used last, so it counts as now.
     opened_at: Millis,
@@ -90,10 +90,14 @@ impl Shared {
 impl Drop for ClusterUse {
     fn drop(&mut self) {
         let now = self.shared.clock.now();
+        let mut unused = true;
         if let Some(entry) = self.shared.lock().get_mut(&self.id) {
             entry.users = entry.users.saturating_sub(1);
             entry.ended_at = now;
+            unused = entry.users == 0;
         }
-        self.shared.nudge.notify_one();
+        if unused {
+            self.shared.nudge.notify_one();
+        }
     }
 }

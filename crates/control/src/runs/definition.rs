@@ -71,7 +71,7 @@ impl Inner {
         if let Some(kept) = self.definitions.kept(run, repair) {
             return Ok(Ok(kept));
         }
-        let (run, _) = self.store.run_get(run).await?;
+        let run = self.store.run_look(run).await?;
         let document = match JobDocument::of_normal(run.settings.clone()) {
             Ok(document) => document,
             Err(error) => return Ok(Err(Box::new(Unreadable { run, error }))),

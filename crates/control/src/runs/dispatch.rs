@@ -64,7 +64,7 @@ async fn round(inner: &Arc<Inner>) -> Result<Option<Millis>> {
     let now = inner.clock.now();
     let (timed_out, next) = inner.store.run_timers(now).await?;
     for id in timed_out {
-        let (run, _) = inner.store.run_get(id).await?;
+        let run = inner.store.run_look(id).await?;
         if let Err(e) = inner.stop(&run, StopReason::TimedOut).await {
             warn!(run.id = %id, error = ?e, "run {id} cannot be stopped at its time");
         }
@@ -85,7 +85,7 @@ async fn admit(inner: &Arc<Inner>, now: Millis) -> Result<()> {
             return Ok(());
         }
         for id in queued {
-            let (run, _) = inner.store.run_get(id).await?;
+            let run = inner.store.run_look(id).await?;
             match JobDocument::of_normal(run.settings.clone()) {
                 Ok(document) => drop(inner.store.run_admit(id, document.plan, now).await?),
                 Err(e) => {

@@ -256,12 +256,12 @@ impl Store {
     /// When the database refuses.
     pub async fn run_admissible(&self) -> Result<Vec<RunId>> {
         let rooms = "SELECT EXISTS (SELECT 1 FROM room_freed)";
-        let any = self.read(move |conn| {
+        let any = self.glance(|conn| {
             conn.prepare_cached(rooms)
                 .and_then(|mut statement| statement.query_row([], |row| row.get::<_, bool>(0)))
                 .map_err(|e| sql("look for room", e))
         });
-        if !any.await? {
+        if !any? {
             return Ok(Vec::new());
         }
         self.write(admissible).await
@@ -297,7 +297,7 @@ impl Store {
         let old = "SELECT run_id FROM
                (SELECT run_id FROM run_admission WHERE stage = 'queued' ORDER BY run_id LIMIT 100)
              JOIN run ON run.id = run_id WHERE created_at < ?1";
-        let old = self.read(move |conn| {
+        let old = self.glance(|conn| {
             conn.prepare_cached(old)
                 .and_then(|mut statement| {
                     let ids = statement.query_map([before.0], |row| row.get(0).map(RunId))?;
@@ -305,7 +305,7 @@ impl Store {
                 })
                 .map_err(|e| sql("look for runs that wait too long", e))
         });
-        let old = old.await?;
+        let old = old?;
         if old.is_empty() {
             return Ok(Vec::new());
         }

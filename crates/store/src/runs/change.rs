@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use serde_json::Value;
 
 use super::admit::{self, admission, check_ceiling, coalesced, look_at_rooms};
-use super::claim::{claim, log_claim};
+use super::claim::{claim, is_worth_a_claim, log_claim};
 use super::container::Child;
 use super::transition::{
     Head, Place, advance, advance_from, head_on, insert_attempt, log, outcome, set_phase, state_of,
@@ -129,6 +129,9 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub async fn attempt_claim(&self, slots: Slots, now: Millis) -> Result<Vec<Attempt>> {
+        if slots.is_known() && !self.glance(|conn| is_worth_a_claim(conn, &slots, now))? {
+            return Ok(Vec::new());
+        }
         self.write(move |tx| claim(tx, &slots, now)).await
     }
 

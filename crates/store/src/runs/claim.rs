@@ -14,6 +14,19 @@ use crate::slots::{Slots, Walk};
 /// all are compared in turn, and the cost of a claim does not grow with their number.
 const TENANTS_MAX: usize = 64;
 
+/// Whether a claim would find anything to do just now. It would not where all slots are taken, which
+/// is how most claims of a long queue end; who frees a slot claims in the same transaction.
+pub(super) fn is_worth_a_claim(conn: &Connection, slots: &Slots, now: Millis) -> Result<bool> {
+    conn.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM attempt WHERE phase IN ('pending', 'waiting_for_retry')
+             AND NOT takes_slot AND (due_at IS NULL OR due_at <= ?1))
+           OR EXISTS (SELECT 1 FROM line WHERE state = 'due' AND due_at <= ?1)
+           OR (SELECT count(*) FROM line WHERE state = 'live') < ?2",
+    )
+    .and_then(|mut statement| statement.query_row(params![now.0, slots.max()], |row| row.get(0)))
+    .map_err(|e| sql("look for something to claim", e))
+}
+
 /// Gives free slots to waiting attempts: fairly between tenants, then by priority and age. What
 /// needs no slot comes first, whatever the caps.
 pub(super) fn claim(tx: &Transaction<'_>, slots: &Slots, now: Millis) -> Result<Vec<Attempt>> {
