@@ -10,6 +10,11 @@ use forebay_cli::{Cli, Command, Exit, Failure, Format, Out, Outcome, run_client}
 use forebay_config::env_var;
 use forebay_runtime::init_telemetry;
 
+/// Many threads make and drop small things at a high rate, which the C library's allocator answers
+/// with a system call for every few of them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     // A server tells what it does; beside a command's answer only what went wrong is of interest.
