@@ -23,7 +23,7 @@ pub use cost::{Cost, CostReport};
 pub use error::{Error, Result};
 pub use events::{Bundle, CellStatus, EventLine, Events, RunEvent, StreamName};
 pub use profile::{Profile, ProfileChoice, ProfileError};
-pub use queue::{CapUse, Caps, HeldBy, Queue, RunningPiece, WaitingPiece};
+pub use queue::{CapUse, Caps, HeldBy, LaterPiece, Queue, RunningPiece, WaitingPiece};
 pub use repos::{Repo, Revision};
 pub use reqwest::Method;
 pub use retention::{RetentionDone, RetentionPreview, RetentionRun};

@@ -11,6 +11,9 @@ pub struct Queue {
     pub running_total: usize,
     pub waiting: Vec<WaitingPiece>,
     pub waiting_total: usize,
+    /// What no cap keeps back but its time.
+    #[serde(default)]
+    pub later: Vec<LaterPiece>,
     /// Entries that the caller may not see.
     pub hidden: usize,
 }
@@ -63,6 +66,19 @@ pub struct WaitingPiece {
     /// Absent when it is about to start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_by: Option<HeldBy>,
+}
+
+/// An attempt that waits for its time: of its next try, or until a budget has room again.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LaterPiece {
+    pub run_id: i64,
+    #[serde(default)]
+    pub task_key: String,
+    pub run_name: String,
+    pub creator_user_name: String,
+    /// Milliseconds since the epoch.
+    pub due_at: i64,
+    pub message: String,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

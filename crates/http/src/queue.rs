@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use forebay_control::runs::{Reason, Waiting};
 use forebay_engine::admission::{Cap, Held, Use};
-use forebay_store::{QueueEntry, RoomUse};
+use forebay_store::{DueEntry, QueueEntry, RoomUse};
 use forebay_types::Millis;
 use forebay_wire::Method::Get;
 use forebay_wire::queue as wire;
@@ -42,6 +42,12 @@ async fn show(
     let (jobs, keys): (Vec<&RoomUse>, Vec<&RoomUse>) =
         queue.rooms.iter().partition(|room| room.job_id.is_some());
     let rooms = |rooms: Vec<&RoomUse>| rooms.into_iter().map(room_json).collect::<Vec<Value>>();
+    // Few as a rule, and in no line: they are on the first page.
+    let later = match skip {
+        0 => app.services.runs.due(&ctx, take).await?,
+        _ => Vec::new(),
+    };
+    let later: Vec<Value> = later.iter().map(later_json).collect();
     let mut answer = json!({
         "caps": {
             "server": use_json(queue.server),
@@ -53,6 +59,7 @@ async fn show(
         "running_total": queue.running_total,
         "waiting": waiting,
         "waiting_total": queue.waiting_total,
+        "later": later,
         "hidden": queue.hidden,
     });
     let next = queue
@@ -117,6 +124,17 @@ fn waiting_json(waiting: &Waiting, now: Millis) -> Value {
     if let Some(held) = waiting.held {
         shown.insert("held_by".to_owned(), held_json(held));
     }
+    Value::Object(shown)
+}
+
+fn later_json(due: &DueEntry) -> Value {
+    let mut shown = entry_json(&due.entry);
+    shown.insert("due_at".to_owned(), json!(due.due_at));
+    let why = match due.is_retry {
+        true => "its next try",
+        false => due.message.as_str(),
+    };
+    shown.insert("message".to_owned(), json!(why));
     Value::Object(shown)
 }
 

@@ -3,7 +3,7 @@ use forebay_client::{CapUse, Queue};
 
 use crate::args::Connection;
 use crate::failure::{Exit, Failure, Outcome};
-use crate::output::{Out, duration};
+use crate::output::{Out, duration, time};
 
 /// Arguments of `forebay queue`.
 #[derive(Debug, Args)]
@@ -29,7 +29,7 @@ pub(crate) async fn run(args: &QueueArgs) -> Outcome {
 
 fn print(out: Out, queue: &Queue) -> Result<(), Failure> {
     caps(out, queue)?;
-    if queue.running.is_empty() && queue.waiting.is_empty() {
+    if queue.running.is_empty() && queue.waiting.is_empty() && queue.later.is_empty() {
         out.note("Nothing runs and nothing waits");
         return Ok(());
     }
@@ -61,6 +61,16 @@ fn print(out: Out, queue: &Queue) -> Result<(), Failure> {
                 name,
                 task,
                 why,
+            ]
+        }))
+        .chain(queue.later.iter().map(|piece| {
+            [
+                piece.run_id.to_string(),
+                "later".to_owned(),
+                String::new(),
+                piece.run_name.clone(),
+                piece.task_key.clone(),
+                format!("until {}: {}", time(piece.due_at), piece.message),
             ]
         }))
         .collect();
