@@ -1,19 +1,17 @@
 """Frames between a worker and the server: 4 bytes of length (big endian), then JSON.
 
-One frame comes in first (the run), then only answers to calls. Everything that goes out is
+One frame comes in first (the run), then only answers to calls, also in a context: it asks for its cells. Everything that goes out is
 written under one lock, whole, so threads never mix frames and an interrupt never cuts one.
 """
 
 import base64
 import io
-import itertools
 import json
 import os
 import signal
 import socket
 import struct
 import threading
-
 
 # The server takes more for an attack; see FRAME_BYTES_MAX in frame.rs.
 _FRAME_BYTES_MAX = 41 << 20
@@ -36,7 +34,8 @@ class HostError(Exception):
 
 
 class Channel:
-    def __init__(self, fd):
+    def __init__(self, fd, calls=0):
+        """`calls`: how many an interpreter made that this one replaces. Their answers may still come."""
         self.socket = socket.socket(fileno=fd)
         self.cell = 0
         self.cell_limit = None
@@ -46,10 +45,11 @@ class Channel:
         self._sending = None
         self._interrupted = False
         self.was_interrupted = False
-        self._ids = itertools.count(1)
+        self.calls = calls
         self._answers = {}
         self._waiting = threading.Condition()
         self._reading = False
+        self._taking = threading.Lock()
 
     # -- sending
 
@@ -166,7 +166,9 @@ class Channel:
     def call(self, method, **args):
         """Asks the server and waits. Threads may call side by side: whoever finds nobody reading
         reads for all."""
-        number = next(self._ids)
+        with self._waiting:
+            self.calls += 1
+            number = self.calls
         self.send("call", id=number, method=method, args=args)
         while True:
             with self._waiting:
@@ -193,11 +195,17 @@ class Channel:
                 self._reading = False
                 self._waiting.notify_all()
 
+    def leave(self):
+        """Before another interpreter takes the socket over: no thread is in the middle of a frame then."""
+        self.flush()
+        self._taking.acquire()
+
     def _receive_uninterrupted(self):
         """Waits interruptibly for an answer to begin, then reads all of it."""
         self.socket.recv(1, socket.MSG_PEEK)
         if threading.current_thread() is not threading.main_thread():
-            return self.receive()
+            with self._taking:
+                return self.receive()
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             return self.receive()

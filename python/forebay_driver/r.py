@@ -97,6 +97,9 @@ class Interpreter:
             raise Failure(frame["ename"], frame["evalue"], frame["traceback"])
         return frame.get("exit")
 
+    def is_gone(self):
+        return self._pid is None
+
     def close(self):
         """Lets R end, as it does when nobody talks to it any more: its finalizers may print."""
         if self._pid is None:

@@ -18,7 +18,7 @@ class RCells:
 
     def run(self, source, label, lines_before):
         """Executes a cell. The value of `dbutils.notebook.exit`, if it was called."""
-        if self._interpreter is None:
+        if self._interpreter is None or self._interpreter.is_gone():
             self._interpreter = r.Interpreter(self._session.channel, self._answer, self._kept)
         return self._interpreter.run(source, label, lines_before)
 

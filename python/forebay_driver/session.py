@@ -34,7 +34,7 @@ class Restart(Control):
     """`dbutils.library.restartPython`."""
 
 
-class _CellFailed(Exception):
+class CellFailed(Exception):
     pass
 
 
@@ -66,26 +66,38 @@ class Session:
         try:
             if not self.job.get("state"):
                 self._install_libraries()
-            while True:
-                top = self.stack[-1]
-                if top["next"] == len(top["cells"]):
-                    if len(self.stack) == 1:
-                        return None
-                    self.stack.pop()
-                    if len(self.stack) == 1:
-                        self._finish("succeeded")
-                    continue
-                self._step(top)
+            return self._run_cells()
+        except Restart:
+            self._restart()
+        finally:
+            self.r.close()
+
+    def _run_cells(self):
+        try:
+            return self._run_stack()
         except Exit as exit:
             self._finish("succeeded")
             return exit.value
-        except Restart:
-            self._restart()
-        except _CellFailed:
+        except CellFailed:
             self._finish("failed")
             raise ProgramFailed(*self.shell.failure) from None
-        finally:
-            self.r.close()
+
+    def _run_stack(self):
+        while True:
+            top = self.stack[-1]
+            if top["next"] == len(top["cells"]):
+                if len(self.stack) > 1:
+                    self.stack.pop()
+                    if len(self.stack) == 1:
+                        self._finish("succeeded")
+                elif not self._more():
+                    return None
+                continue
+            self._step(top)
+
+    def _more(self):
+        """Whether there are further cells than those that are on the stack."""
+        return False
 
     def _step(self, notebook):
         cell = notebook["cells"][notebook["next"]]
@@ -142,18 +154,18 @@ class Session:
             else:
                 language = LANGUAGES.get(kind, kind)
                 raise absent.LanguageNotAvailable(f"{language} cells cannot run on this cluster: it has Python, SQL and R")
-        except (Control, _CellFailed):
+        except (Control, CellFailed):
             raise
         except r.Failure as error:
             self.shell.show_error(error.ename, error.evalue, error.traceback)
-            raise _CellFailed from None
+            raise CellFailed from None
         except BaseException as error:
             # These cells have no Python code of the user's, so a traceback would show only ours.
             error, hint = self.spark.explained(error)
             name = type(error).__name__
             text = "\n".join([str(error), *getattr(error, "__notes__", ()), *hint])
             self.shell.show_error(name, text, [f"{name}: {text}"])
-            raise _CellFailed from None
+            raise CellFailed from None
 
     def python(self, source, label, lines_before):
         self.used = self.used or bool(source.strip())
@@ -163,7 +175,7 @@ class Session:
         if not good:
             if self.shell.failure is None:
                 self.shell.failure = ("Error", "the cell failed", "")
-            raise _CellFailed
+            raise CellFailed
 
     # -- cells in other languages
 
@@ -323,7 +335,11 @@ class Session:
         sys.stderr.flush()
         if len(self.stack) == 1:
             self._finish("succeeded")
-        self.job["state"] = {
+        self.job["state"] = self._kept()
+        replace_interpreter(self.confines, self.job, self.channel)
+
+    def _kept(self):
+        return {
             "stack": self.stack,
             "parameters": self.parameters,
             "widgets": self.widgets,
@@ -332,14 +348,13 @@ class Session:
             "cell": self.channel.cell,
             "r": self.r.keep(),
         }
-        replace_interpreter(self.confines, self.job, self.channel)
 
 
 def replace_interpreter(run, job, channel):
     """Becomes a fresh interpreter that carries on with `job`. Same process, same walls."""
-    channel.flush()
+    channel.leave()
     state = os.memfd_create("forebay-state", 0)
-    data = json.dumps({"run": run, "job": job}).encode()
+    data = json.dumps({"run": run, "job": job, "calls": channel.calls}).encode()
     while data:
         data = data[os.write(state, data) :]
     os.lseek(state, 0, os.SEEK_SET)

@@ -1,8 +1,11 @@
 """Data frames as tables that a person reads."""
 
 import html
+import json
 
 ROWS_MAX = 1000
+# The same as data, for clients of a context; see `results.rs`.
+_DATA = "application/vnd.forebay.table+json"
 _CELL_CHARS_MAX = 2000
 
 
@@ -23,6 +26,43 @@ def bundle(columns, rows, more):
     cells = [[_text(value) for value in row] for row in rows]
     note = f"The first {ROWS_MAX} rows." if more else ""
     return {"text/html": _html(columns, cells, note), "text/plain": _plain(columns, cells, note)}
+
+
+def of_spark(frame):
+    """A data frame of Spark, as text and as data."""
+    columns, rows, more = head(frame)
+    types = [json.loads(field.dataType.json()) for field in frame.schema.fields]
+    return {**bundle(columns, rows, more), _DATA: _data(columns, types, rows, more)}
+
+
+def of_pandas(frame):
+    """A data frame of pandas, as text and as data; an index that is more than a count is no column of it."""
+    columns = [str(name) for name in frame.columns]
+    some = frame.head(ROWS_MAX).astype(object)
+    rows = list(some.where(some.notna(), None).itertuples(index=False, name=None))
+    more = len(frame) > ROWS_MAX
+    types = [_TYPES.get(kind.kind, "string") for kind in frame.dtypes]
+    return {**bundle(columns, rows, more), _DATA: _data(columns, types, rows, more)}
+
+
+_TYPES = {"i": "long", "u": "long", "f": "double", "b": "boolean", "M": "timestamp"}
+
+
+def _data(columns, types, rows, more):
+    schema = [{"name": str(name), "type": kind} for name, kind in zip(columns, types, strict=True)]
+    return {"schema": schema, "rows": [[_plain_value(value) for value in row] for row in rows], "more": more}
+
+
+def _plain_value(value):
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if value - value == 0 else str(value)
+    if isinstance(value, dict):
+        return {str(key): _plain_value(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain_value(item) for item in value]
+    return _text(value)
 
 
 def _text(value):

@@ -36,7 +36,7 @@ def resume():
     with os.fdopen(state_fd) as file:
         state = json.load(file)
     os.set_inheritable(channel_fd, False)
-    os._exit(execute(state["run"], state["job"], channels.Channel(channel_fd)))
+    os._exit(execute(state["run"], state["job"], channels.Channel(channel_fd, state["calls"])))
 
 
 def execute(run, job, channel):
@@ -57,7 +57,7 @@ def execute(run, job, channel):
         _quietly(lambda: sys.stderr.write(trace))
     # From here on an interrupt would only spoil the good-bye.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if job["program"]["type"] != "notebook":
+    if job["program"]["type"] not in ("notebook", "session"):
         _quietly(threading._shutdown)
     _quietly(sys.stdout.flush)
     _quietly(sys.stderr.flush)
@@ -75,6 +75,12 @@ def _run_program(run, job, channel):
         from . import session
 
         return session.Session(run, job, channel).run()
+    if job["program"]["type"] == "session":
+        if job["program"]["language"] == "R" and not job.get("state"):
+            r.start_early()
+        from . import context
+
+        return context.Context(run, job, channel).run()
     from . import program
 
     return program.run(run, job, channel)

@@ -19,6 +19,7 @@ const PYTHON: &[(&str, &str)] = files!(in "python/forebay_driver":
     "channel.py",
     "child.py",
     "confine.py",
+    "context.py",
     "control.py",
     "dbutils.py",
     "fs.py",

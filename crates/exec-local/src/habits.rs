@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use forebay_exec::{CellKind, Place, Program};
+use forebay_exec::{CellKind, Language, Place, Program};
 
 use crate::zygote::Warmth;
 
@@ -32,6 +32,11 @@ impl Habits {
     pub(crate) fn warmth(&self, place: &Place, program: &Program) -> Warmth {
         if let Program::Notebook { cells, .. } = program
             && cells.iter().any(|cell| cell.kind == CellKind::R)
+        {
+            return Warmth::R;
+        }
+        if let Program::Session { language, .. } = program
+            && *language == Language::R
         {
             return Warmth::R;
         }
@@ -65,7 +70,7 @@ impl Habit {
 
 fn key(place: &Place, program: &Program) -> Option<Key> {
     let name = match program {
-        Program::Notebook { .. } => return None,
+        Program::Notebook { .. } | Program::Session { .. } => return None,
         // They never do.
         Program::Jar { .. } | Program::Submit { .. } => String::new(),
         Program::Script { file, .. } => file.clone(),

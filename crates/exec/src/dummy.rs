@@ -14,6 +14,7 @@
 //! | `exit VALUE` | ends the notebook well |
 //! | `fail NAME MESSAGE` | ends it badly |
 //! | `oom`, `crash SIGNAL` | its process dies |
+//! | `interrupt` | in a context: goes on until the host wants this cell interrupted |
 //! | `use CPU_MS READ WRITE MEMORY` | is counted as the use of the run, and ends it at its limit of CPU time |
 //!
 //! Anything else does nothing. Scripts and wheels succeed at once.
@@ -30,7 +31,7 @@ use tokio::time::Instant;
 use crate::{
     CallId, CancelReason, Canceler, CellKind, CellStatus, Ended, Event, ExecCell, Execution,
     Executor, Host, Isolation, IsolationLevel, Limits, Meter, Outcome, Place, Prepared, Program,
-    RuntimeInfo, StartError, StreamName, Usage, Workload,
+    RuntimeInfo, StartError, StreamName, Usage, Workload, method,
 };
 
 /// The only runtime there is.
@@ -85,11 +86,13 @@ impl Executor for DummyExecutor {
         self.prepare(&workload.place).await?;
         let cells = match &workload.program {
             Program::Notebook { cells, .. } => cells.iter().cloned().collect(),
-            Program::Script { .. }
+            Program::Session { .. }
+            | Program::Script { .. }
             | Program::Wheel { .. }
             | Program::Jar { .. }
             | Program::Submit { .. } => VecDeque::new(),
         };
+        let session = matches!(workload.program, Program::Session { .. }).then_some(0);
         let limits = workload.limits.clone();
         self.started
             .lock()
@@ -97,6 +100,7 @@ impl Executor for DummyExecutor {
             .push(workload);
         Ok(Box::new(DummyRun {
             cells,
+            session,
             events: VecDeque::new(),
             host,
             limits,
@@ -145,6 +149,8 @@ impl Executor for DummyExecutor {
 
 struct DummyRun {
     cells: VecDeque<ExecCell>,
+    /// Of a context: the index of its next cell at the least.
+    session: Option<usize>,
     events: VecDeque<Event>,
     host: Arc<dyn Host>,
     limits: Limits,
@@ -169,7 +175,7 @@ impl Execution for DummyRun {
             // The cell stays in the list until it is done, so that a caller may drop this future.
             match self.cells.front().cloned() {
                 Some(cell) => self.run_cell(&cell).await,
-                None => self.outcome = Some(Outcome::Succeeded { exit_value: None }),
+                None => self.next_cell().await,
             }
         }
     }
@@ -210,6 +216,37 @@ impl Execution for DummyRun {
 }
 
 impl DummyRun {
+    /// A context asks for it; everything else is over.
+    async fn next_cell(&mut self) {
+        let over = Outcome::Succeeded { exit_value: None };
+        let Some(after) = self.session else {
+            self.outcome = Some(over);
+            return;
+        };
+        let args = serde_json::json!({"after": after});
+        let asked = self.host.call(CallId(1), method::CONTEXT_NEXT, args);
+        let answer = tokio::select! {
+            answer = asked => answer,
+            reason = self.canceler.canceled() => {
+                self.outcome = Some(stopped(reason));
+                return;
+            }
+        };
+        let cell = answer.map(|answer| serde_json::from_value(answer["cell"].clone()));
+        match cell {
+            Ok(Ok(Some(cell))) => {
+                let cell: ExecCell = cell;
+                self.session = Some(cell.index + 1);
+                self.cells.push_back(cell);
+            }
+            Ok(Ok(None)) => self.outcome = Some(over),
+            other => {
+                let message = format!("{other:?}");
+                self.fail(0, "HostError", &message);
+            }
+        }
+    }
+
     async fn run_cell(&mut self, cell: &ExecCell) {
         let index = cell.index;
         let status = if cell.kind == CellKind::Skip {
@@ -223,8 +260,10 @@ impl DummyRun {
                 }
             };
             match canceled {
-                Some(CancelReason::Requested) => self.outcome = Some(Outcome::Canceled),
-                Some(CancelReason::TimedOut) => self.outcome = Some(Outcome::TimedOut),
+                None if name == "interrupt" && self.session.is_some() => {
+                    self.interrupt(index).await
+                }
+                Some(reason) => self.outcome = Some(stopped(reason)),
                 None => self.obey(index, name, rest).await,
             }
             match self.outcome {
@@ -232,6 +271,14 @@ impl DummyRun {
                 Some(_) => CellStatus::Failed,
             }
         };
+        if self.session.is_some()
+            && matches!(
+                self.outcome,
+                Some(Outcome::Failed { .. } | Outcome::Succeeded { .. })
+            )
+        {
+            self.outcome = None;
+        }
         self.cells.pop_front();
         self.events.push_front(Event::CellStarted { cell: index });
         self.events.push_back(Event::CellFinished {
@@ -239,6 +286,17 @@ impl DummyRun {
             status,
             duration_ms: 0,
         });
+    }
+
+    async fn interrupt(&mut self, cell: usize) {
+        let args = serde_json::json!({"after": cell});
+        let asked = self.host.call(CallId(2), method::CONTEXT_INTERRUPT, args);
+        let ended = tokio::select! {
+            _ = asked => None,
+            reason = self.canceler.canceled() => Some(stopped(reason)),
+        };
+        self.fail(cell, "KeyboardInterrupt", "");
+        self.outcome = ended.or(self.outcome.take());
     }
 
     /// The commands that take time.
@@ -342,6 +400,13 @@ impl DummyRun {
             trace,
             cell: Some(cell),
         });
+    }
+}
+
+fn stopped(reason: CancelReason) -> Outcome {
+    match reason {
+        CancelReason::Requested => Outcome::Canceled,
+        CancelReason::TimedOut => Outcome::TimedOut,
     }
 }
 

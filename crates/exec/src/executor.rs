@@ -211,6 +211,12 @@ pub mod method {
     pub const TASK_VALUES_GET: &str = "jobs.taskValues.get";
     /// `{key, value}` to `null`.
     pub const TASK_VALUES_SET: &str = "jobs.taskValues.set";
+    /// `{after}` to `{cell: ExecCell}`, the first one whose index is `after` or more, as soon as
+    /// there is one; to `{cell: null}` when there will be none. Asked again it gives the same cell.
+    pub const CONTEXT_NEXT: &str = "context.next";
+    /// `{after}` to `{command}`, the first number above `after` of a cell (its index and one) that
+    /// is to be interrupted, as soon as there is one.
+    pub const CONTEXT_INTERRUPT: &str = "context.interrupt";
     /// `{}` to `{mounts: [{mount_point, source}]}`.
     pub const FS_MOUNTS: &str = "fs.mounts";
 }

@@ -17,7 +17,7 @@ pub use executor::{
     Adoption, CallId, CancelReason, Canceler, Execution, Executor, Host, HostError, Isolation,
     IsolationLevel, Prepared, RuntimeInfo, StartError, method,
 };
-pub use forebay_notebook::{CellKind, ExecCell};
+pub use forebay_notebook::{CellKind, ExecCell, Language};
 pub use meter::Meter;
 pub use redact::{REDACTED, Redactor, SECRET_LENGTH_MIN, StreamRedactor};
 pub use workload::{Context, LOCAL_DIR, Library, Limits, Mount, Mounts, Place, Program, Workload};

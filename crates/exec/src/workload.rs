@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use forebay_notebook::ExecCell;
+use forebay_notebook::{ExecCell, Language};
 use forebay_types::{AttemptNumber, RunId};
 use serde::{Deserialize, Serialize};
 
@@ -137,6 +137,14 @@ pub enum Program {
     },
     /// What follows `spark-submit` on a command line. Files may be given as `dbfs:/...`.
     Submit { args: Vec<String> },
+    /// Asks its host for cells, one by one, until there are no more: see
+    /// [`crate::method::CONTEXT_NEXT`]. A cell that fails does not end it.
+    Session {
+        /// Of a cell that does not say its own.
+        language: Language,
+        /// Stands for the path of a notebook: `%run ./x` is found beside it.
+        path: String,
+    },
 }
 
 /// What is installed before the first cell, into a layer of this run alone.

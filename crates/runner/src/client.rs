@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use forebay_exec::{
-    Adoption, Execution, Executor, Host, Isolation, Place, Prepared, RuntimeInfo, StartError,
-    Workload,
+    Adoption, Execution, Executor, Host, Isolation, Place, Prepared, Program, RuntimeInfo,
+    StartError, Workload,
 };
 use forebay_runtime::{Clock, TaskKind, Tasks};
 use futures_util::future::BoxFuture;
@@ -281,6 +281,14 @@ impl Executor for RunnerClient {
             return Err(StartError::Stopping);
         }
         let link = self.0.link().await.map_err(unreachable_runner)?;
+        let is_session = matches!(workload.program, Program::Session { .. });
+        if is_session && link.welcome.build != self.0.setup.build {
+            // It may not know them, and what it does not know ends the connection.
+            return Err(StartError::Invalid(
+                "the runner is of another build; contexts start when its attempts have ended"
+                    .to_owned(),
+            ));
+        }
         let attempt = workload.spool_dir.clone();
         let followed = link.follow(&attempt, host);
         let mut asked = Asked {
