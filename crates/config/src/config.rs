@@ -22,6 +22,7 @@ pub struct Config {
     /// Local Git addresses are allowed below these folders only.
     pub repo_roots: Vec<PathBuf>,
     pub limits: Limits,
+    pub contexts: Contexts,
     /// The least isolation a run may have: `namespaces` (default) or `none`.
     pub isolation: String,
     /// Whether a stop of the server leaves running work to its runner, for the next start.
@@ -239,6 +240,28 @@ impl Default for Limits {
     }
 }
 
+/// Execution contexts, which take no place among the runs: they have bounds of their own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Contexts {
+    /// Live contexts of one workspace.
+    pub max: usize,
+    /// Live contexts of one cluster.
+    pub cluster_max: usize,
+    /// Minutes without a command after which a context ends; 0 for never.
+    pub idle_minutes: u32,
+}
+
+impl Default for Contexts {
+    fn default() -> Self {
+        Self {
+            max: 20,
+            cluster_max: 10,
+            idle_minutes: 60,
+        }
+    }
+}
+
 impl Default for WorkspaceConfig {
     fn default() -> Self {
         Self {
@@ -266,6 +289,7 @@ impl Default for Config {
             port_80: None,
             repo_roots: Vec::new(),
             limits: Limits::default(),
+            contexts: Contexts::default(),
             isolation: "namespaces".to_owned(),
             keep_runs: false,
             environments: None,

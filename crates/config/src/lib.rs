@@ -7,7 +7,7 @@ mod env;
 mod options;
 
 pub use config::{
-    AttemptLimits, Budget, Config, ConfigError, Limits, Mount, Notifications, Retention,
+    AttemptLimits, Budget, Config, ConfigError, Contexts, Limits, Mount, Notifications, Retention,
     RuntimeRule, Smtp, WorkspaceConfig,
 };
 pub use env::{ENV_VARS, EnvVar, env_var, git_environment};

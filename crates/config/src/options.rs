@@ -156,6 +156,17 @@ pub const OPTIONS: &[ConfigOption] = &[
         "files and directories below the folder of a file arrival trigger; with more it does not fire",
     ),
     option(
+        "contexts.max",
+        "20",
+        "execution contexts of one workspace that live at once; they take no place of `limits.running_attempts_max`",
+    ),
+    option("contexts.cluster_max", "10", "the same of one cluster"),
+    option(
+        "contexts.idle_minutes",
+        "60",
+        "minutes without a command after which a context ends; 0 means never",
+    ),
+    option(
         "workspace[].name",
         "\"dev\"",
         "name of a workspace, of a-z, 0-9 and -; without any `[[workspace]]` there are dev, staging and prod",

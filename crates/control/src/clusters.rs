@@ -292,6 +292,24 @@ impl Clusters {
         .await
     }
 
+    /// Tells that some cluster changed its state.
+    pub(crate) fn watch(&self) -> watch::Receiver<u64> {
+        self.inner.changes.subscribe()
+    }
+
+    /// Whether a cluster runs, and did not begin anew after `since`.
+    pub(crate) async fn is_up_since(
+        &self,
+        id: &ClusterId,
+        since: forebay_types::Millis,
+    ) -> Result<bool> {
+        let Some(cluster) = self.inner.store.cluster_get(id).await? else {
+            return Ok(false);
+        };
+        let began = cluster.started_at.max(cluster.restarted_at);
+        Ok(cluster.state == ClusterState::Running && began.is_none_or(|began| began <= since))
+    }
+
     /// Removes a cluster with its definition.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ mod vault;
 
 pub mod access;
 pub mod clusters;
+pub mod contexts;
 pub mod cost;
 pub mod dbfs;
 pub mod files;

@@ -7,6 +7,7 @@ mod bounds;
 mod checkout;
 mod condition;
 mod container;
+mod context;
 mod definition;
 mod dispatch;
 mod ending;
@@ -50,6 +51,7 @@ pub use usage::Using;
 pub(crate) use self::checkout::Checkouts;
 pub use self::checkout::path_in_repository;
 pub(crate) use self::container::Containers;
+pub(crate) use self::context::CommandOutput;
 pub(crate) use self::definition::Definitions;
 pub(crate) use self::live::LiveAttempts;
 pub(crate) use self::output::{remove as output_remove, size as output_size};
@@ -103,6 +105,8 @@ pub(crate) struct Inner {
     pub(crate) containers: Containers,
     pub(crate) definitions: Definitions,
     pub(crate) wake: tokio::sync::Notify,
+    /// Counts what happens to commands of contexts, for those who wait for something of it.
+    pub(crate) commands: tokio::sync::watch::Sender<u64>,
     /// Has the triggers looked at.
     pub(crate) triggers: Wake,
     /// Held for reading between a claim and the start of what was claimed, so that whoever holds

@@ -10,6 +10,7 @@ use forebay_store::{ServerSlots, Store};
 use forebay_types::{Error, Result};
 
 use crate::clusters::{Clusters, ExecutorRuntimes, Runtimes};
+use crate::contexts::Contexts;
 use crate::cost::Costs;
 use crate::dbfs::Dbfs;
 use crate::files::Files;
@@ -153,6 +154,7 @@ pub struct Services {
     pub files: Files,
     pub jobs: Jobs,
     pub runs: Runs,
+    pub contexts: Contexts,
     pub triggers: Triggers,
     pub retention: Retention,
     pub costs: Costs,
@@ -237,9 +239,16 @@ impl Services {
             containers: runs::Containers::default(),
             definitions: runs::Definitions::default(),
             wake: tokio::sync::Notify::new(),
+            commands: tokio::sync::watch::Sender::new(0),
             triggers: wake,
             claiming: tokio::sync::RwLock::default(),
         });
+        let contexts = Contexts {
+            store: store.clone(),
+            clock: setup.clock.clone(),
+            clusters: clusters.clone(),
+            runs: runs.clone(),
+        };
         let triggers = Triggers::new(
             triggers::Inner {
                 store: store.clone(),
@@ -295,6 +304,7 @@ impl Services {
             files,
             jobs,
             runs,
+            contexts,
             triggers,
         })
     }

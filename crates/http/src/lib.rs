@@ -10,6 +10,7 @@ mod server;
 
 mod around;
 mod clusters;
+mod contexts;
 mod cost;
 mod dbfs;
 mod files;

@@ -28,6 +28,7 @@ pub fn router(app: &Arc<App>) -> Router {
     for register in [
         crate::around::routes,
         crate::clusters::routes,
+        crate::contexts::routes,
         crate::cost::routes,
         crate::dbfs::routes,
         crate::files::routes,

@@ -12,6 +12,7 @@ mod slots;
 mod store;
 
 mod clusters;
+mod contexts;
 mod copy;
 mod cost;
 mod git_credentials;
@@ -32,6 +33,7 @@ mod triggers;
 mod users;
 
 pub use clusters::{Cluster, ClusterEvent};
+pub use contexts::{CommandRow, ContextRow, NewContext};
 pub use copy::{SCHEMA_VERSION, copy_database, forget_deleted, schema_version};
 pub use cost::{Cost, CostBy, Used, day_of};
 pub use git_credentials::GitCredentialRow;

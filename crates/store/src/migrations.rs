@@ -36,6 +36,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ),
     ("run_trees", include_str!("../migrations/run_trees.sql")),
     ("told", include_str!("../migrations/told.sql")),
+    ("contexts", include_str!("../migrations/contexts.sql")),
 ];
 
 /// How many steps lead to the newest form.

@@ -13,6 +13,7 @@ mod transition;
 pub use admit::Standing;
 pub(crate) use admit::{job_room, key_room, rooms_of};
 pub use change::Created;
+pub(crate) use change::create_on;
 pub(crate) use claim::{count, one};
 pub(crate) use transition::Head;
 
@@ -40,6 +41,8 @@ pub enum RunKind {
     Workflow,
     /// One element of a for-each task.
     Iteration,
+    /// An execution context, which takes its cells from a client.
+    Context,
 }
 
 impl RunKind {
@@ -50,12 +53,14 @@ impl RunKind {
             Self::Submit => "SUBMIT_RUN",
             Self::Workflow => "WORKFLOW_RUN",
             Self::Iteration => "ITERATION",
+            Self::Context => "CONTEXT",
         }
     }
 
-    /// Whether its attempt shares the slot of the one that started it.
+    /// Whether its attempt begins at once, without a slot of its own: it shares that of the one that
+    /// started it, or has a ceiling of its own.
     pub(crate) fn is_nested(self) -> bool {
-        self == Self::Workflow
+        matches!(self, Self::Workflow | Self::Context)
     }
 
     fn parse(text: &str) -> Self {
@@ -63,6 +68,7 @@ impl RunKind {
             "JOB_RUN" => Self::Job,
             "WORKFLOW_RUN" => Self::Workflow,
             "ITERATION" => Self::Iteration,
+            "CONTEXT" => Self::Context,
             _ => Self::Submit,
         }
     }
@@ -207,6 +213,8 @@ pub struct RunFilter {
     /// `Some(true)` for active runs, `Some(false)` for ended ones.
     pub active: Option<bool>,
     pub kind: Option<RunKind>,
+    /// Whether contexts are in the list when no kind is asked for.
+    pub contexts: bool,
     /// Only runs that ended badly, by their own fault, by time or by ours.
     pub failed: bool,
     pub started_from: Option<Millis>,
@@ -230,7 +238,13 @@ impl RunFilter {
         };
         match self.kind {
             Some(kind) => add("run.kind = ?", vec![kind.as_str().to_owned().into()]),
-            None => add("run.kind NOT IN ('WORKFLOW_RUN', 'ITERATION')", Vec::new()),
+            None if self.contexts => {
+                add("run.kind NOT IN ('WORKFLOW_RUN', 'ITERATION')", Vec::new());
+            }
+            None => add(
+                "run.kind NOT IN ('WORKFLOW_RUN', 'ITERATION', 'CONTEXT')",
+                Vec::new(),
+            ),
         }
         if let Some(job) = self.job_id {
             add("run.job_id = ?", vec![job.0.into()]);

@@ -49,6 +49,7 @@ async fn fragments(
         active: Some(active),
         failed,
         started_from: from,
+        contexts: true,
         limit: ROWS_MAX,
         ..RunFilter::default()
     };
@@ -58,6 +59,7 @@ async fn fragments(
         .await?;
     let newest = RunFilter {
         limit: 5,
+        contexts: true,
         ..RunFilter::default()
     };
     let newest = runs.list_brief(ctx, newest).await?;

@@ -34,6 +34,7 @@ pub(crate) async fn show(
         active: (asked.state == "active").then_some(true),
         failed: asked.state == "failed",
         before: asked.before.map(RunId),
+        contexts: true,
         limit: ROWS + 1,
         ..RunFilter::default()
     };
@@ -192,7 +193,9 @@ pub(crate) fn iterations(each: &Children) -> String {
 pub(crate) fn task_what(task: &Value) -> String {
     let field = |kind: &str, field: &str| task.get(kind).and_then(|kind| kind.get(field));
     let text = |kind: &str, name: &str| field(kind, name)?.as_str().map(str::to_owned);
+    let language = text("context_task", "language");
     text("notebook_task", "notebook_path")
+        .or_else(|| Some(format!("execution context, {}", language?.to_lowercase())))
         .or_else(|| text("spark_python_task", "python_file"))
         .or_else(|| text("spark_jar_task", "main_class_name"))
         .or_else(|| {

@@ -145,6 +145,7 @@ const TABLES: &[(&str, &[Endpoint])] = &[
     ("Repos", crate::repos::ENDPOINTS),
     ("Git credentials", crate::git_credentials::ENDPOINTS),
     ("Clusters", crate::clusters::ENDPOINTS),
+    ("Contexts and commands", crate::contexts::ENDPOINTS),
     ("Permissions", crate::permissions::ENDPOINTS),
     ("DBFS", crate::dbfs::ENDPOINTS),
     ("Files", crate::files::ENDPOINTS),

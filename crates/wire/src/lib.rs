@@ -8,6 +8,7 @@ pub mod sdk;
 
 pub mod around;
 pub mod clusters;
+pub mod contexts;
 pub mod cost;
 pub mod dbfs;
 pub mod files;

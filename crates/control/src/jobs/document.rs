@@ -42,7 +42,7 @@ const TASK_TYPES: [(&str, bool); 20] = [
 
 /// Fields whose effect would be missed: a job and a task that has one is refused.
 const MISSED_IN_JOB: [&str; 2] = ["triggers", "environment_variables"];
-const MISSED_IN_TASK: [&str; 2] = ["environment_variables_key", "compute"];
+const MISSED_IN_TASK: [&str; 3] = ["environment_variables_key", "compute", "context_task"];
 const MISSED_IN_TYPE: [(&str, &[&str]); 4] = [
     ("spark_jar_task", &["jar_uri"]),
     ("sql_task", &["query", "dashboard", "alert", "warehouse_id"]),

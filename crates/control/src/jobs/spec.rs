@@ -56,6 +56,12 @@ pub struct JobParameter {
     pub default: String,
 }
 
+/// A session that takes cells of this language.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ContextTask {
+    pub language: forebay_exec::Language,
+}
+
 #[derive(Debug, Clone, Deserialize)]
 pub struct TaskSpec {
     pub task_key: String,
@@ -73,6 +79,8 @@ pub struct TaskSpec {
     pub condition_task: Option<ConditionTask>,
     pub for_each_task: Option<ForEachTask>,
     pub run_job_task: Option<RunJobTask>,
+    /// Of the server's own making: the session of an execution context.
+    pub context_task: Option<ContextTask>,
     pub existing_cluster_id: Option<String>,
     pub new_cluster: Option<Map<String, Value>>,
     pub job_cluster_key: Option<String>,

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use forebay_engine::{Phase, StopReason};
+use forebay_engine::{Phase, StopReason, Verdict};
 use forebay_exec::{Adoption, CancelReason, Canceler, Execution, Host, Outcome};
 use forebay_runtime::TaskKind;
 use forebay_store::{Attempt, AttemptEnd, Run, RunKind};
@@ -19,6 +19,7 @@ use super::Using;
 use super::adoption::{end_execution, stop_children};
 use super::bounds::Bounds;
 use super::checkout::Checkout;
+use super::context;
 use super::definition::{Definition, Unreadable};
 use super::dispatch;
 use super::ending::{
@@ -85,7 +86,13 @@ pub(crate) async fn run(
         document,
     };
     let end = match work.execute(canceler, events, begin).await {
-        Ok(Some(end)) => end,
+        Ok(Some(mut end)) => {
+            let reason = context::end_reason(&inner, run).await;
+            if let Some(reason) = reason.filter(|_| end.verdict == Verdict::Canceled) {
+                end.message = reason;
+            }
+            end
+        }
         // It goes on without us; the next server takes it up.
         Ok(None) => return Ok(()),
         Err(error) => failed_to_start(&error),

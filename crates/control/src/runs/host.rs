@@ -29,13 +29,13 @@ const TASK_VALUE_BYTES_MAX: usize = 48 << 10;
 
 #[derive(Clone)]
 pub(crate) struct AttemptHost {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
     ctx: Ctx,
     code: Code,
-    definition: Arc<Definition>,
-    attempt: RunId,
+    pub(super) definition: Arc<Definition>,
+    pub(super) attempt: RunId,
     task_key: String,
-    cluster_id: Option<String>,
+    pub(super) cluster_id: Option<String>,
     canceler: Canceler,
     /// What this attempt may use.
     budget: AttemptBudget,
@@ -80,6 +80,8 @@ impl Host for AttemptHost {
             method::NOTEBOOK_SOURCE => self.notebook_source(parse(args)?).await,
             method::TASK_VALUES_SET => self.task_value_set(parse(args)?).await,
             method::TASK_VALUES_GET => self.task_value_get(parse(args)?).await,
+            method::CONTEXT_NEXT => self.context_next(args).await,
+            method::CONTEXT_INTERRUPT => self.context_interrupt(args).await,
             method::FS_MOUNTS => Ok(self.mounts()),
             other => Err(HostError::unknown_method(other)),
         }
@@ -118,12 +120,12 @@ struct TaskValue {
     debug_value: Value,
 }
 
-fn parse<T: serde::de::DeserializeOwned>(args: Value) -> Result<T, HostError> {
+pub(super) fn parse<T: serde::de::DeserializeOwned>(args: Value) -> Result<T, HostError> {
     serde_json::from_value(args).map_err(|e| HostError::new("ValueError", e.to_string()))
 }
 
 /// The domain's error as the exception a Python program would expect.
-fn raise(error: Error) -> HostError {
+pub(super) fn raise(error: Error) -> HostError {
     use forebay_types::ErrorCode as C;
     let kind = match error.code {
         C::PermissionDenied => "PermissionError",

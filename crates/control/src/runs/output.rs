@@ -11,7 +11,7 @@ use forebay_exec::{CellStatus, Event, StreamName};
 use forebay_notebook::Notebook;
 use forebay_notebook::outputs::{Output, Text, render_html, to_ipynb_with_outputs};
 use forebay_runtime::blocking;
-use forebay_store::Attempt;
+use forebay_store::{Attempt, RunKind};
 use forebay_types::{Error, ErrorCode, Millis, Result, RunId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -171,6 +171,47 @@ impl Snapshot {
         let text = std::fs::read(folder(dirs, attempt).join("notebook.json")).ok()?;
         serde_json::from_slice(&text).ok()
     }
+}
+
+/// Where what an attempt puts out is written.
+pub(super) fn file(dirs: &WorkspaceDirs, attempt: RunId) -> PathBuf {
+    folder(dirs, attempt).join("output.jsonl")
+}
+
+/// How much an attempt has put out so far, in bytes.
+pub(super) fn written(dirs: &WorkspaceDirs, attempt: RunId) -> u64 {
+    std::fs::metadata(file(dirs, attempt)).map_or(0, |meta| meta.len())
+}
+
+/// How one cell stands and what it put out, of which nothing is before `from`.
+pub(super) fn of_cell(path: &PathBuf, from: u64, cell: usize) -> Result<(CellState, Vec<Output>)> {
+    let mut cursor = Cursor {
+        seq: 0,
+        offset: Some(from),
+    };
+    let mut events = Vec::new();
+    loop {
+        let page = read_page(path, cursor, PAGE_MAX, PAGE_BYTES)?;
+        let last = |stored: &StoredEvent| matches!(stored.event, Event::CellFinished { .. });
+        let own = page.events.into_iter();
+        let own = own.filter(|stored| cell_of(&stored.event) == cell);
+        events.extend(own);
+        if page.end || events.last().is_some_and(last) {
+            break;
+        }
+        cursor = page.next;
+    }
+    let mut states = cell_states(&events, cell + 1);
+    let mut outputs = outputs_by_cell(cell + 1, events);
+    let both = states.pop().zip(outputs.pop());
+    Ok(both.unwrap_or_default())
+}
+
+/// The same of the first `count` cells.
+pub(super) fn of_cells(path: &PathBuf, count: usize) -> Result<(Vec<CellState>, Vec<Vec<Output>>)> {
+    let events = read_events(path)?;
+    let states = cell_states(&events, count);
+    Ok((states, outputs_by_cell(count, events)))
 }
 
 /// Where an executor keeps its own things about an attempt.
@@ -390,7 +431,7 @@ impl Runs {
             None
         };
         // By the definition, so that pollers see the same form before, during and after the run.
-        let has_cells = ["notebook_task", "sql_task"];
+        let has_cells = ["notebook_task", "sql_task", "context_task"];
         let has_cells = has_cells.iter().any(|kind| view.has_type(&attempt, kind));
         let logs = if has_cells || !attempt.takes_slot {
             None
@@ -433,11 +474,14 @@ impl Runs {
     /// # Errors
     /// As for [`Runs::notebook`].
     pub async fn rendered(&self, ctx: &Ctx, id: RunId) -> Result<Ran> {
-        let (_, attempt) = self.attempt(ctx, id).await?;
+        let (view, attempt) = self.attempt(ctx, id).await?;
         if self.is_gone(&attempt).await? {
             return Err(Error::missing(format!(
                 "What run {id} put out was removed by retention."
             )));
+        }
+        if view.run.kind == RunKind::Context {
+            return self.transcript(&view.run, &attempt).await;
         }
         let folder = folder(&self.0.dirs, attempt.id);
         blocking(move || {

@@ -79,6 +79,12 @@ impl Runs {
         let what = match run.kind {
             RunKind::Workflow => "was started by a notebook of",
             RunKind::Iteration => "is an iteration of a task of",
+            RunKind::Context => {
+                return Err(Error::invalid(format!(
+                    "Run {} is an execution context and cannot be repaired; create another one.",
+                    run.id
+                )));
+            }
             RunKind::Job | RunKind::Submit => return Ok(()),
         };
         let above = self.parent(run).await?;

@@ -149,6 +149,12 @@ pub(crate) async fn prepare(
             program,
             format!("/Workspace{}", folder.trim_end_matches('/')),
         )
+    } else if let Some(context) = &task.context_task {
+        let program = Program::Session {
+            language: context.language,
+            path: format!("/Users/{}/context", ctx.user.name),
+        };
+        (program, LOCAL_DIR.to_owned())
     } else {
         return Err(Error::not_implemented(format!(
             "The type of task '{}'",

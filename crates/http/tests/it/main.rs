@@ -8,6 +8,7 @@
 mod admission;
 mod budgets;
 mod clusters;
+mod contexts;
 mod control_flow;
 mod cost;
 mod dbfs;

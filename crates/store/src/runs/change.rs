@@ -62,66 +62,8 @@ impl Store {
         slots: Option<Slots>,
         now: Millis,
     ) -> Result<Created> {
-        self.write(move |tx| {
-            if let Some(token) = &new.idempotency_token
-                && let Some(id) = run_by_token(tx, token)?
-            {
-                return Ok(Created::older(id));
-            }
-            if let Some(child) = Child::of(&new)
-                && let Some(id) = child.started(tx)?
-            {
-                return Ok(Created::older(id));
-            }
-            if let Some(firing) = &new.firing {
-                triggers::take(tx, firing, now)?;
-            }
-            if let Some(id) = coalesced(tx, &new, now)? {
-                if let Some(token) = &new.idempotency_token {
-                    keep_token(tx, token, id, now)?;
-                }
-                if let Some(firing) = &new.firing {
-                    triggers::fired(tx, firing, id)?;
-                }
-                return Ok(Created::older(id));
-            }
-            check_ceiling(tx, &new)?;
-            let admission = admission(tx, &new)?;
-            let id = insert_run(tx, &new, &plan, now)?;
-            if let Some(firing) = &new.firing {
-                triggers::fired(tx, firing, id)?;
-            }
-            match &new.gate {
-                Gate::Open => {}
-                Gate::Wait { until, message } => hold(tx, id, (*until, message), now)?,
-                Gate::Closed { message } => {
-                    refuse(tx, id, ("BUDGET_POLICY_LIMIT_EXCEEDED", message), now)?;
-                    return Ok(Created::older(id));
-                }
-            }
-            match admission {
-                Admission::Now => {
-                    advance(tx, id, &plan, (&Event::Admitted, None), now)?;
-                }
-                Admission::Queue => {
-                    set_phase(tx, id, Phase::Queued, now)?;
-                    look_at_rooms(tx, id)?;
-                    log(tx, id, now, &Record::Queued)?;
-                }
-                Admission::Skip => skip(tx, id, &job_is_full(&new), now)?,
-            }
-            let claimed = if new.kind.is_nested() {
-                claim_nested(tx, id, now)?.into_iter().collect()
-            } else {
-                claim_some(tx, slots, now)?
-            };
-            Ok(Created {
-                id,
-                claimed,
-                queued: admission == Admission::Queue,
-            })
-        })
-        .await
+        self.write(move |tx| create_on(tx, &new, &plan, slots, now))
+            .await
     }
 
     /// Gives free slots to waiting attempts, never more than the caps of server and workspace allow.
@@ -335,6 +277,73 @@ impl Store {
         })
         .await
     }
+}
+
+/// [`Store::run_create`] within a transaction.
+pub(crate) fn create_on(
+    tx: &Transaction<'_>,
+    new: &NewRun,
+    plan: &Plan,
+    slots: Option<Slots>,
+    now: Millis,
+) -> Result<Created> {
+    if let Some(token) = &new.idempotency_token
+        && let Some(id) = run_by_token(tx, token)?
+    {
+        return Ok(Created::older(id));
+    }
+    if let Some(child) = Child::of(new)
+        && let Some(id) = child.started(tx)?
+    {
+        return Ok(Created::older(id));
+    }
+    if let Some(firing) = &new.firing {
+        triggers::take(tx, firing, now)?;
+    }
+    if let Some(id) = coalesced(tx, new, now)? {
+        if let Some(token) = &new.idempotency_token {
+            keep_token(tx, token, id, now)?;
+        }
+        if let Some(firing) = &new.firing {
+            triggers::fired(tx, firing, id)?;
+        }
+        return Ok(Created::older(id));
+    }
+    check_ceiling(tx, new)?;
+    let admission = admission(tx, new)?;
+    let id = insert_run(tx, new, plan, now)?;
+    if let Some(firing) = &new.firing {
+        triggers::fired(tx, firing, id)?;
+    }
+    match &new.gate {
+        Gate::Open => {}
+        Gate::Wait { until, message } => hold(tx, id, (*until, message), now)?,
+        Gate::Closed { message } => {
+            refuse(tx, id, ("BUDGET_POLICY_LIMIT_EXCEEDED", message), now)?;
+            return Ok(Created::older(id));
+        }
+    }
+    match admission {
+        Admission::Now => {
+            advance(tx, id, plan, (&Event::Admitted, None), now)?;
+        }
+        Admission::Queue => {
+            set_phase(tx, id, Phase::Queued, now)?;
+            look_at_rooms(tx, id)?;
+            log(tx, id, now, &Record::Queued)?;
+        }
+        Admission::Skip => skip(tx, id, &job_is_full(new), now)?,
+    }
+    let claimed = if new.kind.is_nested() {
+        claim_nested(tx, id, now)?.into_iter().collect()
+    } else {
+        claim_some(tx, slots, now)?
+    };
+    Ok(Created {
+        id,
+        claimed,
+        queued: admission == Admission::Queue,
+    })
 }
 
 fn claim_some(tx: &Transaction<'_>, slots: Option<Slots>, now: Millis) -> Result<Vec<Attempt>> {

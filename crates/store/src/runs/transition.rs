@@ -305,8 +305,14 @@ fn finish_message(plan: &Plan, attempts: &[Attempt], verdict: Verdict) -> String
             Some(Verdict::Failed | Verdict::TimedOut | Verdict::InternalError)
         )
     });
+    let canceled = attempts.last().filter(|attempt| {
+        plan.tasks.len() == 1 && attempt.phase.verdict() == Some(Verdict::Canceled)
+    });
     match (verdict, culprit) {
         (Verdict::Succeeded, _) => String::new(),
+        (Verdict::Canceled, _) if canceled.is_some() => {
+            canceled.map_or_else(String::new, |attempt| attempt.message.clone())
+        }
         (Verdict::Canceled, _) => "Run cancelled.".to_owned(),
         (Verdict::TimedOut, _) => "The run exceeded its time limit.".to_owned(),
         (_, Some(attempt)) if plan.tasks.len() == 1 => attempt.message.clone(),
