@@ -284,9 +284,10 @@ impl Runs {
         let restarts = new.trigger == RESTART;
         let created = self.create(new, plan).await?;
         if restarts {
-            // One that was refused takes the place of none.
-            let (run, _) = self.0.store.run_get(created).await?;
-            if !run.phase.is_ended() {
+            // One that was refused takes the place of none, and one that a budget holds waits for
+            // the end of the last like for its time; only those have a message now.
+            let run = self.0.store.run_look(created).await?;
+            if run.message.is_empty() {
                 self.stop_others(id, created).await?;
             }
         }

@@ -723,26 +723,28 @@ async fn run_now_on_a_continuous_job_retries_its_tasks_as_its_trigger_does() {
 }
 
 #[tokio::test]
-async fn a_refused_restart_leaves_the_run_of_a_continuous_job_alone() {
-    let server = TestServer::start_with(|setup| {
-        setup.runtimes = None;
-        setup.config.budget.cpu_seconds_per_day = 1;
-        setup.config.budget.action = "stop".to_owned();
-    })
-    .await;
-    notebook(&server, "/Shared/long", "silence").await;
-    notebook(&server, "/Shared/dear", "use 1500").await;
-    let job = create_of(&server, "/Shared/long", json!({"continuous": {}})).await;
-    server.app.services.triggers.round().await.unwrap();
-    let dear = create_of(&server, "/Shared/dear", json!({})).await;
-    let dear = run_now(&server, dear).await;
-    let path = format!("/api/forebay/v1/runs/{dear}?wait_ms=30000");
-    server.get(&path).await.ok();
-    let refused = run_now(&server, job).await;
-    let made = runs(&server, job).await;
-    assert_eq!(made[0]["run_id"], refused);
-    assert_eq!(made[0]["state"]["life_cycle_state"], "SKIPPED");
-    assert_eq!(made[1]["state"]["life_cycle_state"], "RUNNING");
+async fn a_restart_that_a_budget_refuses_or_holds_leaves_the_run_of_a_continuous_job_alone() {
+    for (action, state) in [("stop", "SKIPPED"), ("queue", "QUEUED")] {
+        let server = TestServer::start_with(|setup| {
+            setup.runtimes = None;
+            setup.config.budget.cpu_seconds_per_day = 1;
+            setup.config.budget.action = action.to_owned();
+        })
+        .await;
+        notebook(&server, "/Shared/long", "silence").await;
+        notebook(&server, "/Shared/dear", "use 1500").await;
+        let job = create_of(&server, "/Shared/long", json!({"continuous": {}})).await;
+        server.app.services.triggers.round().await.unwrap();
+        let dear = create_of(&server, "/Shared/dear", json!({})).await;
+        let dear = run_now(&server, dear).await;
+        let path = format!("/api/forebay/v1/runs/{dear}?wait_ms=30000");
+        server.get(&path).await.ok();
+        let restart = run_now(&server, job).await;
+        let made = runs(&server, job).await;
+        assert_eq!(made[0]["run_id"], restart);
+        assert_eq!(made[0]["state"]["life_cycle_state"], state);
+        assert_eq!(made[1]["state"]["life_cycle_state"], "RUNNING");
+    }
 }
 
 #[tokio::test]
