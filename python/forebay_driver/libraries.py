@@ -1,5 +1,6 @@
 """Libraries of one run: a folder before all others on `sys.path`, filled by `uv`."""
 
+import contextlib
 import importlib
 import os
 import shlex
@@ -7,8 +8,26 @@ import subprocess
 import sys
 
 
+_LOG_LINES_MAX = 60
+# What uv says when it could not reach an index.
+_UNREACHABLE = ("error sending request", "Failed to fetch", "dns error", "Connect", "timed out", "Request failed")
+
+
 class InstallError(Exception):
     pass
+
+
+class LibraryInstallationError(Exception):
+    """A library of the task or its cluster was not installed. The server knows this name."""
+
+
+@contextlib.contextmanager
+def installing():
+    """Around the installation of what a run names: whatever goes wrong there has one name."""
+    try:
+        yield
+    except Exception as error:
+        raise LibraryInstallationError(str(error) or type(error).__name__) from error
 
 
 class Layer:
@@ -16,6 +35,8 @@ class Layer:
         self._uv = job["uv"]
         self._interpreter = job["interpreter"]
         self.path = os.path.join(job["local_dir"], "python")
+        self._quiet = False
+        self._offline = False
 
     def activate(self):
         """Its folder is there when something is in it."""
@@ -39,7 +60,12 @@ class Layer:
                 args.append(library["path"])
             else:
                 args += ["-r", library["path"]]
-        return self._install(args)
+        # An error has to carry what the installer said.
+        self._quiet = True
+        try:
+            return self._install(args)
+        finally:
+            self._quiet = False
 
     def pip(self, line):
         """A `%pip` line: `install` with any arguments, `list`, `show` and `freeze`."""
@@ -95,25 +121,39 @@ class Layer:
                 yield entry.removesuffix(".py")
 
     def _pip(self, args):
-        self._uv_run(args, capture=False)
+        said = self._uv_run(args, capture=self._quiet)
+        if said:
+            sys.stderr.write(said)
 
     def _uv_run(self, args, capture):
         if not self._uv:
             raise InstallError("no libraries can be installed: this server has no uv")
-        command = [self._uv, "pip", *args]
+        done = self._uv_call(args, capture)
+        if done.returncode and capture and args[0] == "install" and any(word in done.stderr for word in _UNREACHABLE):
+            # What was installed once is in the cache, whether or not the index can be reached now.
+            self._offline = True
+            cached = self._uv_call(args, capture)
+            if cached.returncode:
+                self._offline = False
+            else:
+                print("The package index cannot be reached: libraries come from the cache.", file=sys.stderr)
+                done = cached
+        if done.returncode:
+            log = (done.stderr or "").strip().split("\n") if capture else []
+            detail = "\n".join(log[-_LOG_LINES_MAX:]) or "see the output above"
+            raise InstallError(f"uv ended with exit code {done.returncode}: {detail}")
+        return (done.stdout or "") + (done.stderr or "") if capture else ""
+
+    def _uv_call(self, args, capture):
         sys.stdout.flush()
         sys.stderr.flush()
-        result = subprocess.run(
-            command,
+        return subprocess.run(
+            [self._uv, "pip", *args, *(["--offline"] if self._offline else [])],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE if capture else None,
             stderr=subprocess.PIPE if capture else None,
             text=True,
         )
-        if result.returncode:
-            detail = (result.stderr or "").strip() if capture else "see the output above"
-            raise InstallError(f"uv ended with exit code {result.returncode}: {detail}")
-        return (result.stdout or "") + (result.stderr or "") if capture else ""
 
 
 def _commands(source):

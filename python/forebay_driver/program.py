@@ -11,7 +11,7 @@ import traceback
 import types
 
 from . import r, r_libraries, spark
-from .libraries import Layer
+from .libraries import Layer, installing
 from .worker import ProgramFailed
 
 _OURS = os.path.dirname(os.path.abspath(__file__))
@@ -27,13 +27,15 @@ def run(run, job, channel):
     status = "failed"
     try:
         layer.activate()
-        jars = spark.take_jars(job)
-        of_r, wanted = r_libraries.split(job["libraries"])
         library = r_libraries.Library(job)
         library.activate()
-        if of_r:
-            library.install(of_r)
-        if wanted and layer.install(wanted):
+        with installing():
+            jars = spark.take_jars(job)
+            of_r, wanted = r_libraries.split(job["libraries"])
+            if of_r:
+                library.install(of_r)
+            came_too_late = layer.install(wanted) if wanted else ()
+        if came_too_late:
             _restart(run, job, channel)
         try:
             _call(job, jars, channel)

@@ -321,11 +321,13 @@ class Session:
     # -- libraries and restarts
 
     def _install_libraries(self):
-        spark.take_jars(self.job)
-        of_r, wanted = r_libraries.split(self.job["libraries"])
-        if of_r:
-            self.r.libraries.install(of_r)
-        if wanted and self.layer.install(wanted):
+        with libraries.installing():
+            spark.take_jars(self.job)
+            of_r, wanted = r_libraries.split(self.job["libraries"])
+            if of_r:
+                self.r.libraries.install(of_r)
+            came_too_late = self.layer.install(wanted) if wanted else ()
+        if came_too_late:
             # Something newer is hidden behind a module that the warm parent has imported.
             raise Restart()
 

@@ -384,8 +384,13 @@ impl Clusters {
         .await
     }
 
+    /// Counts changes of state.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.inner.changes.subscribe()
+    }
+
     /// Existence first: the ids of clusters are no secret, and clients read the wording.
-    async fn permitted(
+    pub(crate) async fn permitted(
         &self,
         ctx: &Ctx,
         id: &ClusterId,

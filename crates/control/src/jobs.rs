@@ -19,6 +19,7 @@ use serde_json::{Map, Value};
 
 pub use budget::Budget;
 pub(crate) use budget::of_config;
+pub(crate) use document::check_library;
 pub use document::{FLAT_TASK_KEY, JobDocument, is_flat, to_flat};
 pub use git_source::GitSourceSpec;
 pub(crate) use own::check_topic;

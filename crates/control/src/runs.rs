@@ -55,11 +55,13 @@ pub(crate) use self::context::CommandOutput;
 pub(crate) use self::definition::Definitions;
 pub(crate) use self::live::LiveAttempts;
 pub(crate) use self::output::{remove as output_remove, size as output_size};
+pub(crate) use self::source::Code;
 use self::standing::standing;
-pub(crate) use self::workload::mounts;
+pub(crate) use self::workload::{library, mounts, place};
 
 use crate::clusters::{ClusterChoice, Clusters, ResolvedCluster};
 use crate::jobs::{JobDocument, Spec, TaskSpec, check_one_time, run_as, with_retries};
+use crate::libraries::Libraries;
 use crate::permissions::first_grants;
 use crate::rate::RateLimit;
 use crate::secrets::Secrets;
@@ -92,6 +94,7 @@ pub(crate) struct Inner {
     pub(crate) dirs: WorkspaceDirs,
     pub(crate) workspace: Workspace,
     pub(crate) clusters: Clusters,
+    pub(crate) libraries: Libraries,
     pub(crate) executor: Arc<dyn Executor>,
     pub(crate) jobs: Jobs,
     pub(crate) secrets: Secrets,

@@ -17,6 +17,7 @@ use crate::files::Files;
 use crate::git_credentials::GitCredentials;
 use crate::identity::Identity;
 use crate::jobs::{Jobs, of_config};
+use crate::libraries::{self, Libraries};
 use crate::notifications::{self, Notifications};
 use crate::permissions::Permissions;
 use crate::rate::RateLimit;
@@ -46,6 +47,8 @@ pub struct WorkspaceDirs {
     pub runs: PathBuf,
     /// The checkouts of runs whose source is Git, one folder per run.
     pub checkouts: PathBuf,
+    /// The content of library files by their SHA-256; what a run or a row points at stays.
+    pub libraries: PathBuf,
     /// Half-made files before their rename; on the same file system as the rest, emptied at start.
     pub staging: PathBuf,
 }
@@ -60,6 +63,7 @@ impl WorkspaceDirs {
             volumes: at("volumes"),
             runs: at("runs"),
             checkouts: at("checkouts"),
+            libraries: at("libraries"),
             staging: at("staging"),
         };
         let cannot =
@@ -76,7 +80,13 @@ impl WorkspaceDirs {
         }
         let tree = ["Users", "Shared", "Repos"].map(|name| dirs.workspace.join(name));
         let dbfs = ["FileStore", "mnt", "tmp"].map(|name| dirs.dbfs.join(name));
-        let plain = [&dirs.volumes, &dirs.runs, &dirs.checkouts, &dirs.staging];
+        let plain = [
+            &dirs.volumes,
+            &dirs.runs,
+            &dirs.checkouts,
+            &dirs.libraries,
+            &dirs.staging,
+        ];
         for path in plain.into_iter().chain(&tree).chain(&dbfs) {
             std::fs::create_dir_all(path).map_err(|e| cannot(path, e))?;
         }
@@ -145,6 +155,7 @@ pub struct Services {
     pub tokens: Tokens,
     pub permissions: Permissions,
     pub clusters: Clusters,
+    pub libraries: Libraries,
     pub users: Users,
     pub git_credentials: GitCredentials,
     pub repos: Repos,
@@ -203,6 +214,15 @@ impl Services {
         let dbfs = Dbfs::open(&dirs, &setup.config.mounts, setup.clock.clone())?;
         let files = Files::open(&dirs, workspace.clone(), setup.clock.clone())?;
         sweep_uploads(&setup, dbfs.clone(), files.clone());
+        let libraries = Libraries::new(libraries::Parts {
+            setup: setup.clone(),
+            dirs: dirs.clone(),
+            store: store.clone(),
+            clusters: clusters.clone(),
+            workspace: workspace.clone(),
+            dbfs: dbfs.clone(),
+        });
+        libraries.spawn();
         let slots = setup.slots.of(&setup.config.name).ok_or_else(|| {
             Error::internal(
                 "the server has no slots for this workspace",
@@ -227,6 +247,7 @@ impl Services {
             dirs: dirs.clone(),
             workspace: workspace.clone(),
             clusters: clusters.clone(),
+            libraries: libraries.clone(),
             executor: Arc::clone(&setup.executor.0),
             jobs: jobs.clone(),
             secrets: secrets.clone(),
@@ -295,6 +316,7 @@ impl Services {
             tokens,
             permissions,
             clusters,
+            libraries,
             users,
             git_credentials,
             repos,

@@ -17,6 +17,7 @@ mod files;
 mod git_credentials;
 mod identity;
 mod jobs;
+mod libraries;
 mod notifications;
 mod page;
 mod permissions;

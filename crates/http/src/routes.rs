@@ -35,6 +35,7 @@ pub fn router(app: &Arc<App>) -> Router {
         crate::git_credentials::routes,
         crate::identity::routes,
         crate::jobs::routes,
+        crate::libraries::routes,
         crate::notifications::routes,
         crate::permissions::routes,
         crate::queue::routes,

@@ -4,6 +4,7 @@ use forebay_types::{
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde_json::{Map, Value};
 
+use crate::cluster_libraries::libraries_begin_again;
 use crate::connection::sql;
 use crate::permissions::{permission_clear, permission_put};
 use crate::store::Store;
@@ -248,8 +249,13 @@ impl Store {
                 (_, Some(_)) => return Ok(None),
                 (None, None) => return Err(missing(&id)),
             };
+            let times = |it: &Cluster| (it.started_at, it.restarted_at, it.terminated_at);
+            let before = times(&cluster);
             let event = change(&mut cluster)?;
             save(tx, &cluster)?;
+            if times(&cluster) != before {
+                libraries_begin_again(tx, &id)?;
+            }
             cluster.version += 1;
             if let Some(event) = event {
                 add_event(tx, &id, &event)?;

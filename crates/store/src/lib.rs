@@ -11,6 +11,7 @@ mod migrations;
 mod slots;
 mod store;
 
+mod cluster_libraries;
 mod clusters;
 mod contexts;
 mod copy;
@@ -32,6 +33,7 @@ mod tree_permissions;
 mod triggers;
 mod users;
 
+pub use cluster_libraries::{ClusterLibrary, LibraryState};
 pub use clusters::{Cluster, ClusterEvent};
 pub use contexts::{CommandRow, ContextRow, NewContext};
 pub use copy::{SCHEMA_VERSION, copy_database, forget_deleted, schema_version};

@@ -37,6 +37,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("run_trees", include_str!("../migrations/run_trees.sql")),
     ("told", include_str!("../migrations/told.sql")),
     ("contexts", include_str!("../migrations/contexts.sql")),
+    (
+        "cluster_libraries",
+        include_str!("../migrations/cluster_libraries.sql"),
+    ),
 ];
 
 /// How many steps lead to the newest form.

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 use crate::endpoints::{
     Endpoint,
     Method::{Get, Post},
-    refused, works,
+    works,
 };
 
 /// Clusters answer alike under both versions, but for the paging of the list.
@@ -75,15 +75,6 @@ pub const ENDPOINTS: &[Endpoint] = &[
         "the one node type is this machine; any other name is accepted and means the same",
     ),
     works(Get, BOTH, "/clusters/list-zones", TEST).partial("the one zone is this machine"),
-    refused(
-        Post,
-        &["2.0"],
-        "/libraries/install",
-        "Install with %pip in a notebook.",
-    ),
-    refused(Post, &["2.0"], "/libraries/uninstall", ""),
-    refused(Get, &["2.0"], "/libraries/cluster-status", ""),
-    refused(Get, &["2.0"], "/libraries/all-cluster-statuses", ""),
 ];
 
 /// Calls about one cluster that say no more than which.

@@ -146,6 +146,7 @@ const TABLES: &[(&str, &[Endpoint])] = &[
     ("Git credentials", crate::git_credentials::ENDPOINTS),
     ("Clusters", crate::clusters::ENDPOINTS),
     ("Contexts and commands", crate::contexts::ENDPOINTS),
+    ("Libraries", crate::libraries::ENDPOINTS),
     ("Permissions", crate::permissions::ENDPOINTS),
     ("DBFS", crate::dbfs::ENDPOINTS),
     ("Files", crate::files::ENDPOINTS),

@@ -15,6 +15,7 @@ pub mod files;
 pub mod git_credentials;
 pub mod identity;
 pub mod jobs;
+pub mod libraries;
 pub mod notifications;
 pub mod permissions;
 pub mod queue;

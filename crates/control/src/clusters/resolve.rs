@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use forebay_store::Cluster;
 use forebay_types::{
     ClusterId, ClusterSource, ClusterState, Error, ObjectKind, ObjectRef, PermissionLevel, Result,
 };
@@ -121,6 +122,13 @@ impl Clusters {
             .await?;
         self.inner.nudge.notify_one();
         Ok(resolved(id, spec, in_use))
+    }
+
+    /// What a run would take from a cluster as it stands.
+    pub(crate) fn look(&self, cluster: Cluster) -> Result<ResolvedCluster> {
+        let in_use = self.inner.usage.begin(&cluster.id);
+        let spec = Spec::parse(cluster.settings, &self.runtimes())?;
+        Ok(resolved(cluster.id, spec, in_use))
     }
 
     /// Waits until the cluster's environment is ready.

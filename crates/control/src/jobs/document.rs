@@ -290,7 +290,8 @@ fn normalise_task(task: &mut Map<String, Value>, flat: bool) -> Result<()> {
     Ok(())
 }
 
-fn check_library(library: &Value, place: &str) -> Result<()> {
+/// One entry of a list of libraries; `place` completes "the libraries".
+pub(crate) fn check_library(library: &Value, place: &str) -> Result<()> {
     let kinds: Vec<&String> = library
         .as_object()
         .into_iter()

@@ -23,7 +23,8 @@ use super::context;
 use super::definition::{Definition, Unreadable};
 use super::dispatch;
 use super::ending::{
-    ended_as, facts, failed_to_start, interrupted, not_checked_out, not_started, over_time,
+    ended_as, facts, failed_to_start, interrupted, no_library, not_checked_out, not_started,
+    over_time,
 };
 use super::host::AttemptHost;
 use super::live::Owned;
@@ -34,6 +35,7 @@ use super::workload::{self, Prepared};
 use crate::Ctx;
 use crate::clusters::ResolvedCluster;
 use crate::jobs::{JobDocument, TaskSpec};
+use crate::libraries::RunLibraries;
 
 /// Whether an attempt may have begun before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -232,6 +234,14 @@ impl Work<'_> {
                 Adoption::Lost => return Ok(Some(interrupted())),
             }
         }
+        let libraries = tokio::select! {
+            taken = self.libraries(&code, task, &compute) => taken,
+            stop = &mut stop => return Ok(stopped_before_start(stop, &bounds)),
+        };
+        let libraries = match libraries {
+            Ok(libraries) => libraries,
+            Err(e) => return Ok(Some(no_library(&e))),
+        };
         let Prepared {
             mut workload,
             snapshot,
@@ -246,6 +256,8 @@ impl Work<'_> {
             &compute,
         )
         .await?;
+        workload.private = libraries.folder;
+        workload.libraries = libraries.list;
         workload.context.api_token = Some(token.value.clone());
         if let Some(snapshot) = &snapshot {
             snapshot.keep(&inner.dirs, attempt.id)?;
@@ -263,6 +275,24 @@ impl Work<'_> {
         let digest = digest(task, code.commit(), snapshot.as_ref());
         let program = (execution, digest);
         self.conclude(program, &mut writer, stop, &bounds).await
+    }
+
+    /// What is installed for this attempt: the libraries of its cluster, and then its own.
+    async fn libraries(
+        &self,
+        code: &Code,
+        task: &TaskSpec,
+        compute: &ResolvedCluster,
+    ) -> Result<RunLibraries> {
+        let of_environment = self.document.spec.environment_libraries(task)?;
+        let own = task.libraries.iter().chain(&of_environment);
+        let own = own.map(workload::library).collect::<Result<Vec<_>>>()?;
+        // Java has an engine of its own, and with it the JARs of the cluster.
+        let java = task.spark_jar_task.is_some() || task.spark_submit_task.is_some();
+        let libraries = &self.inner.libraries;
+        libraries
+            .for_run(code, self.run.id, compute, own, java)
+            .await
     }
 
     async fn adopt(&self, writer: &Writer, host: Arc<dyn Host>) -> Adoption {

@@ -172,6 +172,11 @@ pub(crate) fn not_checked_out(error: &Error) -> AttemptEnd {
     platform_failure("REPOSITORY_CHECKOUT_FAILED", message)
 }
 
+/// A library that the run names cannot be had.
+pub(crate) fn no_library(error: &Error) -> AttemptEnd {
+    platform_failure("LIBRARY_INSTALLATION_ERROR", error.to_string())
+}
+
 /// Whether an error says something of this server rather than of what it was asked to run.
 pub(crate) fn is_ours(error: &Error) -> bool {
     matches!(

@@ -26,7 +26,7 @@ impl Code {
         self.checkout.as_ref().map(|own| own.commit.as_str())
     }
 
-    async fn read(&self, path: &WorkspacePath) -> Result<(Located, Blob)> {
+    pub(crate) async fn read(&self, path: &WorkspacePath) -> Result<(Located, Blob)> {
         match &self.checkout {
             Some(checkout) if Checkout::holds(path)? => checkout.read(path).await,
             _ => self.workspace.read_to_run(&self.ctx, path).await,

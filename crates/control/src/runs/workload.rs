@@ -19,7 +19,7 @@ use crate::access::CHECKOUTS;
 use crate::clusters::ResolvedCluster;
 use crate::jobs::{LibrarySpec, Spec, TaskSpec};
 use crate::services::WorkspaceDirs;
-use crate::workspace::RunFolder;
+use crate::workspace::{RunFolder, Workspace};
 
 /// Everything about one attempt, before it starts.
 pub(crate) struct Prepared {
@@ -29,7 +29,7 @@ pub(crate) struct Prepared {
     pub(crate) resolved: Option<Value>,
 }
 
-/// Builds the workload of a task.
+/// Builds the workload of a task, without its libraries.
 ///
 /// # Errors
 /// Whatever keeps the task from starting: a missing notebook, a path the run's user may not read,
@@ -162,13 +162,6 @@ pub(crate) async fn prepare(
         )));
     };
     let resolved = resolved_values(&program);
-    let of_environment = spec.environment_libraries(task)?;
-    let libraries = task
-        .libraries
-        .iter()
-        .chain(&of_environment)
-        .map(library)
-        .collect::<Result<Vec<_>>>()?;
     let bounds = Bounds::of(&inner.setup.config.budget, spec, task);
     let limits = bounds.limits(&inner.setup.server.limits, compute);
     // Java has one engine, whatever the cluster says.
@@ -178,7 +171,14 @@ pub(crate) async fn prepare(
         }
         _ => compute.runtime.clone(),
     };
-    let place = place(inner, ctx, &runtime).await?;
+    let place = place(
+        &inner.workspace,
+        &inner.dirs,
+        &inner.setup.config,
+        ctx,
+        &runtime,
+    )
+    .await?;
     // The folder of a notebook that was shared alone is not there.
     let working_dir = match place
         .mounts
@@ -193,9 +193,9 @@ pub(crate) async fn prepare(
         run_id: attempt.id,
         attempt: AttemptNumber(attempt.attempt),
         place,
-        private: code.checkout.as_ref().map(|own| own.run.to_string()),
+        private: None,
         program,
-        libraries,
+        libraries: Vec::new(),
         env: environment(inner, run, attempt, compute),
         python_path: python_path(&home),
         working_dir,
@@ -290,16 +290,23 @@ fn spark_settings(spark_conf: &BTreeMap<String, String>) -> BTreeMap<String, Str
         .collect()
 }
 
-async fn place(inner: &Inner, ctx: &Ctx, runtime: &str) -> Result<Place> {
+/// Where the runs of a user live.
+pub(crate) async fn place(
+    workspace: &Workspace,
+    dirs: &WorkspaceDirs,
+    config: &WorkspaceConfig,
+    ctx: &Ctx,
+    runtime: &str,
+) -> Result<Place> {
     let shown = if ctx.is_admin() {
         None
     } else {
-        Some(inner.workspace.folders_of(ctx).await?)
+        Some(workspace.folders_of(ctx).await?)
     };
     Ok(Place {
-        workspace: inner.setup.config.name.clone(),
+        workspace: config.name.clone(),
         runtime: runtime.to_owned(),
-        mounts: mounts(&inner.dirs, &inner.setup.config, shown.as_deref()),
+        mounts: mounts(dirs, config, shown.as_deref()),
     })
 }
 
@@ -368,7 +375,7 @@ fn in_sandbox(path: &str) -> Result<String> {
     Ok(format!("/Workspace{}", WorkspacePath::parse(path)?))
 }
 
-fn library(spec: &LibrarySpec) -> Result<Library> {
+pub(crate) fn library(spec: &LibrarySpec) -> Result<Library> {
     if let Some(pypi) = &spec.pypi {
         return Ok(Library::Pypi {
             package: pypi.package.clone(),

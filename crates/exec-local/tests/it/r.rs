@@ -303,7 +303,7 @@ fn a_package_that_does_not_compile_says_why() {
         repository(&bench, "broken", "void answer(int *x) { this is no C }\n");
         bench.workload.libraries = vec![cran("broken")];
         let report = run(&mut bench, &["1"]).await;
-        report.failed("InstallError");
+        report.failed("LibraryInstallationError");
         let Outcome::Failed { message, .. } = report.outcome() else {
             unreachable!()
         };

@@ -393,11 +393,4 @@ async fn helpers_of_the_sdk_find_what_they_filter_for() {
         nodes["node_types"][0]["node_instance_type"]["local_disks"],
         1
     );
-    let install = json!({"cluster_id": "x", "libraries": []});
-    let refused = server.post("/api/2.0/libraries/install", install).await;
-    assert!(
-        refused
-            .refused(501, "NOT_IMPLEMENTED")
-            .contains("/libraries/install")
-    );
 }

@@ -15,6 +15,7 @@ mod dbfs;
 mod endpoints;
 mod files;
 mod git_source;
+mod libraries;
 mod notifications;
 mod permissions;
 mod repos;

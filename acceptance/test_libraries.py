@@ -1,0 +1,137 @@
+"""Libraries of clusters, with the Python SDK and the legacy CLI."""
+
+import io
+import json
+
+import pytest
+from databricks.sdk.service import compute
+from test_runs import wheel
+
+from harness import wait
+from harness.api import new_cluster, refused, text_of
+
+pytestmark = pytest.mark.timeout(600)
+
+OPEN = {"PENDING", "RESOLVING", "INSTALLING"}
+
+
+def settled(api, cluster_id, timeout=300):
+    """[(library, status, messages)] once nothing waits any more."""
+
+    def look():
+        found = api.get("/api/2.0/libraries/cluster-status", cluster_id=cluster_id)["library_statuses"]
+        return None if any(one["status"] in OPEN for one in found) else found
+
+    found = wait.until("the libraries to settle", look, timeout=timeout) if look() != [] else []
+    return [(one["library"], one["status"], one.get("messages", [])) for one in found]
+
+
+@pytest.fixture
+def own_cluster(api):
+    cluster_id = new_cluster(api)
+    wait.until("the cluster", lambda: api.get("/api/2.0/clusters/get", cluster_id=cluster_id)["state"] == "RUNNING", timeout=300)
+    yield cluster_id
+    api.post("/api/2.0/clusters/permanent-delete", {"cluster_id": cluster_id})
+
+
+def upload(w, path, content):
+    w.dbfs.upload(path, io.BytesIO(content), overwrite=True)
+    return f"dbfs:{path}"
+
+
+def test_the_sdk_installs_and_a_notebook_imports(w, api, own_cluster, dbfs_home, home):
+    name, content = wheel("clusterpack", "1.0.0")
+    whl = upload(w, f"{dbfs_home}/{name}", content)
+    packages = [compute.Library(pypi=compute.PythonPyPiLibrary(package="colorama==0.4.6")), compute.Library(whl=whl)]
+    w.libraries.install(own_cluster, packages)
+    assert [status for _, status, _ in settled(api, own_cluster)] == ["INSTALLED", "INSTALLED"]
+    listed = list(w.libraries.cluster_status(own_cluster))
+    assert {one.status.value for one in listed} == {"INSTALLED"} and listed[1].library.whl == whl
+    assert own_cluster in {one.cluster_id for one in w.libraries.all_cluster_statuses()}
+
+    cells = ["import colorama, clusterpack.main\nprint(colorama.__version__, clusterpack.main.__file__)"]
+    run, output = api.run_cells(f"{home}/n", cells, own_cluster, timeout=180)
+    assert run["state"]["result_state"] == "SUCCESS", output
+    assert "0.4.6 /local_disk0" in text_of(api.executed(run["run_id"]))
+
+    # On a cluster that is up it stays until the next start.
+    w.libraries.uninstall(own_cluster, packages[:1])
+    assert settled(api, own_cluster)[0][1] == "UNINSTALL_ON_RESTART"
+    w.clusters.restart(own_cluster).result()
+    assert [(one[0], one[1]) for one in settled(api, own_cluster)] == [({"whl": whl}, "INSTALLED")]
+
+
+def test_the_legacy_cli_installs_lists_and_uninstalls(legacy, own_cluster, api):
+    legacy("libraries", "install", "--cluster-id", own_cluster, "--pypi-package", "toml==0.10.2")
+    assert settled(api, own_cluster)[0][1] == "INSTALLED"
+    status = json.loads(legacy("libraries", "cluster-status", "--cluster-id", own_cluster))
+    assert status["library_statuses"][0]["library"] == {"pypi": {"package": "toml==0.10.2"}}
+    listed = json.loads(legacy("libraries", "list"))
+    assert own_cluster in {one["cluster_id"] for one in listed["statuses"]}
+    one = json.loads(legacy("libraries", "list", "--cluster-id", own_cluster))
+    assert one["library_statuses"][0]["status"] == "INSTALLED"
+    legacy("libraries", "uninstall", "--cluster-id", own_cluster, "--all")
+    assert settled(api, own_cluster)[0][1] == "UNINSTALL_ON_RESTART"
+
+
+def test_what_cannot_be_installed_says_why_in_the_installers_words(w, api, own_cluster, dbfs_home):
+    upload(w, f"{dbfs_home}/broken-1.0-py3-none-any.whl", b"no zip")
+    upload(w, f"{dbfs_home}/requirements.txt", b"colorama==0.4.6\nno-such-package-of-forebay==9.9\n")
+    libraries = [
+        {"whl": f"dbfs:{dbfs_home}/broken-1.0-py3-none-any.whl"},
+        {"requirements": f"dbfs:{dbfs_home}/requirements.txt"},
+        {"cran": {"package": "nothere", "repo": f"dbfs:{dbfs_home}"}},
+        {"pypi": {"package": "colorama>=0.4"}},
+    ]
+    api.post("/api/2.0/libraries/install", {"cluster_id": own_cluster, "libraries": libraries})
+    found = settled(api, own_cluster)
+    assert [status for _, status, _ in found] == ["FAILED", "FAILED", "FAILED", "INSTALLED"], found
+    said = [messages[0] for _, _, messages in found[:3]]
+    assert "is not a wheel" in said[0]
+    assert "no-such-package-of-forebay" in said[1] and "exit code" in said[1]
+    assert "PACKAGES" in said[2], said[2]
+
+
+def test_a_library_that_fails_ends_its_run_with_its_own_code(api, home, cluster_id):
+    api.notebook(f"{home}/n", ["print('never')"])
+    for libraries, words in [
+        ([{"pypi": {"package": "no-such-package-of-forebay"}}], "no-such-package-of-forebay"),
+        ([{"whl": "dbfs:/nowhere/none-1.0-py3-none-any.whl"}], "dbfs:/nowhere/none-1.0-py3-none-any.whl"),
+    ]:
+        run = api.finished(api.submit(f"{home}/n", cluster_id, libraries=libraries), timeout=180)
+        assert (run["state"]["life_cycle_state"], run["state"]["result_state"]) == ("INTERNAL_ERROR", "FAILED")
+        assert run["status"]["termination_details"]["code"] == "LIBRARY_INSTALLATION_ERROR"
+        assert words in api.output(run["run_id"])["error"]
+
+
+def test_a_run_keeps_the_bytes_it_started_with(w, api, home, dbfs_home, cluster_id):
+    name, first = wheel("keptpack", "1.0.0")
+    path = f"{dbfs_home}/{name}"
+    whl = upload(w, path, first)
+    waits = f"""
+import os, time, zipfile
+while not os.path.exists("/dbfs{dbfs_home}/go"):
+    time.sleep(0.1)
+dbutils.library.restartPython()
+"""
+    shows = "import keptpack.main, inspect\nprint(inspect.getsource(keptpack.main))"
+    api.notebook(f"{home}/n", [waits, shows])
+    run_id = api.submit(f"{home}/n", cluster_id, libraries=[{"whl": whl}])
+    wait.until("the run to work", lambda: api.run(run_id)["state"]["life_cycle_state"] == "RUNNING", timeout=60)
+    _, second = wheel("keptpack", "1.0.0")
+    upload(w, path, second.replace(b"'wheel'", b"'WHEEL'"))
+    w.dbfs.put(f"{dbfs_home}/go", contents="", overwrite=True)
+    assert api.finished(run_id, timeout=120)["state"]["result_state"] == "SUCCESS"
+    assert "'wheel'" in text_of(api.executed(run_id))
+
+
+def test_bad_input_is_named(api, cluster_id):
+    def install(body):
+        return api.call("POST", "/api/2.0/libraries/install", json=body)
+
+    assert refused(install({"cluster_id": "none", "libraries": [{"jar": "dbfs:/a.jar"}]}), 400, "INVALID_PARAMETER_VALUE") == (
+        "Cluster none does not exist"
+    )
+    for libraries, word in [([], "libraries"), ([{"gem": "x"}], "exactly one of"), ([{"jar": "dbfs:/../x.jar"}], "..")]:
+        body = {"cluster_id": cluster_id, "libraries": libraries}
+        assert word in refused(install(body), 400, "INVALID_PARAMETER_VALUE")
