@@ -1,7 +1,7 @@
 //! Clusters: named environments with limits. Stopping one takes no time and starting one means to
 //! prepare its environment, which a reconciler does; runs need not wait for it.
 
-mod lifecycle;
+pub(crate) mod lifecycle;
 mod machine;
 mod reconcile;
 mod resolve;
@@ -382,6 +382,12 @@ impl Clusters {
             Ok(None)
         })
         .await
+    }
+
+    /// The clusters were changed past this service.
+    pub(crate) fn look_again(&self) {
+        self.inner.changed();
+        self.inner.nudge.notify_one();
     }
 
     /// Counts changes of state.

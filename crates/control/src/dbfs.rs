@@ -1,7 +1,8 @@
 //! The workspace's file system: what runs see as `/dbfs`. Every user of the workspace may read
 //! and write all of it, except where a mount is read-only.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use forebay_blob::{Blob, BlobError, Meta, Mode, Root, Staged, Staging};
 use forebay_config::Mount;
@@ -33,6 +34,8 @@ pub struct Dbfs {
 struct Inner {
     mounts: Mounts,
     staging: Staging,
+    /// Files of libraries, which never change.
+    fixed: RwLock<BTreeSet<DbfsPath>>,
     handles: Sessions<i64, Handle>,
 }
 
@@ -65,6 +68,7 @@ impl Dbfs {
             inner: Arc::new(Inner {
                 mounts,
                 staging,
+                fixed: RwLock::default(),
                 handles,
             }),
         })
@@ -153,6 +157,37 @@ impl Dbfs {
             .await
     }
 
+    /// Gives staged content a name that stays, and that nobody changes through the API.
+    ///
+    /// # Errors
+    /// When the disk refuses, or a directory has the name.
+    pub(crate) async fn put_fixed(&self, path: &DbfsPath, content: Staged) -> Result<()> {
+        self.run(path, |inner, path| {
+            inner.fixed_mut().remove(&path);
+            inner.publish(content, &path, Mode::Replace)?;
+            inner.fixed_mut().insert(path);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Nobody changes this file through the API from here on.
+    pub(crate) fn fix(&self, path: DbfsPath) {
+        self.inner.fixed_mut().insert(path);
+    }
+
+    /// Deletes a file that [`Dbfs::put_fixed`] made.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(crate) async fn delete_fixed(&self, path: &DbfsPath) -> Result<()> {
+        self.run(path, |inner, path| {
+            inner.fixed_mut().remove(&path);
+            inner.delete(&path, false)
+        })
+        .await
+    }
+
     /// At most `length` bytes from `offset`; none beyond the end.
     ///
     /// # Errors
@@ -212,6 +247,7 @@ impl Dbfs {
         self.run(path, move |inner, path| {
             let place = inner.mounts.place(&path)?;
             place.require_writable(&path)?;
+            inner.require_free_of_fixed(&path)?;
             match place
                 .root
                 .stat(&place.below)
@@ -375,9 +411,25 @@ impl Inner {
         })
     }
 
+    fn fixed_mut(&self) -> std::sync::RwLockWriteGuard<'_, BTreeSet<DbfsPath>> {
+        self.fixed.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn require_free_of_fixed(&self, path: &DbfsPath) -> Result<()> {
+        let fixed = self.fixed.read().unwrap_or_else(PoisonError::into_inner);
+        match fixed.iter().find(|file| file.is_within(path)) {
+            Some(file) => Err(Error::exists(format!(
+                "{file} is the file of a library, which already exists and never changes; \
+                 POST /api/1.2/libraries/delete removes it."
+            ))),
+            None => Ok(()),
+        }
+    }
+
     fn publish(&self, content: Staged, path: &DbfsPath, mode: Mode) -> Result<()> {
         let place = self.mounts.place(path)?;
         place.require_writable(path)?;
+        self.require_free_of_fixed(path)?;
         let at = |e: BlobError| match e {
             BlobError::Exists | BlobError::IsDirectory => exists(path),
             e => e.at(path.as_str()),
@@ -398,6 +450,7 @@ impl Inner {
     fn require_movable(&self, path: &DbfsPath) -> Result<()> {
         let place = self.mounts.place(path)?;
         place.require_writable(path)?;
+        self.require_free_of_fixed(path)?;
         let fixed = if place.is_mount_point() {
             Some(path)
         } else {

@@ -2,8 +2,16 @@
 //! their content, so a run goes on with what it started with.
 
 mod archive;
+mod catalog;
 mod install;
 mod kept;
+mod users;
+mod versions;
+
+pub use catalog::Upload;
+pub use versions::{
+    ClusterUser, JobUser, MoveRequest, Moved, MovedCluster, MovedJob, OneVersion, Versions,
+};
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,13 +23,14 @@ use forebay_store::{ClusterLibrary, LibraryState, Store};
 use forebay_types::{ClusterId, DbfsPath, Error, PermissionLevel, Result, RunId, WorkspacePath};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::Ctx;
 use crate::access::CHECKOUTS;
 use crate::clusters::{Clusters, ResolvedCluster};
 use crate::dbfs::Dbfs;
 use crate::jobs::{LibrarySpec, check_library};
+use crate::permissions::Permissions;
 use crate::runs::{Code, library};
 use crate::services::{WorkspaceDirs, WorkspaceSetup};
 use crate::workspace::Workspace;
@@ -30,6 +39,8 @@ use kept::Kept;
 
 /// In a run's folder among the checkouts: the files of its libraries.
 const FOLDER: &str = ".libraries";
+
+const TRIALS_MAX: usize = 2;
 
 /// The libraries of one workspace. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -53,10 +64,13 @@ struct Inner {
     clusters: Clusters,
     workspace: Workspace,
     dbfs: Dbfs,
+    permissions: Permissions,
     kept: Kept,
     clock: Clock,
     tasks: Tasks,
     nudge: Notify,
+    /// How many trials go on at once: they have no slots of runs.
+    trials: Semaphore,
 }
 
 /// What a run installs before it begins.
@@ -79,6 +93,7 @@ impl Libraries {
         } = parts;
         let clock = setup.clock.clone();
         Self(Arc::new(Inner {
+            permissions: Permissions::new(store.clone()),
             kept: Kept::new(&dirs, clock.clone()),
             clock,
             tasks: setup.tasks.clone(),
@@ -89,6 +104,7 @@ impl Libraries {
             workspace,
             dbfs,
             nudge: Notify::new(),
+            trials: Semaphore::new(TRIALS_MAX),
         }))
     }
 
@@ -230,6 +246,12 @@ impl Inner {
 
     /// Takes a file in, as the code's user may, and gives its digest. The caller holds the gate.
     async fn take(&self, code: &Code, kind: FileKind, path: &str) -> Result<String> {
+        // A library of the workspace is its row; the file in DBFS is for people to see.
+        if let Some(file) = path.strip_prefix("/dbfs/FileStore/jars/")
+            && let Some(library) = self.store.library_by_file(file).await?
+        {
+            return Ok(library.digest);
+        }
         let shown = shown(path);
         let named = |e: Error| Error::new(e.code, format!("Library {shown}: {}", e.message));
         let blob = match path.strip_prefix("/Workspace") {

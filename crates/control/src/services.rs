@@ -222,6 +222,7 @@ impl Services {
             workspace: workspace.clone(),
             dbfs: dbfs.clone(),
         });
+        libraries.restore().await;
         libraries.spawn();
         let slots = setup.slots.of(&setup.config.name).ok_or_else(|| {
             Error::internal(

@@ -17,6 +17,7 @@ use crate::{Ctx, WorkspaceDirs};
 mod archive;
 mod dbc;
 mod git_folders;
+mod libraries;
 mod permissions;
 mod source_tree;
 #[cfg(test)]
@@ -52,6 +53,7 @@ pub enum ObjectKind {
     /// The root of a Git folder.
     Repo,
     File,
+    Library,
     Notebook {
         language: Language,
         format: Format,
@@ -187,6 +189,7 @@ impl Workspace {
     pub async fn delete(&self, ctx: &Ctx, path: &WorkspacePath, recursive: bool) -> Result<()> {
         let rights = self.admit(ctx, path, Access::Manage).await?;
         refuse_fixed_folder(ctx, path)?;
+        self.refuse_libraries(path).await?;
         let (inner, target) = (Arc::clone(&self.inner), path.clone());
         let located = blocking(move || {
             inner.may_write_into(&rights, &target)?;
@@ -283,12 +286,20 @@ impl Workspace {
             .map(|one| (one.path.clone(), one.meta.modified))
             .collect();
         let rows = self.store.object_rows(seen).await?;
+        let has_files = located.iter().any(|one| one.form == Form::File);
+        let libraries = match has_files {
+            true => self.store.library_list().await?,
+            false => Vec::new(),
+        };
         let inner = Arc::clone(&self.inner);
         blocking(move || {
             let objects = located.into_iter().zip(rows).map(|(located, row)| {
                 let kind = match located.form {
                     Form::Directory if repos.contains(&located.path) => ObjectKind::Repo,
                     Form::Directory => ObjectKind::Directory,
+                    Form::File if libraries.iter().any(|library| library.id == row.id) => {
+                        ObjectKind::Library
+                    }
                     Form::File => ObjectKind::File,
                     Form::Notebook(format) => ObjectKind::Notebook {
                         language: inner.tree.language(&located, format),

@@ -12,6 +12,7 @@ mod container;
 mod cron;
 mod for_each;
 mod history;
+mod libraries;
 mod plan;
 mod references;
 mod retention;
@@ -27,6 +28,7 @@ pub use container::{CONCURRENCY_MAX, Children, ITERATIONS_MAX, Step, next_step};
 pub use cron::{Cron, CronError, Zone, ZoneError};
 pub use for_each::{InputsError, elements};
 pub use history::{AttemptFacts, Record, RecordError, RunFacts, rebuild};
+pub use libraries::{Named, Version};
 pub use plan::{Dependency, Plan, PlanError, TASKS_MAX, TaskPlan};
 pub use references::{
     ReferenceError, References, TIME_ARGUMENTS, TaskReferences, may_refer, resolve, resolve_all,

@@ -1,12 +1,15 @@
+mod of_workspace;
+
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use forebay_control::libraries::MoveRequest;
 use forebay_store::ClusterLibrary;
 use forebay_types::ClusterId;
 use forebay_wire::Method::{Get, Post};
 use forebay_wire::clusters::ClusterCall;
-use forebay_wire::libraries::{BOTH, ClusterLibraries};
+use forebay_wire::libraries::{BOTH, ClusterLibraries, MOVE, VERSIONS, VersionsOf};
 use serde_json::{Value, json};
 
 use crate::auth::Caller;
@@ -16,6 +19,9 @@ use crate::routes::Routes;
 use crate::server::App;
 
 pub(crate) fn routes(routes: &mut Routes) {
+    of_workspace::routes(routes);
+    routes.on(Get, &[], VERSIONS, versions);
+    routes.on(Post, &[], MOVE, move_all);
     routes.on(Post, BOTH, "/libraries/install", install);
     routes.on(Post, BOTH, "/libraries/uninstall", uninstall);
     routes.on(Get, BOTH, "/libraries/cluster-status", cluster_status);
@@ -59,6 +65,27 @@ async fn cluster_status(
     let id = ClusterId(request.cluster_id);
     let libraries = app.services.libraries.of_cluster(&ctx, &id).await?;
     Ok(Json(of_cluster(&id, &libraries)))
+}
+
+async fn versions(
+    State(app): State<Arc<App>>,
+    Caller(ctx): Caller,
+    Params(request): Params<VersionsOf>,
+) -> Answer {
+    let mut all = app.services.libraries.versions(&ctx).await?;
+    if let Some(name) = &request.name {
+        all.retain(|library| library.name == *name);
+    }
+    Ok(Json(json!({"libraries": all})))
+}
+
+async fn move_all(
+    State(app): State<Arc<App>>,
+    Caller(ctx): Caller,
+    Params(request): Params<MoveRequest>,
+) -> Answer {
+    let moved = app.services.libraries.move_all(&ctx, request).await?;
+    Ok(Json(json!(moved)))
 }
 
 async fn all_cluster_statuses(State(app): State<Arc<App>>, Caller(ctx): Caller) -> Answer {

@@ -83,11 +83,30 @@ pub(crate) async fn bytes_to_file(bytes: Vec<u8>, mut staged: Staged) -> Result<
     .await
 }
 
+/// Appends what is in a file.
+pub(crate) async fn copy_to(blob: Blob, mut staged: Staged) -> Result<Staged> {
+    const PIECE: usize = 1 << 20;
+    blocking(move || {
+        let mut offset = 0;
+        loop {
+            let piece = blob.read(offset, PIECE).map_err(|e| e.at("of the file"))?;
+            if piece.is_empty() {
+                return Ok(staged);
+            }
+            offset += piece.len() as u64;
+            staged.write(&piece).map_err(|e| e.at("of the upload"))?;
+        }
+    })
+    .await
+}
+
 /// A request with a file: a form with a file part, or JSON.
 pub(crate) struct Form {
     pub(crate) fields: Map<String, Value>,
     /// Whether a file part came, whose content is in the staged file.
     pub(crate) has_file: bool,
+    /// What the caller calls the file.
+    pub(crate) file_name: Option<String>,
 }
 
 /// Reads the fields of a request, and the content of its file part, if any, into `staged`. Parts
@@ -102,6 +121,7 @@ pub(crate) async fn read_form(
         return Ok(Form {
             fields,
             has_file: false,
+            file_name: None,
         });
     }
     let malformed = |e: MultipartError| {
@@ -116,6 +136,7 @@ pub(crate) async fn read_form(
     let mut form = Form {
         fields: Map::new(),
         has_file: false,
+        file_name: None,
     };
     while let Some(part) = parts.next_field().await.map_err(malformed)? {
         if !is_file(&part) {
@@ -127,6 +148,7 @@ pub(crate) async fn read_form(
         if std::mem::replace(&mut form.has_file, true) {
             return Err(ApiError(Error::invalid("The form has more than one file.")));
         }
+        form.file_name = part.file_name().map(str::to_owned);
         pieces_to_file(part.map_err(broke_off), staged, size_bytes_max).await?;
     }
     Ok(form)

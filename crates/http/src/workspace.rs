@@ -225,6 +225,7 @@ fn info(path: String, object: Object) -> ObjectInfo {
         ObjectKind::Directory => ("DIRECTORY", None),
         ObjectKind::Repo => ("REPO", None),
         ObjectKind::File => ("FILE", None),
+        ObjectKind::Library => ("LIBRARY", None),
         ObjectKind::Notebook { language, .. } => ("NOTEBOOK", Some(language.api_name())),
     };
     ObjectInfo {

@@ -96,8 +96,8 @@ pub(crate) fn libraries_begin_again(tx: &Transaction<'_>, id: &ClusterId) -> Res
     )
     .and_then(|_| {
         tx.execute(
-            "UPDATE cluster_library SET state = 'PENDING', messages = '[]', version = version + 1
-             WHERE cluster_id = ?1",
+            "UPDATE cluster_library SET state = 'PENDING', messages = '[]', digest = NULL,
+               version = version + 1 WHERE cluster_id = ?1",
             [&id.0],
         )
     })
@@ -117,12 +117,42 @@ pub(crate) fn library_put(
         "INSERT INTO cluster_library (cluster_id, library, position, state, user_id, for_all)
          VALUES (?1, ?2, (SELECT coalesce(max(position), 0) + 1 FROM cluster_library
            WHERE cluster_id = ?1), 'PENDING', ?3, ?4)
-         ON CONFLICT DO UPDATE SET state = 'PENDING', messages = '[]', user_id = ?3,
+         ON CONFLICT DO UPDATE SET state = 'PENDING', messages = '[]', digest = NULL, user_id = ?3,
            for_all = max(for_all, ?4), version = version + 1
          WHERE state IN ('FAILED', 'UNINSTALL_ON_RESTART') OR for_all < ?4",
     )
     .and_then(|mut statement| statement.execute(params![cluster, library, user.0, for_all]))
     .map_err(|e| sql("put a library on a cluster", e))?;
+    Ok(())
+}
+
+/// Puts a library in the place of another one; what was there is gone at once, as each run has its own
+/// process.
+pub(crate) fn library_replace(
+    tx: &Transaction<'_>,
+    cluster: &ClusterId,
+    old: &str,
+    new: &str,
+    user: UserId,
+) -> Result<()> {
+    let there = "SELECT 1 FROM cluster_library WHERE cluster_id = ?1 AND library = ?2";
+    let has_new = tx
+        .prepare_cached(there)
+        .and_then(|mut statement| statement.exists(params![cluster.0, new]))
+        .map_err(|e| sql("read the libraries of a cluster", e))?;
+    let statement = match has_new {
+        true => {
+            "DELETE FROM cluster_library WHERE cluster_id = ?1 AND library = ?2 AND ?3 <> '' AND ?4"
+        }
+        false => {
+            "UPDATE cluster_library SET library = ?3, state = 'PENDING', messages = '[]',
+               digest = NULL, user_id = ?4, version = version + 1
+             WHERE cluster_id = ?1 AND library = ?2"
+        }
+    };
+    tx.prepare_cached(statement)
+        .and_then(|mut statement| statement.execute(params![cluster.0, old, new, user.0]))
+        .map_err(|e| sql("move a cluster to another library", e))?;
     Ok(())
 }
 
@@ -148,6 +178,23 @@ pub(crate) fn library_take(
             .map_err(|e| sql("take a library from a cluster", e))?;
     }
     Ok(())
+}
+
+/// The libraries of all clusters, in order.
+pub(crate) fn all_on(conn: &Connection) -> Result<Vec<ClusterLibrary>> {
+    list_on(conn, None)
+}
+
+fn list_on(conn: &Connection, cluster: Option<ClusterId>) -> Result<Vec<ClusterLibrary>> {
+    conn.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM cluster_library WHERE ?1 IS NULL OR cluster_id = ?1
+         ORDER BY cluster_id, position"
+    ))
+    .and_then(|mut statement| {
+        let only = cluster.map(|id| id.0);
+        statement.query_map([only], from_row)?.collect()
+    })
+    .map_err(|e| sql("read the libraries of clusters", e))
 }
 
 impl Store {
@@ -203,18 +250,7 @@ impl Store {
         cluster: Option<&ClusterId>,
     ) -> Result<Vec<ClusterLibrary>> {
         let cluster = cluster.cloned();
-        self.read(move |conn| {
-            conn.prepare_cached(&format!(
-                "SELECT {COLUMNS} FROM cluster_library WHERE ?1 IS NULL OR cluster_id = ?1
-                 ORDER BY cluster_id, position"
-            ))
-            .and_then(|mut statement| {
-                let only = cluster.map(|id| id.0);
-                statement.query_map([only], from_row)?.collect()
-            })
-            .map_err(|e| sql("read the libraries of clusters", e))
-        })
-        .await
+        self.read(move |conn| list_on(conn, cluster)).await
     }
 
     /// Notes where a library stands; `false`, and nothing happens, when it was changed or taken away

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::cluster_libraries::libraries_begin_again;
 use crate::connection::sql;
+use crate::libraries::libraries_of_all_clusters;
 use crate::permissions::{permission_clear, permission_put};
 use crate::store::Store;
 
@@ -140,6 +141,43 @@ fn save(tx: &Transaction<'_>, cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
+/// Every cluster of the API, by id.
+pub(crate) fn clusters_on(conn: &Connection) -> Result<Vec<Cluster>> {
+    conn.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM cluster WHERE source = 'API' ORDER BY id"
+    ))
+    .and_then(|mut statement| statement.query_map([], from_row)?.collect())
+    .map_err(|e| sql("read all clusters", e))
+}
+
+/// See [`Store::cluster_update`].
+pub(crate) fn change_on(
+    tx: &Transaction<'_>,
+    id: &ClusterId,
+    only_version: Option<i64>,
+    change: impl FnOnce(&mut Cluster) -> Result<Option<ClusterEvent>>,
+) -> Result<Option<Cluster>> {
+    let found = get(tx, id)?;
+    let mut cluster = match (found, only_version) {
+        (Some(cluster), None) => cluster,
+        (Some(cluster), Some(version)) if cluster.version == version => cluster,
+        (_, Some(_)) => return Ok(None),
+        (None, None) => return Err(missing(id)),
+    };
+    let times = |it: &Cluster| (it.started_at, it.restarted_at, it.terminated_at);
+    let before = times(&cluster);
+    let event = change(&mut cluster)?;
+    save(tx, &cluster)?;
+    if times(&cluster) != before {
+        libraries_begin_again(tx, id)?;
+    }
+    cluster.version += 1;
+    if let Some(event) = event {
+        add_event(tx, id, &event)?;
+    }
+    Ok(Some(cluster))
+}
+
 impl Store {
     /// Keeps a new cluster with its first event, and makes its creator its manager.
     ///
@@ -187,6 +225,9 @@ impl Store {
             })
             .map_err(|e| sql("create a cluster", e))?;
             save(tx, &cluster)?;
+            if cluster.source == ClusterSource::Api {
+                libraries_of_all_clusters(tx, &cluster.id)?;
+            }
             let object = ObjectRef::new(ObjectKind::Cluster, &cluster.id);
             let creator = Principal::User(cluster.creator.clone());
             permission_put(tx, &object, &creator, ObjectKind::Cluster.creator_level())?;
@@ -241,28 +282,8 @@ impl Store {
         change: impl FnOnce(&mut Cluster) -> Result<Option<ClusterEvent>> + Send + 'static,
     ) -> Result<Option<Cluster>> {
         let id = id.clone();
-        self.write(move |tx| {
-            let found = get(tx, &id)?;
-            let mut cluster = match (found, only_version) {
-                (Some(cluster), None) => cluster,
-                (Some(cluster), Some(version)) if cluster.version == version => cluster,
-                (_, Some(_)) => return Ok(None),
-                (None, None) => return Err(missing(&id)),
-            };
-            let times = |it: &Cluster| (it.started_at, it.restarted_at, it.terminated_at);
-            let before = times(&cluster);
-            let event = change(&mut cluster)?;
-            save(tx, &cluster)?;
-            if times(&cluster) != before {
-                libraries_begin_again(tx, &id)?;
-            }
-            cluster.version += 1;
-            if let Some(event) = event {
-                add_event(tx, &id, &event)?;
-            }
-            Ok(Some(cluster))
-        })
-        .await
+        self.write(move |tx| change_on(tx, &id, only_version, change))
+            .await
     }
 
     /// Notes that a cluster is in use; not a change of it, so its version stays.

@@ -47,6 +47,15 @@ pub(crate) fn document(text: &str) -> Map<String, Value> {
     serde_json::from_str(text).unwrap_or_default()
 }
 
+/// Every job there is, by id.
+pub(crate) fn jobs_on(conn: &Connection) -> Result<Vec<Job>> {
+    conn.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM job WHERE deleted_at IS NULL ORDER BY id"
+    ))
+    .and_then(|mut statement| statement.query_map([], job_from_row)?.collect())
+    .map_err(|e| sql("read all jobs", e))
+}
+
 pub(crate) fn missing_job(id: JobId) -> Error {
     Error::invalid(format!("Job {id} does not exist."))
 }

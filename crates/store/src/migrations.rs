@@ -41,6 +41,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "cluster_libraries",
         include_str!("../migrations/cluster_libraries.sql"),
     ),
+    ("libraries", include_str!("../migrations/libraries.sql")),
 ];
 
 /// How many steps lead to the newest form.

@@ -162,6 +162,7 @@ fn kind(kind: ObjectKind) -> &'static str {
         ObjectKind::Directory => "Folder",
         ObjectKind::Repo => "Git folder",
         ObjectKind::File => "File",
+        ObjectKind::Library => "Library",
         ObjectKind::Notebook { language, .. } => match language {
             Language::Python => "Python notebook",
             Language::R => "R notebook",

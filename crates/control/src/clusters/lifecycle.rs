@@ -116,7 +116,7 @@ pub(super) fn terminate(
 }
 
 /// New settings; a cluster that is up restarts with them.
-pub(super) fn edit(
+pub(crate) fn edit(
     cluster: &mut Cluster,
     settings: Map<String, Value>,
     user: &str,

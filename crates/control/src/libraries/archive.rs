@@ -9,6 +9,7 @@ use zip::ZipArchive;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FileKind {
     Jar,
+    Egg,
     Wheel,
 }
 
@@ -22,6 +23,11 @@ pub(crate) fn check(kind: FileKind, file: File, name: &str, shown: &str) -> Resu
         FileKind::Jar => {
             archive.map_err(|_| {
                 Error::invalid(format!("{shown} is not a JAR: it is no zip archive."))
+            })?;
+        }
+        FileKind::Egg => {
+            archive.map_err(|_| {
+                Error::invalid(format!("{shown} is not an egg: it is no zip archive."))
             })?;
         }
         FileKind::Wheel => {

@@ -132,8 +132,10 @@ impl Inner {
     /// Removes content that nothing points at.
     async fn sweep(&self) {
         let pointed_at = async {
-            let rows = self.store.cluster_libraries(None).await?;
-            Ok(rows.into_iter().filter_map(|row| row.digest).collect())
+            let all = self.store.library_use().await?;
+            let on_clusters = all.on_clusters.into_iter().filter_map(|row| row.digest);
+            let own = all.libraries.into_iter().map(|library| library.digest);
+            Ok(on_clusters.chain(own).collect())
         };
         if let Err(error) = self.kept.sweep(pointed_at).await {
             warn!(error = ?error, "content of libraries stays for now");
@@ -250,6 +252,8 @@ impl Inner {
         before: &[ClusterLibrary],
         next: &ClusterLibrary,
     ) -> Result<Found> {
+        let closed = |e| Error::internal("trials of libraries have stopped", e);
+        let _one_of_few = self.trials.acquire().await.map_err(closed)?;
         let name = format!("{TRIAL}{:016x}", rand::random::<u64>());
         let own = Scratch(self.dirs.checkouts.join(&name));
         let mut libraries = Vec::new();

@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, Permissions};
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -182,6 +182,8 @@ fn face(file: &File) -> std::io::Result<Face> {
 
 /// Copies, and gives the digest of what was copied, which nobody can have changed in between.
 fn copy(from: &mut File, to: &Path) -> std::io::Result<String> {
+    // What was just written is read from its end otherwise.
+    from.rewind()?;
     let mut target = File::options().write(true).create_new(true).open(to)?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 20];

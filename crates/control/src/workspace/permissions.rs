@@ -76,7 +76,7 @@ impl Workspace {
         let kind = match found.kind {
             ObjectKind::Directory => Kind::Directory,
             ObjectKind::Repo => Kind::Repo,
-            ObjectKind::File => Kind::File,
+            ObjectKind::File | ObjectKind::Library => Kind::File,
             ObjectKind::Notebook { .. } => Kind::Notebook,
         };
         // A name may stand for something else by now.

@@ -81,6 +81,9 @@ impl Workspace {
     /// `MAX_NOTEBOOK_SIZE_EXCEEDED`, or what is wrong with the content.
     pub async fn import(&self, ctx: &Ctx, import: Import, content: Staged) -> Result<()> {
         let rights = self.admit(ctx, &import.path, Access::Write).await?;
+        if import.overwrite {
+            self.refuse_libraries(&import.path).await?;
+        }
         let inner = Arc::clone(&self.inner);
         blocking(move || {
             inner.may_write_into(&rights, &import.path)?;
@@ -129,6 +132,9 @@ impl Workspace {
         content: Staged,
     ) -> Result<()> {
         let rights = self.admit(ctx, path, Access::Write).await?;
+        if overwrite {
+            self.refuse_libraries(path).await?;
+        }
         let (inner, path) = (Arc::clone(&self.inner), path.clone());
         blocking(move || {
             inner.may_write_into(&rights, &path)?;
