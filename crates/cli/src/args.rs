@@ -5,8 +5,8 @@ use forebay_client::{Client, Profile, ProfileChoice};
 use forebay_config::{Config, ConfigError};
 
 use crate::commands::{
-    backup, cancel, clusters, completions, cost, demo, doctor, endpoints, jobs, logs, queue,
-    reference, repos, retention, run, runs, schedule, secrets, sign_in, token, workspace,
+    backup, cancel, clusters, completions, cost, demo, doctor, endpoints, jobs, libraries, logs,
+    queue, reference, repos, retention, run, runs, schedule, secrets, sign_in, token, workspace,
 };
 use crate::failure::Failure;
 use crate::output::{Format, Out};
@@ -51,6 +51,9 @@ pub enum Command {
     /// List, start and terminate clusters
     #[command(subcommand)]
     Clusters(clusters::ClustersCommand),
+    /// List libraries and their versions, and move all users to another version
+    #[command(subcommand)]
+    Libraries(libraries::LibrariesCommand),
     /// List, clone, move and delete Git folders
     #[command(subcommand)]
     Repos(repos::ReposCommand),

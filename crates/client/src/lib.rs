@@ -8,6 +8,7 @@ mod client;
 mod cost;
 mod error;
 mod events;
+mod libraries;
 mod profile;
 mod queue;
 mod repos;
@@ -22,6 +23,9 @@ pub use client::Client;
 pub use cost::{Cost, CostReport};
 pub use error::{Error, Result};
 pub use events::{Bundle, CellStatus, EventLine, Events, RunEvent, StreamName};
+pub use libraries::{
+    Library, LibraryCluster, LibraryJob, LibraryMoved, LibraryVersion, MovedCluster, MovedJob,
+};
 pub use profile::{Profile, ProfileChoice, ProfileError};
 pub use queue::{CapUse, Caps, HeldBy, LaterPiece, Queue, RunningPiece, WaitingPiece};
 pub use repos::{Repo, Revision};

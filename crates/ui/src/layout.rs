@@ -32,10 +32,11 @@ pub(crate) enum Section {
     Queue,
     Jobs,
     Clusters,
+    Libraries,
     None,
 }
 
-const NAVIGATION: [(Section, &str, &str); 7] = [
+const NAVIGATION: [(Section, &str, &str); 8] = [
     (Section::Home, "/", "Home"),
     (Section::Workspace, "/workspace", "Workspace"),
     (Section::Repos, "/repos", "Repos"),
@@ -43,6 +44,7 @@ const NAVIGATION: [(Section, &str, &str); 7] = [
     (Section::Queue, "/queue", "Queue"),
     (Section::Jobs, "/jobs", "Jobs"),
     (Section::Clusters, "/clusters", "Clusters"),
+    (Section::Libraries, "/libraries", "Libraries"),
 ];
 
 pub(crate) struct Page<'a> {

@@ -10,6 +10,7 @@ mod home;
 mod job;
 mod jobs;
 mod layout;
+mod libraries;
 mod live;
 mod login;
 mod notice;

@@ -12,8 +12,8 @@ use forebay_store::User;
 use forebay_types::Millis;
 
 use crate::{
-    assets, clusters, failure, home, job, jobs, layout, login, queue, repos, run, runs, schedule,
-    workspace,
+    assets, clusters, failure, home, job, jobs, layout, libraries, login, queue, repos, run, runs,
+    schedule, workspace,
 };
 
 /// One workspace of the server, as the pages of all of them know it.
@@ -89,6 +89,9 @@ impl Pages {
             .route("/repos", get(repos::list))
             .route("/repos/{repo_id}", get(repos::show).post(repos::check_out))
             .route("/clusters", get(clusters::list))
+            .route("/libraries", get(libraries::list))
+            .route("/libraries/{name}", get(libraries::show))
+            .route("/libraries/{name}/move", post(libraries::move_all))
             .route("/ui/{name}", get(assets::serve))
             .fallback(failure::nowhere)
             .layer(from_fn_with_state(self.clone(), layout::dress))

@@ -9,6 +9,7 @@ pub mod demo;
 pub(crate) mod doctor;
 pub(crate) mod endpoints;
 pub(crate) mod jobs;
+pub(crate) mod libraries;
 pub(crate) mod logs;
 pub(crate) mod queue;
 pub(crate) mod reference;
@@ -46,6 +47,7 @@ pub async fn run_client(command: &Command) -> Option<Outcome> {
         Command::Workspace(command) => workspace::run(command).await,
         Command::Jobs(command) => jobs::run(command).await,
         Command::Clusters(command) => clusters::run(command).await,
+        Command::Libraries(command) => libraries::run(command).await,
         Command::Repos(command) => repos::run(command).await,
         Command::Secrets(command) => secrets::run(command).await,
         Command::Token(command) => token::run(command).await,
