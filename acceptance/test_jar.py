@@ -21,9 +21,13 @@ public class Main {
         if (args.length > 0 && args[0].equals("exit")) System.exit(3);
         if (args.length > 0 && args[0].equals("throw")) throw new IllegalStateException("on purpose");
         System.err.println("said to stderr");
+        var machine = java.lang.management.ManagementFactory.getRuntimeMXBean();
+        System.out.println("machine " + System.getProperty("sun.java.command").split(" ")[0] + " started " + machine.getStartTime());
+        System.out.println("attempt " + System.getenv("FOREBAY_ATTEMPT_ID") + " input " + System.in.read());
         try (var spark = org.apache.spark.sql.SparkSession.builder().getOrCreate()) {
             System.out.println("sum " + spark.range(1000).selectExpr("sum(id)").first().get(0));
         }
+        System.out.println("used " + ProcessHandle.current().info().totalCpuDuration().get().toMillis());
     }
 }
 """
@@ -31,8 +35,8 @@ HELPER = 'package org.example; public class Helper { public static String word()
 
 
 @pytest.fixture(scope="module")
-def jars(tmp_path_factory, api, w):
-    """(main JAR, helper JAR) on DBFS, compiled here against the server's own Spark."""
+def built(tmp_path_factory, api):
+    """(main JAR, helper JAR), compiled here against the server's own Spark."""
     folder = tmp_path_factory.mktemp("jars")
     spark = folder_of_spark(api)
     for name, source in {"Main": MAIN, "Helper": HELPER}.items():
@@ -42,16 +46,22 @@ def jars(tmp_path_factory, api, w):
     for name in ("Main", "Helper"):
         jar = folder / f"{name.lower()}.jar"
         subprocess.run(["jar", "cf", jar, "-C", folder / "classes", f"org/example/{name}.class"], check=True)
-        path = f"/FileStore/jars/{jar.name}"
-        with jar.open("rb") as file:
-            w.dbfs.upload(path, file, overwrite=True)
-        found.append(f"dbfs:{path}")
+        found.append(jar)
     return found
+
+
+@pytest.fixture(scope="module")
+def jars(built, w):
+    """The same on DBFS."""
+    for jar in built:
+        with jar.open("rb") as file:
+            w.dbfs.upload(f"/FileStore/jars/{jar.name}", file, overwrite=True)
+    return [f"dbfs:/FileStore/jars/{jar.name}" for jar in built]
 
 
 def folder_of_spark(api):
     """Where Spark's own JARs are, which a run sees at the place where they are on the machine."""
-    cluster_id = new_cluster(api, spark_conf={"forebay.engine": "apache"})
+    cluster_id = new_cluster(api, spark_conf={"forebay.engine": "apache", "forebay.warm": "false"})
     cells = ["import pyspark\ndbutils.notebook.exit(pyspark.__path__[0])"]
     _, output = api.run_cells("/Shared/acceptance/where_spark_is", cells, cluster_id, timeout=600)
     return output["notebook_output"]["result"] + "/jars"

@@ -5,8 +5,10 @@ The engines that are used directly are those of the server's own environments. R
 
 import argparse
 import base64
+import contextlib
 import statistics
 import subprocess
+import time
 from pathlib import Path
 
 from common import folder, machine, milliseconds, new_cluster, server, succeeded, table, timed, until_ended
@@ -45,10 +47,12 @@ public class Trivial {
 class Run:
     """Submits one task and polls until it has ended."""
 
-    def __init__(self, api, **task):
-        self.api, self.task, self.times = api, task, []
+    def __init__(self, api, before=None, **task):
+        self.api, self.before, self.task, self.times = api, before, task, []
 
     def __call__(self):
+        if self.before:
+            self.before()
         body = {"run_name": "bench", **self.task}
         seconds, run = timed(lambda: until_ended(self.api, self.api.post("/api/2.0/jobs/runs/submit", body)["run_id"], timeout=600))
         succeeded(self.api, run)
@@ -121,18 +125,48 @@ def groups(api, path, pythons, clusters):
     table(f"Group-by over {ROWS:,} rows, warm", ["engine", "directly, ms", "in a run, ms", "overhead"], rows)
 
 
-def jar(api, path, home, count):
+def jar(running, api, path, home, count):
     (path / "Trivial.java").write_text(JAVA)
     subprocess.run(["javac", "-cp", f"{home}/jars/*", "-d", path, path / "Trivial.java"], check=True)
     subprocess.run(["jar", "cf", path / "trivial.jar", "-C", path, "Trivial.class"], check=True)
     content = base64.b64encode((path / "trivial.jar").read_bytes()).decode()
     api.post("/api/2.0/dbfs/put", {"path": "/bench/trivial.jar", "contents": content, "overwrite": True})
-    libraries = [{"jar": "dbfs:/bench/trivial.jar"}]
+    task = {"spark_jar_task": {"main_class_name": "Trivial"}, "libraries": [{"jar": "dbfs:/bench/trivial.jar"}]}
+    cold = new_cluster(api, spark_conf={"forebay.warm": "false"})
+    runner = running.runner()
     rows = {
-        "Forebay": Run(api, spark_jar_task={"main_class_name": "Trivial"}, libraries=libraries),
+        "Forebay, a JVM is waiting": Run(api, before=lambda: until_one_waits(runner), **task),
+        # Not with the start of the JVM for the next run beside it.
+        "Forebay, its own JVM": Run(api, before=lambda: until_one_waits(runner), existing_cluster_id=cold, **task),
         "spark-submit": Command(f"{home}/bin/spark-submit", "--class", "Trivial", path / "trivial.jar"),
     }
+    Run(api, **task)()
     table("A trivial JAR: submit to end", ["", "ms"], rounds(count, rows))
+
+
+def until_one_waits(runner):
+    """Until a JVM has started, has done what it does before its run, and is idle."""
+    deadline, used = time.monotonic() + 120, None
+    while time.monotonic() < deadline:
+        before, used = used, sum(map(cpu_ticks, waiting_jvms(runner)))
+        if used and used == before:
+            return
+        time.sleep(0.5)
+    raise SystemExit("no JVM waits for the next run")
+
+
+def waiting_jvms(runner):
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            is_one = b"PythonGatewayServer" in (process / "cmdline").read_bytes()
+            if is_one and f"/run-{runner}-" in (process / "cgroup").read_text():
+                yield process
+
+
+def cpu_ticks(process):
+    with contextlib.suppress(OSError):
+        return sum(map(int, (process / "stat").read_text().rpartition(")")[2].split()[11:13]))
+    return 0
 
 
 def main():
@@ -156,14 +190,12 @@ def main():
         if "first" in wanted:
             first_results(api, path, pythons, clusters, options.rounds)
         if "jar" in wanted:
-            jar(api, path, home, options.rounds)
+            jar(running, api, path, home, options.rounds)
         if "group" in wanted:
             groups(api, path, pythons, clusters)
 
 
 def until_warm(pythons):
-    import time
-
     deadline = time.monotonic() + 900
     while not all((python.parents[1] / ".warm").exists() for python in pythons.values()):
         if time.monotonic() > deadline:

@@ -2,7 +2,7 @@
 
 import os
 
-from . import jvm, warehouse
+from . import jvm, warehouse, warm_jvm
 from .spark import SparkEngineDied
 
 NAME = "apache"
@@ -16,7 +16,13 @@ class Engine:
     def __init__(self, job):
         self.warehouse = None
         self._remote = job["spark"]["conf"].get("spark.remote")
-        self._jvm = None if self._remote else jvm.Gateway(job)
+        self._jvm = None if self._remote else self._started(job)
+
+    @staticmethod
+    def _started(job):
+        folder = os.path.join(job["local_dir"], "spark")
+        os.makedirs(folder, exist_ok=True)
+        return warm_jvm.for_session(job, os.path.join(folder, "engine.log")) or jvm.Gateway(job)
 
     @property
     def title(self):

@@ -5,7 +5,9 @@ and becomes its worker.
 """
 
 import gc
+import json
 import os
+import select
 import signal
 import socket
 import sys
@@ -15,6 +17,8 @@ from . import confine, status
 
 _REQUEST_BYTES_MAX = 128 * 1024
 _FDS_MAX = 16
+# Between two looks at whether a waiting JVM should go on waiting.
+_LOOK_SECONDS = 5
 
 
 def receive(connection):
@@ -22,9 +26,9 @@ def receive(connection):
     return socket.recv_fds(connection, _REQUEST_BYTES_MAX, _FDS_MAX, socket.MSG_CMSG_CLOEXEC)
 
 
-def serve(door, run, groups, sandbox):
+def serve(door, run, groups, sandbox, settled):
     """Does not return. Prepares itself for any run that is as `run` says, and waits at its `door`
-    for one. `groups`: files of its cgroups.
+    for one. `groups`: files of its cgroups. `settled` is closed when it is behind its walls.
 
     What takes long comes first, because a run is in a hurry: changing groups waits for the kernel
     to be sure that nobody forks just then."""
@@ -35,15 +39,40 @@ def serve(door, run, groups, sandbox):
             _settle(run, groups)
         except BaseException as error:
             problem = error
-    _, fds, _, _ = receive(door)
-    if not fds:
-        os._exit(0)
+    os.close(settled)
+    fds = _wait(door)
     door.close()
     if sandbox:
         begin(run, fds, problem)
     from . import init
 
     init.serve(run, groups, fds)
+
+
+def _wait(door):
+    """Until there is a run: its descriptors. Meanwhile it can be told to have a JVM ready, `warm` and a job, or not to, `cool`."""
+    waiting = None
+    while True:
+        if not select.select([door], [], [], _LOOK_SECONDS if waiting else None)[0]:
+            if waiting.is_superfluous():
+                waiting = waiting.give_up()
+            continue
+        message, fds, _, _ = receive(door)
+        if not message:
+            os._exit(0)
+        if message == b"run":
+            return fds
+        from . import warm_jvm
+
+        try:
+            if message == b"cool":
+                waiting = warm_jvm.give_up()
+            else:
+                warm_jvm.order(json.loads(message.removeprefix(b"warm ")))
+                waiting = warm_jvm
+        except Exception as error:
+            # A run that finds none starts its own.
+            print(f"no JVM is ready for the next run: {error}", file=sys.stderr, flush=True)
 
 
 def settle_and_begin(run, groups, fds):

@@ -7,7 +7,7 @@ import sys
 import threading
 import zipfile
 
-from . import jvm, warehouse
+from . import jvm, warehouse, warm_jvm
 from .worker import ProgramFailed
 
 _TAIL_LINES = 40
@@ -32,7 +32,10 @@ def run(job, jars, channel):
         # What the caller says on the command line wins, and must not be given twice.
         conf = {key: value for key, value in conf.items() if not _says(program["args"], key)}
     channel.send("engine", name=f"apache {jvm.version()}")
-    code, last = _execute(jvm.command(job, conf, folder, *words), job)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    waiting = warm_jvm.for_program(job, program["args"] if program["type"] == "submit" else ())
+    code, last = waiting.submit(jvm.submit_words(conf, *words)) if waiting else _execute(jvm.command(job, conf, folder, *words))
     if code:
         what = f"ended by signal {-code}" if code < 0 else f"exit code {code}"
         cause = _cause(last)
@@ -81,10 +84,8 @@ def _says(args, key):
     return (named in args if named else False) or any(word.startswith(f"{key}=") for word in args)
 
 
-def _execute(words, job):
+def _execute(words):
     """The exit code, and the last lines of standard error."""
-    sys.stdout.flush()
-    sys.stderr.flush()
     child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, env=jvm.variables(), start_new_session=True)
     last = collections.deque(maxlen=_TAIL_LINES)
     passing = threading.Thread(target=_pass_on, args=(child.stderr, last))

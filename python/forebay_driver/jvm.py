@@ -72,8 +72,8 @@ def settings(job, folder):
     }
 
 
-def command(job, conf, folder, *words, submit=()):
-    """`java ... SparkSubmit --conf ... WORDS`, without the second JVM that `spark-submit` starts to find that out."""
+def java(job, conf, folder):
+    """`java` with all its options; what is missing is the class to execute."""
     home = spark_home()
     memory = job["spark"].get("memory_bytes")
     heap = conf.get("spark.driver.memory") or (f"{int(memory * _HEAP_SHARE) >> 20}m" if memory else "1g")
@@ -87,8 +87,16 @@ def command(job, conf, folder, *words, submit=()):
     path = os.path.join(home, "jars", "*")
     if extra := conf.get("spark.driver.extraClassPath"):
         path = f"{path}:{extra}"
-    told = [word for key, value in conf.items() for word in ("--conf", f"{key}={value}")]
-    return [find_java(), "-cp", path, *options, "org.apache.spark.deploy.SparkSubmit", *told, *submit, *words]
+    return [find_java(), "-cp", path, *options]
+
+
+def submit_words(conf, *words):
+    return [*(word for key, value in conf.items() for word in ("--conf", f"{key}={value}")), *words]
+
+
+def command(job, conf, folder, *words):
+    """`java ... SparkSubmit --conf ... WORDS`, without the second JVM that `spark-submit` starts to find that out."""
+    return [*java(job, conf, folder), "org.apache.spark.deploy.SparkSubmit", *submit_words(conf, *words)]
 
 
 def variables(**more):
@@ -100,6 +108,17 @@ def variables(**more):
         "SPARK_USER": "root",
         **more,
     }
+
+
+def address(info, process, seconds):
+    """Port and secret of a gateway, which writes them to the file `info`."""
+    end = time.monotonic() + seconds
+    while not os.path.exists(info):
+        if process.poll() is not None or time.monotonic() > end:
+            raise TimeoutError("the JVM did not start")
+        time.sleep(0.01)
+    with open(info, "rb") as file:
+        return int.from_bytes(file.read(4), "big"), file.read(int.from_bytes(file.read(4), "big")).decode()
 
 
 class Gateway:
@@ -121,14 +140,10 @@ class Gateway:
                 env=variables(_PYSPARK_DRIVER_CONN_INFO_PATH=info),
                 start_new_session=True,
             )
-        end = time.monotonic() + _START_SECONDS_MAX
-        while not os.path.exists(info):
-            if self._process.poll() is not None or time.monotonic() > end:
-                raise SparkEngineDied(f"the engine apache did not start. The end of its log:\n{self.log_tail()}")
-            time.sleep(0.01)
-        with open(info, "rb") as file:
-            self.port = int.from_bytes(file.read(4), "big")
-            self.secret = file.read(int.from_bytes(file.read(4), "big")).decode()
+        try:
+            self.port, self.secret = address(info, self._process, _START_SECONDS_MAX)
+        except TimeoutError:
+            raise SparkEngineDied(f"the engine apache did not start. The end of its log:\n{self.log_tail()}") from None
 
     def is_dead(self):
         return self._process.poll() is not None

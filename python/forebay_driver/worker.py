@@ -69,6 +69,9 @@ def execute(run, job, channel):
 
 
 def _run_program(run, job, channel):
+    waiting = sys.modules.get(f"{__package__}.warm_jvm")
+    if waiting is not None and job["spark"]["engine"] != "apache":
+        waiting.give_up()
     if job["program"]["type"] == "notebook":
         if any(cell["kind"] == "r" for cell in job["program"]["cells"]) and not job.get("state"):
             r.start_early()

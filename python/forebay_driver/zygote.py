@@ -4,8 +4,10 @@ Behind walls it also watches its children; without them there is an `init` in be
 
     {"do": "prepare", "name": ..., ...}  asks for a child, which goes behind its walls and waits;
                                          with the files of its cgroups
-    {"do": "run", "name": ...}           gives that child its run, with the descriptors of
-                                         `child.begin`
+    {"do": "run", "name": ..., "private": ...}  gives that child its run, with the descriptors of
+                                         `child.begin`, and the run's own folder in the private mounts
+    {"do": "warm", "name": ..., "job": ...}  has that child start a JVM for the run to come
+    {"do": "cool", "name": ...}          has it end that JVM
     {"do": "leave", "name": ...}         ends that child: it is not wanted
 """
 
@@ -80,6 +82,9 @@ class _Child:
         self.name = name
         self.pid = None
         self.door = door
+        # Readable when it is behind its walls, or gone.
+        self.settled = None
+        self.private_mounts = ()
         self.first = first
         self.server = None
         self.ended = False
@@ -96,8 +101,9 @@ class _Child:
         for connection in (self.door, self.server):
             if connection is not None:
                 connection.close()
-        if self.first is not None:
-            os.close(self.first)
+        for fd in (self.first, self.settled):
+            if fd is not None:
+                os.close(fd)
 
 
 class Zygote:
@@ -106,6 +112,7 @@ class Zygote:
         self.seeds = seeds
         self.idle_ms = idle_seconds * 1000
         self.own = os.open("/proc/self/ns/pid", os.O_RDONLY) if seeds else None
+        self.mounts = os.open("/proc/self/ns/mnt", os.O_RDONLY) if seeds else None
         self.children = {}
         # By name, those that have no run yet.
         self.waiting = {}
@@ -148,8 +155,12 @@ class Zygote:
         try:
             if request["do"] == "prepare":
                 self._prepare(request, fds)
+            elif request["do"] in ("warm", "cool"):
+                if given := self.waiting.get(request["name"]):
+                    words = [request["do"], *([json.dumps(request["job"])] if "job" in request else [])]
+                    given.door.send(" ".join(words).encode())
             elif given := self.waiting.pop(request["name"], None):
-                self._give(given, fds)
+                self._give(given, fds, request.get("private"))
         except OSError as error:
             # No processes or no memory left for now. All runs of this parent would die with it;
             # this one run ends by its descriptors being closed, which the server sees.
@@ -157,10 +168,12 @@ class Zygote:
         for fd in fds:
             os.close(fd)
 
-    def _give(self, given, fds):
+    def _give(self, given, fds, private):
         """Its run to a child that waits; without descriptors it learns that there is none."""
         with contextlib.closing(given.door):
             if fds:
+                if private and given.first is not None:
+                    self._show(given, private)
                 socket.send_fds(given.door, [b"run"], fds)
         given.door = None
         if not fds or given.first is None:
@@ -169,6 +182,23 @@ class Zygote:
         given.server = socket.socket(fileno=os.dup(fds[3]))
         self._watch(given.server.fileno(), lambda: self._command(given))
         self._watch(given.first, lambda: self._gone(given))
+
+    def _show(self, given, private):
+        """Mounts the run's own folders into the walls of a child that was made before they were there."""
+        # A moment at most: it was made before its run came.
+        os.read(given.settled, 1)
+        trees = [(path, confine.open_tree(f"{path}/{private}")) for path in given.private_mounts]
+        inside = os.open(f"/proc/{given.pid}/ns/mnt", os.O_RDONLY)
+        try:
+            confine.setns(inside, confine.CLONE_NEWNS)
+            try:
+                for path, tree in trees:
+                    confine.move_mount(tree, path)
+            finally:
+                self._return(self.mounts, confine.CLONE_NEWNS)
+        finally:
+            for fd in (inside, *(tree for _, tree in trees)):
+                os.close(fd)
 
     def _command(self, given):
         if status.command(given.server) == b"int":
@@ -185,6 +215,8 @@ class Zygote:
         first = self._first()
         door, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         given = _Child(request["name"], door, first)
+        given.settled, settled = os.pipe()
+        given.private_mounts = request.get("private_mounts", ())
         if first is not None:
             confine.setns(first, confine.CLONE_NEWPID)
         try:
@@ -193,16 +225,18 @@ class Zygote:
             self._come_back(first)
             given.end()
             given.close()
+            os.close(settled)
             raise
         if given.pid == 0:
             try:
                 given.close()
                 self._forget()
-                child.serve(theirs, request, groups, first is not None)
+                child.serve(theirs, request, groups, first is not None, settled)
             finally:
                 os._exit(1)
         self._come_back(first)
         theirs.close()
+        os.close(settled)
         self.children[given.pid] = given
         self.waiting[given.name] = given
 
@@ -216,10 +250,13 @@ class Zygote:
         return os.pidfd_open(pid)
 
     def _come_back(self, first):
-        if first is None:
-            return
+        if first is not None:
+            self._return(self.own, confine.CLONE_NEWPID)
+
+    @staticmethod
+    def _return(own, kind):
         try:
-            confine.setns(self.own, confine.CLONE_NEWPID)
+            confine.setns(own, kind)
         except OSError as error:
             # No later fork could succeed, so this must not pass for a lack of memory.
             raise RuntimeError(f"cannot leave the namespace of a run: {error}") from error
@@ -231,6 +268,7 @@ class Zygote:
         if self.seeds:
             self.seeds.close()
             os.close(self.own)
+            os.close(self.mounts)
         for other in self.children.values():
             other.close()
 

@@ -157,6 +157,7 @@ impl Cgroups {
             counts: Counts {
                 version: self.clone(),
                 folders: folders.clone(),
+                before: Used::default(),
             },
             folders: Vec::new(),
         };
@@ -188,6 +189,15 @@ pub(crate) struct RunGroup {
 pub(crate) struct Counts {
     version: Cgroups,
     folders: Vec<PathBuf>,
+    /// Used before its run began.
+    before: Used,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Used {
+    cpu_ms: u64,
+    read_bytes: u64,
+    write_bytes: u64,
 }
 
 impl RunGroup {
@@ -225,6 +235,17 @@ impl RunGroup {
         doors
             .map(|path| File::options().write(true).open(path))
             .collect()
+    }
+
+    /// Its run begins now: what was used before is not the run's. Memory still is.
+    pub(crate) fn start_counting(&mut self) {
+        let counts = &mut self.counts;
+        let (read_bytes, write_bytes) = counts.all_io().unwrap_or_default();
+        counts.before = Used {
+            cpu_ms: counts.all_cpu_ms().unwrap_or_default(),
+            read_bytes,
+            write_bytes,
+        };
     }
 
     pub(crate) fn counts(&self) -> &Counts {
@@ -274,8 +295,12 @@ impl Counts {
             .is_some_and(|text| field(&text, "oom_kill").unwrap_or(0) > 0)
     }
 
-    /// CPU time so far; `None` where the host does not tell.
+    /// CPU time of the run so far; `None` where the host does not tell.
     pub(crate) fn cpu_ms(&self) -> Option<u64> {
+        Some(self.all_cpu_ms()?.saturating_sub(self.before.cpu_ms))
+    }
+
+    fn all_cpu_ms(&self) -> Option<u64> {
         match self.version {
             Cgroups::V2(_) => Some(field(&self.read("cpu.stat")?, "usage_usec")? / 1000),
             Cgroups::V1(_) => Some(self.number("cpuacct.usage")? / 1_000_000),
@@ -285,22 +310,29 @@ impl Counts {
 
     /// Fills in what this host counts from the beginning on.
     pub(crate) fn account(&self, usage: &mut Usage) {
-        let (peak, io) = match self.version {
-            Cgroups::V2(_) => (
-                self.number("memory.peak"),
-                self.read("io.stat").map(|text| io_v2(&text)),
-            ),
-            Cgroups::V1(_) => (
-                self.number("memory.max_usage_in_bytes"),
-                self.read("blkio.throttle.io_service_bytes_recursive")
-                    .map(|text| io_v1(&text)),
-            ),
+        let peak = match self.version {
+            Cgroups::V2(_) => self.number("memory.peak"),
+            Cgroups::V1(_) => self.number("memory.max_usage_in_bytes"),
             Cgroups::None => return,
         };
         usage.cpu_ms = self.cpu_ms().or(usage.cpu_ms);
         usage.memory_peak_bytes = peak.or(usage.memory_peak_bytes);
-        usage.read_bytes = io.map(|(read, _)| read).or(usage.read_bytes);
-        usage.write_bytes = io.map(|(_, write)| write).or(usage.write_bytes);
+        if let Some((read, write)) = self.all_io() {
+            usage.read_bytes = Some(read.saturating_sub(self.before.read_bytes));
+            usage.write_bytes = Some(write.saturating_sub(self.before.write_bytes));
+        }
+    }
+
+    /// Bytes read and written.
+    fn all_io(&self) -> Option<(u64, u64)> {
+        match self.version {
+            Cgroups::V2(_) => Some(io_v2(&self.read("io.stat")?)),
+            Cgroups::V1(_) => {
+                let text = self.read("blkio.throttle.io_service_bytes_recursive")?;
+                Some(io_v1(&text))
+            }
+            Cgroups::None => None,
+        }
     }
 
     /// What the group uses while it is there; `None` when it is not, or nothing is counted.

@@ -43,6 +43,7 @@ const PYTHON: &[(&str, &str)] = files!(in "python/forebay_driver":
     "status.py",
     "tables.py",
     "warehouse.py",
+    "warm_jvm.py",
     "worker.py",
     "zygote.py",
 );

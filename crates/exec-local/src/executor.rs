@@ -29,6 +29,7 @@ use crate::driver;
 use crate::environment::{Environment, Environments, RUNTIMES, Runtime};
 use crate::frame::{self, Decoder};
 use crate::habits::Habits;
+use crate::java;
 use crate::output::Output;
 use crate::owner;
 use crate::run::{Ends, LocalRun, State};
@@ -49,6 +50,7 @@ pub struct LocalExecutor {
     uv: OnceCell<Option<PathBuf>>,
     warm: Mutex<HashMap<Key, Warm>>,
     habits: Habits,
+    java: java::Waiting,
     numbers: AtomicU64,
     stopping: AtomicBool,
 }
@@ -69,6 +71,12 @@ type Key = (Place, String, Warmth);
 struct Warm {
     slot: Slot,
     used: Instant,
+}
+
+/// The parent of a run, and the one that will have the next.
+struct Parents {
+    own: Arc<Parent>,
+    warm: Option<Arc<Parent>>,
 }
 
 /// Locked while a parent is started, so that side by side callers wait for one start and callers
@@ -130,6 +138,7 @@ impl LocalExecutor {
             uv: OnceCell::new(),
             warm: Mutex::default(),
             habits: Habits::default(),
+            java: java::Waiting::default(),
             numbers: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             driver,
@@ -287,28 +296,31 @@ impl LocalExecutor {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// A warm parent that is ready, or a fresh one for this run alone.
+    /// For this run a warm parent that is ready, or a fresh one for this run alone.
     async fn parent_for(
         &self,
         workload: &Workload,
         runtime: &'static Runtime,
         environment: &Environment,
         uv: Option<&Path>,
-    ) -> Result<(Arc<Parent>, bool), StartError> {
+    ) -> Result<Parents, StartError> {
         let place = &workload.place;
+        let mut warm = None;
         if workload.preload && self.config.warm_max > 0 {
             let warmth = self.habits.warmth(place, &workload.program);
             let parent = self
                 .warm_parent(place, warmth, runtime, environment, uv)
                 .await?;
+            warm = Some(Arc::clone(&parent));
             if parent.is_ready() {
-                return Ok((parent, true));
+                return Ok(Parents { own: parent, warm });
             }
         }
         let parent = self
             .start_parent(place, runtime, environment, uv, None)
             .await?;
-        Ok((Arc::new(parent), false))
+        let own = Arc::new(parent);
+        Ok(Parents { own, warm })
     }
 
     /// Gives the run a child of its parent, and waits until it has begun.
@@ -320,6 +332,7 @@ impl LocalExecutor {
         parent: &Arc<Parent>,
     ) -> io::Result<(Ends, Seat)> {
         let wish = self.wish(workload, parent);
+        let private = workload.private.as_deref();
         let job = |seat: &Seat| {
             let local_dir = if parent.sandboxed {
                 Path::new(LOCAL_DIR)
@@ -328,8 +341,9 @@ impl LocalExecutor {
             };
             frame::encode(&self.job(workload, runtime, environment, uv, local_dir))
         };
-        if let Some(seat) = parent.spare(&wish) {
-            let begun = take(&seat, parent, job(&seat)).await;
+        if let Some(mut seat) = parent.spare(&wish) {
+            let job = job(&seat);
+            let begun = take(&mut seat, parent, job, private).await;
             match begun {
                 Ok(ends) => return Ok((ends, seat)),
                 // It waited, so it may have been killed while it did.
@@ -341,8 +355,9 @@ impl LocalExecutor {
             }
         }
         let name = self.number().to_string();
-        let seat = Seat::prepare(&self.cgroups, parent, wish, name)?;
-        match take(&seat, parent, job(&seat)).await {
+        let mut seat = Seat::prepare(&self.cgroups, parent, wish, name, private)?;
+        let job = job(&seat);
+        match take(&mut seat, parent, job, private).await {
             Ok(ends) => Ok((ends, seat)),
             Err(error) => {
                 let parent = Arc::clone(parent);
@@ -354,10 +369,6 @@ impl LocalExecutor {
 
     /// Has the next child made, for a run like this one.
     fn prepare_next(&self, workload: &Workload, parent: &Arc<Parent>) {
-        // A folder of its own is for this run alone.
-        if workload.private.is_some() {
-            return;
-        }
         let wish = self.wish(workload, parent);
         let (parent, cgroups) = (Arc::clone(parent), self.cgroups.clone());
         let name = self.number().to_string();
@@ -366,6 +377,31 @@ impl LocalExecutor {
                 tracing::warn!(%error, "cannot prepare a child for the next run");
             }
         }));
+    }
+
+    /// A JVM for the next run like this one, in the child that is made ahead for it. Not where
+    /// nobody would count what it uses.
+    fn next_java(
+        &self,
+        workload: &Workload,
+        (runtime, environment): (&Runtime, &Environment),
+        parent: Arc<Parent>,
+    ) -> Option<java::Next> {
+        let elsewhere = ["spark.remote", "spark.master"];
+        let wanted = runtime.engine == "apache"
+            && !elsewhere
+                .iter()
+                .any(|key| workload.spark_conf.contains_key(*key))
+            && parent.sandboxed
+            && self.cgroups != Cgroups::None;
+        wanted.then(|| java::Next {
+            waiting: self.java.clone(),
+            cgroups: self.cgroups.clone(),
+            wish: self.wish(workload, &parent),
+            parent,
+            job: self.job(workload, runtime, environment, None, Path::new(LOCAL_DIR)),
+            name: self.number().to_string(),
+        })
     }
 
     /// What the child of a parent needs to know before it is the worker.
@@ -397,7 +433,6 @@ impl LocalExecutor {
             ("scratch", json!(SCRATCH)),
             ("local_dir", json!(LOCAL_DIR)),
             ("private_mounts", json!(private)),
-            ("private", json!(workload.private)),
             ("home", json!(HOME)),
             ("tmp_bytes", json!(tmp_bytes)),
             ("rlimits", rlimits),
@@ -501,7 +536,10 @@ impl Executor for LocalExecutor {
         let (runtime, environment) = self.ready(&workload.place.runtime).await?;
         let uv = self.uv(environment).await;
         std::fs::create_dir_all(&workload.spool_dir).map_err(failed("making the spool folder"))?;
-        let (mut parent, mut warm) = self.parent_for(&workload, runtime, environment, uv).await?;
+        let parents = self.parent_for(&workload, runtime, environment, uv).await?;
+        let mut parent = parents.own;
+        let is_own = |kept: &Arc<Parent>| Arc::ptr_eq(kept, &parent);
+        let mut warm = parents.warm.as_ref().is_some_and(is_own);
         let language = (runtime, environment);
         let mut begun = self.begin(&workload, language, uv, &parent).await;
         if warm && begun.is_err() {
@@ -515,6 +553,8 @@ impl Executor for LocalExecutor {
         if warm {
             self.prepare_next(&workload, &parent);
         }
+        let kept = parents.warm;
+        let next_java = kept.and_then(|kept| self.next_java(&workload, language, kept));
         let habit = self.habits.of(&workload.place, &workload.program);
         let limited = workload.limits.cpu_ms.is_some();
         let mut output = Output::new(&workload.limits);
@@ -530,6 +570,7 @@ impl Executor for LocalExecutor {
             parent,
             warm,
             habit,
+            next_java,
             scratch: seat.scratch,
             environment: environment.digest.clone(),
             isolation: self.isolation.level.as_str().to_owned(),
@@ -602,9 +643,14 @@ fn aside(work: impl FnOnce() + Send + 'static) -> tokio::task::JoinHandle<()> {
 }
 
 /// Gives a child its run, and waits until it has begun. `job`: its first frame.
-async fn take(seat: &Seat, parent: &Parent, job: Vec<u8>) -> io::Result<Ends> {
+async fn take(
+    seat: &mut Seat,
+    parent: &Parent,
+    job: Vec<u8>,
+    private: Option<&str>,
+) -> io::Result<Ends> {
     let (ends, theirs) = connect(job)?;
-    let taken = seat.take(parent, &theirs);
+    let taken = seat.take(parent, &theirs, private);
     // Ours alone would keep the connection open when there is nobody at the other end.
     drop(theirs);
     taken?;

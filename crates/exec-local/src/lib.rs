@@ -15,6 +15,7 @@ mod environment;
 mod executor;
 mod frame;
 mod habits;
+mod java;
 mod launch;
 mod output;
 mod owner;

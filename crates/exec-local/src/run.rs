@@ -25,6 +25,7 @@ use tokio::net::unix::pipe::Receiver;
 use crate::cgroup::RunGroup;
 use crate::frame::{self, Decoder, Frame, FrameKind};
 use crate::habits::Habit;
+use crate::java;
 use crate::output::Output;
 use crate::owner;
 use crate::verdict::{Done, Report};
@@ -55,6 +56,8 @@ pub(crate) struct LocalRun {
     pub(crate) warm: bool,
     /// Told when the program used what only a parent of notebooks has imported.
     pub(crate) habit: Option<Habit>,
+    /// For the next run, when the program used Java.
+    pub(crate) next_java: Option<java::Next>,
     pub(crate) scratch: PathBuf,
     pub(crate) environment: String,
     pub(crate) isolation: String,
@@ -163,6 +166,11 @@ impl Execution for LocalRun {
         let outcome = self.outcome();
         let engine = self.state.engine.take();
         self.clean_up().await;
+        if let Some(next) = self.next_java.take()
+            && engine.is_some()
+        {
+            drop(tokio::task::spawn_blocking(move || next.order()));
+        }
         usage.wall_ms = millis(self.started.elapsed());
         Ended {
             outcome,

@@ -27,6 +27,10 @@ pub(crate) struct Wish {
 pub(crate) struct Seat {
     name: String,
     wish: Wish,
+    /// Its run's own folder in the private mounts, when that was known.
+    private: Option<String>,
+    /// Whether it was told to start a JVM, see [`crate::java`].
+    java: bool,
     pub(crate) group: RunGroup,
     /// Removed with what the run has left there by whoever takes the seat.
     pub(crate) scratch: PathBuf,
@@ -39,6 +43,7 @@ impl Seat {
         parent: &Parent,
         wish: Wish,
         name: String,
+        private: Option<&str>,
     ) -> io::Result<Self> {
         let scratch = parent.scratch.join(&name);
         std::fs::create_dir_all(&scratch)?;
@@ -46,11 +51,14 @@ impl Seat {
             group: cgroups.create(&name, &wish.limits)?,
             name,
             wish,
+            private: private.map(str::to_owned),
+            java: false,
             scratch,
         };
         let mut request = seat.wish.request.clone();
         request.insert("do".to_owned(), "prepare".into());
         request.insert("name".to_owned(), seat.name.clone().into());
+        request.insert("private".to_owned(), json!(private));
         let doors = seat.group.doors()?;
         let doors: Vec<BorrowedFd<'_>> = doors.iter().map(AsFd::as_fd).collect();
         let asked = parent.fork(&Value::Object(request), &doors);
@@ -60,14 +68,31 @@ impl Seat {
         asked.map(|()| seat)
     }
 
+    /// Has the child start a JVM. Its name.
+    pub(crate) fn warm(&mut self, parent: &Parent, job: &Value) -> io::Result<String> {
+        parent.ask(&json!({"do": "warm", "name": self.name, "job": job}), &[])?;
+        self.java = true;
+        Ok(self.name.clone())
+    }
+
     pub(crate) fn is_for(&self, wish: &Wish) -> bool {
         self.wish == *wish
     }
 
-    /// Gives the child its run.
-    pub(crate) fn take(&self, parent: &Parent, theirs: &[OwnedFd; 4]) -> io::Result<()> {
+    /// Gives the child its run, and the run's own folder if it does not have it yet.
+    pub(crate) fn take(
+        &mut self,
+        parent: &Parent,
+        theirs: &[OwnedFd; 4],
+        private: Option<&str>,
+    ) -> io::Result<()> {
+        if self.java {
+            self.group.start_counting();
+        }
         let fds: Vec<BorrowedFd<'_>> = theirs.iter().map(AsFd::as_fd).collect();
-        parent.ask(&json!({"do": "run", "name": self.name}), &fds)
+        let missing = private.filter(|_| self.private.is_none());
+        let request = json!({"do": "run", "name": self.name, "private": missing});
+        parent.ask(&request, &fds)
     }
 
     /// Nobody wants it. Blocks until the child is gone.

@@ -273,12 +273,25 @@ impl Parent {
         if self.kept().as_ref().is_some_and(|seat| seat.is_for(&wish)) {
             return Ok(());
         }
-        let seat = Seat::prepare(cgroups, self, wish, name)?;
+        let seat = Seat::prepare(cgroups, self, wish, name, None)?;
         let old = self.kept().replace(seat);
         if let Some(old) = old {
             old.leave(self);
         }
         Ok(())
+    }
+
+    /// Has the child that was made ahead, if it is of this kind, start a JVM. Its name.
+    pub(crate) fn warm(&self, wish: &Wish, job: &Value) -> Option<String> {
+        let mut kept = self.kept();
+        let seat = kept.as_mut().filter(|seat| seat.is_for(wish))?;
+        // A parent that is gone has no child to start it.
+        seat.warm(self, job).ok()
+    }
+
+    /// Has a child that waits end its JVM.
+    pub(crate) fn cool(&self, name: &str) {
+        drop(self.ask(&json!({"do": "cool", "name": name}), &[]));
     }
 
     /// Ends it and all its runs.
