@@ -4,8 +4,11 @@ import contextlib
 import importlib
 import os
 import shlex
+import shutil
 import subprocess
 import sys
+import tempfile
+import zipfile
 
 
 _LOG_LINES_MAX = 60
@@ -50,9 +53,13 @@ class Layer:
 
     def install(self, libraries):
         """Installs the libraries of the task. The names of modules that it came too late for."""
-        args = []
+        args, eggs = [], set()
         for library in libraries:
-            if library["type"] == "pypi":
+            if library["type"] == "egg":
+                needs, new = self._unpack(library["path"])
+                args += needs
+                eggs |= new
+            elif library["type"] == "pypi":
                 args.append(library["package"])
                 if library["repo"]:
                     args += ["--index", library["repo"]]
@@ -60,12 +67,38 @@ class Layer:
                 args.append(library["path"])
             else:
                 args += ["-r", library["path"]]
-        # An error has to carry what the installer said.
-        self._quiet = True
-        try:
-            return self._install(args)
-        finally:
-            self._quiet = False
+        shadowed = set(self._shadowed(eggs))
+        if args:
+            # An error has to carry what the installer said.
+            self._quiet = True
+            try:
+                shadowed.update(self._install(args))
+            finally:
+                self._quiet = False
+        return sorted(shadowed)
+
+    def _unpack(self, path):
+        """Puts the content of an egg into the layer. What it needs, and the names of its modules."""
+        name = os.path.basename(path.rstrip("/")).removesuffix(".egg")
+        with tempfile.TemporaryDirectory(dir=os.path.dirname(self.path)) as draft:
+            if os.path.isdir(path):
+                shutil.copytree(path, draft, dirs_exist_ok=True)
+            elif zipfile.is_zipfile(path):
+                with zipfile.ZipFile(path) as egg:
+                    egg.extractall(draft)
+            else:
+                what = "it is neither a zip archive nor a folder" if os.path.exists(path) else "there is no such file"
+                raise InstallError(f"{path} is not an egg: {what}")
+            facts = os.path.join(draft, "EGG-INFO")
+            if not os.path.exists(os.path.join(facts, "PKG-INFO")):
+                raise InstallError(f"{path} is not an egg: it has no EGG-INFO/PKG-INFO")
+            needs = _requirements(os.path.join(facts, "requires.txt"))
+            # Where `importlib.metadata` finds it.
+            os.rename(facts, os.path.join(draft, f"{name}.egg-info"))
+            entries = set(os.listdir(draft))
+            shutil.copytree(draft, self.path, dirs_exist_ok=True)
+        importlib.invalidate_caches()
+        return needs, entries
 
     def pip(self, line):
         """A `%pip` line: `install` with any arguments, `list`, `show` and `freeze`."""
@@ -154,6 +187,16 @@ class Layer:
             stderr=subprocess.PIPE if capture else None,
             text=True,
         )
+
+
+def _requirements(path):
+    """Without those of extras, which follow in sections of their own."""
+    try:
+        with open(path) as file:
+            lines = file.read().split("\n[", 1)[0].splitlines()
+    except FileNotFoundError:
+        return []
+    return [line.strip() for line in lines if line.strip() and not line.startswith(("[", "#"))]
 
 
 def _commands(source):

@@ -145,10 +145,16 @@ def _is_stopped(session):
 
 def take_jars(job):
     """Takes the JARs out of the libraries of a run: they are for its engine."""
-    jars = [library["path"] for library in job["libraries"] if library["type"] == "jar"]
-    job["libraries"] = [library for library in job["libraries"] if library["type"] != "jar"]
-    if jars and job["spark"]["engine"] != "apache":
-        raise SparkNotAvailable(f"{jars[0]}: the engine sail runs no Java. {_OTHER_ENGINE[0].upper()}{_OTHER_ENGINE[1:]}")
+    ours = [library for library in job["libraries"] if library["type"] in ("jar", "maven")]
+    job["libraries"] = [library for library in job["libraries"] if library not in ours]
+    if ours and job["spark"]["engine"] != "apache":
+        name = ours[0].get("path") or ours[0]["coordinates"]
+        raise SparkNotAvailable(f"{name}: the engine sail runs no Java. {_OTHER_ENGINE[0].upper()}{_OTHER_ENGINE[1:]}")
+    jars = [library["path"] for library in ours if library["type"] == "jar"]
+    if of_maven := [library for library in ours if library["type"] == "maven"]:
+        from . import maven
+
+        jars += maven.jars(of_maven, job)
     if jars:
         conf = job["spark"]["conf"]
         conf["spark.jars"] = ",".join([conf["spark.jars"], *jars] if conf.get("spark.jars") else jars)

@@ -28,6 +28,7 @@ const PYTHON: &[(&str, &str)] = files!(in "python/forebay_driver":
     "jar.py",
     "jvm.py",
     "libraries.py",
+    "maven.py",
     "program.py",
     "r.py",
     "r_cells.py",

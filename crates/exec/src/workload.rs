@@ -167,6 +167,15 @@ pub enum Library {
     },
     /// A JAR for the Spark engine, by its path inside the sandbox.
     Jar { path: String },
+    /// An egg, a zip archive or a folder, by its path inside the sandbox.
+    Egg { path: String },
+    /// JARs by `group:artifact:version`, with what they need but `exclusions`, and the repository
+    /// to take them from.
+    Maven {
+        coordinates: String,
+        repo: Option<String>,
+        exclusions: Vec<String>,
+    },
 }
 
 /// The facts about the run that programs ask for.

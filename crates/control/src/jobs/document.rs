@@ -298,16 +298,62 @@ pub(crate) fn check_library(library: &Value, place: &str) -> Result<()> {
         .flat_map(Map::keys)
         .collect();
     match kinds[..] {
-        [kind] if matches!(kind.as_str(), "pypi" | "whl" | "requirements" | "jar") => Ok(()),
+        [kind]
+            if matches!(
+                kind.as_str(),
+                "pypi" | "whl" | "requirements" | "jar" | "egg"
+            ) =>
+        {
+            Ok(())
+        }
         [kind] if kind == "cran" => check_cran(&library["cran"], place),
-        [kind] if matches!(kind.as_str(), "egg" | "maven") => Err(Error::not_implemented(format!(
-            "A library of kind '{kind}'{place}"
-        ))),
+        [kind] if kind == "maven" => check_maven(&library["maven"], place),
         _ => Err(Error::invalid(format!(
             "Each entry of 'libraries'{place} has exactly one of pypi, whl, requirements, jar, \
              egg, maven, cran."
         ))),
     }
+}
+
+/// One exact version: what it was resolved to is kept, and must stay right.
+fn check_maven(maven: &Value, place: &str) -> Result<()> {
+    let plain = |part: &str| {
+        let good = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        !part.is_empty() && part.chars().all(good)
+    };
+    let coordinates = maven
+        .get("coordinates")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let parts: Vec<&str> = coordinates.split(':').collect();
+    let moving = |version: &str| version.starts_with("latest") || version.ends_with("-SNAPSHOT");
+    match parts[..] {
+        [group, artifact, version]
+            if [group, artifact, version].into_iter().all(plain) && !moving(version) => {}
+        _ => {
+            return Err(Error::invalid(format!(
+                "Field 'libraries.maven.coordinates'{place}: '{coordinates}' is not \
+                 group:artifact:version with one exact version, such as \
+                 org.apache.commons:commons-csv:1.11.0."
+            )));
+        }
+    }
+    let wild = |part: &str| part == "*" || plain(part);
+    for excluded in maven
+        .get("exclusions")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        let pair = excluded.as_str().and_then(|text| text.split_once(':'));
+        if !pair.is_some_and(|(group, artifact)| wild(group) && wild(artifact)) {
+            return Err(Error::invalid(format!(
+                "Field 'libraries.maven.exclusions'{place}: {excluded} is not group:artifact; \
+                 either may be '*'."
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// The names that R allows; so none passes for an option or an address.
@@ -384,7 +430,7 @@ mod tests {
         check(task(json!({"job_cluster_key": "c"})), "job_cluster_key 'c'");
         check(
             task(json!({"libraries": [{"maven": {"coordinates": "x"}}]})),
-            "'maven'",
+            "'libraries.maven.coordinates' of task 'a'",
         );
         for package in ["x", "--clean", "a/b", "ab."] {
             check(

@@ -34,6 +34,8 @@ fn library(environment: &str, line: &str) -> Result<LibrarySpec> {
         requirements: None,
         cran: None,
         jar: None,
+        egg: None,
+        maven: None,
     };
     if let Some(path) = line.strip_prefix("-r ") {
         return Ok(LibrarySpec {

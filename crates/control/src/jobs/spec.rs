@@ -206,6 +206,18 @@ pub struct LibrarySpec {
     pub requirements: Option<String>,
     pub cran: Option<Cran>,
     pub jar: Option<String>,
+    pub egg: Option<String>,
+    pub maven: Option<Maven>,
+}
+
+/// `group:artifact:version`; `repo` is an address or a folder that programs see, and `exclusions`
+/// are `group:artifact`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Maven {
+    pub coordinates: String,
+    pub repo: Option<String>,
+    #[serde(default)]
+    pub exclusions: Vec<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

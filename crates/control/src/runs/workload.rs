@@ -392,6 +392,18 @@ pub(crate) fn library(spec: &LibrarySpec) -> Result<Library> {
             path: in_sandbox(path)?,
         });
     }
+    if let Some(path) = &spec.egg {
+        return Ok(Library::Egg {
+            path: in_sandbox(path)?,
+        });
+    }
+    if let Some(maven) = &spec.maven {
+        return Ok(Library::Maven {
+            coordinates: maven.coordinates.clone(),
+            repo: maven.repo.as_deref().map(repository).transpose()?,
+            exclusions: maven.exclusions.clone(),
+        });
+    }
     if let Some(path) = &spec.requirements {
         return Ok(Library::Requirements {
             path: in_sandbox(path)?,
