@@ -190,7 +190,7 @@ impl Libraries {
                     continue;
                 }
                 let library = parsed(&row.library)?;
-                if java || !matches!(library, Library::Jar { .. }) {
+                if java || !library.is_java() {
                     wanted.push((library, row.digest));
                 }
             }
@@ -287,6 +287,7 @@ fn file_of(library: &mut Library) -> Option<(FileKind, &mut String)> {
     match library {
         Library::Jar { path } => Some((FileKind::Jar, path)),
         Library::Whl { path } => Some((FileKind::Wheel, path)),
+        Library::Egg { path } => Some((FileKind::Egg, path)),
         _ => None,
     }
 }

@@ -178,6 +178,14 @@ pub enum Library {
     },
 }
 
+impl Library {
+    /// Whether it is for a Spark engine that runs Java.
+    #[must_use]
+    pub fn is_java(&self) -> bool {
+        matches!(self, Self::Jar { .. } | Self::Maven { .. })
+    }
+}
+
 /// The facts about the run that programs ask for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -209,9 +209,12 @@ impl Inner {
         drop(held);
         next.version += 1;
         next.digest = digest;
+        let java = self.runs_java(&compute.runtime);
+        if library.is_java() && !java {
+            return self.note(next, skipped()).await;
+        }
         if matches!(library, Library::Jar { .. }) {
-            let found = self.jar_found(compute);
-            return self.note(next, found).await;
+            return self.note(next, Found::installed()).await;
         }
         let found = tokio::select! {
             found = self.try_out(&code, compute, &before, &next) => found,
@@ -228,20 +231,6 @@ impl Inner {
             .cluster_library_set(seen, found.state, found.messages, digest);
         noted.await?;
         Ok(true)
-    }
-
-    fn jar_found(&self, compute: &ResolvedCluster) -> Found {
-        if self.runs_java(&compute.runtime) {
-            return Found::installed();
-        }
-        Found {
-            state: LibraryState::Skipped,
-            messages: vec![
-                "The engine of this cluster runs no Java: JAR tasks get this library, notebooks and \
-                 scripts do not. With \"forebay.engine\": \"apache\" in its spark_conf they do."
-                    .to_owned(),
-            ],
-        }
     }
 
     /// Installs it with those that are there, as a run would.
@@ -354,6 +343,17 @@ impl Inner {
             preload: true,
             spool_dir: self.dirs.staging.join(name),
         })
+    }
+}
+
+fn skipped() -> Found {
+    Found {
+        state: LibraryState::Skipped,
+        messages: vec![
+            "The engine of this cluster runs no Java: JAR tasks get this library, notebooks and \
+             scripts do not. With \"forebay.engine\": \"apache\" in its spark_conf they do."
+                .to_owned(),
+        ],
     }
 }
 
