@@ -1,7 +1,11 @@
 """Libraries of clusters, with the Python SDK and the legacy CLI."""
 
+import contextlib
+import functools
+import http.server
 import io
 import json
+import threading
 
 import pytest
 from databricks.sdk.service import compute
@@ -102,6 +106,42 @@ def test_a_library_that_fails_ends_its_run_with_its_own_code(api, home, cluster_
         assert (run["state"]["life_cycle_state"], run["state"]["result_state"]) == ("INTERNAL_ERROR", "FAILED")
         assert run["status"]["termination_details"]["code"] == "LIBRARY_INSTALLATION_ERROR"
         assert words in api.output(run["run_id"])["error"]
+
+
+@contextlib.contextmanager
+def index_of(folder, name, content):
+    """A package index of one wheel, on the loopback address that runs share; yields its address."""
+    package = name.split("-")[0]
+    pages = folder / "simple" / package
+    pages.mkdir(parents=True)
+    (pages / name).write_bytes(content)
+    (pages / "index.html").write_text(f'<!DOCTYPE html><a href="{name}">{name}</a>')
+    (folder / "simple" / "index.html").write_text(f'<!DOCTYPE html><a href="{package}/">{package}</a>')
+    handler = functools.partial(QuietHandler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/simple"
+        server.shutdown()
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+def test_what_was_installed_once_needs_no_index(api, home, cluster_id, tmp_path):
+    api.notebook(f"{home}/n", ["import indexpack.main\nprint('imported')"])
+
+    def run(repo):
+        libraries = [{"pypi": {"package": "indexpack", "repo": repo}}]
+        done = api.finished(api.submit(f"{home}/n", cluster_id, libraries=libraries), timeout=180)
+        assert done["state"]["result_state"] == "SUCCESS", api.output(done["run_id"])
+        return text_of(api.executed(done["run_id"]))
+
+    with index_of(tmp_path, *wheel("indexpack", "1.0.0")) as repo:
+        assert "imported" in run(repo)
+    # Nobody answers there any more.
+    assert "imported" in run(repo)
 
 
 def test_a_run_keeps_the_bytes_it_started_with(w, api, home, dbfs_home, cluster_id):

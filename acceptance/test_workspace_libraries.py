@@ -171,7 +171,9 @@ def test_what_is_used_stays(old, api, folder):
     assert old.call("POST", "delete", data={"libraryId": library}).status_code == 200
 
 
-def test_a_library_of_all_clusters(old, api, folder):
+def test_a_library_of_all_clusters(own_server, folder):
+    api = own_server.api()
+    old = Old(api)
     library = old.id_of(old.upload(f"everywhere-1.0.{next(_numbers)}", jar("one"), folder))
     before = new_cluster(api)
     both = {"libraryId": library, "clusterId": "__ALL_CLUSTERS"}

@@ -10,7 +10,6 @@ import sys
 import tempfile
 import zipfile
 
-
 _LOG_LINES_MAX = 60
 # What uv says when it could not reach an index.
 _UNREACHABLE = ("error sending request", "Failed to fetch", "dns error", "Connect", "timed out", "Request failed")
