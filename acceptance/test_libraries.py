@@ -128,6 +128,11 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_):
         pass
 
+    def end_headers(self):
+        # So that installers ask each time.
+        self.send_header("Cache-Control", "no-cache")
+        super().end_headers()
+
 
 def test_what_was_installed_once_needs_no_index(api, home, cluster_id, tmp_path):
     api.notebook(f"{home}/n", ["import indexpack.main\nprint('imported')"])
