@@ -111,7 +111,7 @@ def test_what_is_no_egg_is_named(w, home, dbfs_home, cluster_id):
     w.dbfs.upload(f"{dbfs_home}/text.egg", io.BytesIO(b"not an egg"))
     w.dbfs.upload(f"{dbfs_home}/empty.egg", egg(**{"a.py": ""}))
     task = NotebookTask(notebook_path=imported(w, f"{home}/no_egg", cells("print(1)")))
-    for name, words in [("text", "neither a zip archive"), ("empty", "EGG-INFO"), ("none", "none.egg")]:
+    for name, words in [("text", "no zip archive"), ("empty", "EGG-INFO"), ("none", "none.egg")]:
         libraries = [compute.Library(egg=f"dbfs:{dbfs_home}/{name}.egg")]
         run, output = submitted(w, existing_cluster_id=cluster_id, notebook_task=task, libraries=libraries)
         assert run.state.result_state.value == "FAILED"

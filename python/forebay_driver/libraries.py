@@ -80,14 +80,8 @@ class Layer:
         """Puts the content of an egg into the layer. What it needs, and the names of its modules."""
         name = os.path.basename(path.rstrip("/")).removesuffix(".egg")
         with tempfile.TemporaryDirectory(dir=os.path.dirname(self.path)) as draft:
-            if os.path.isdir(path):
-                shutil.copytree(path, draft, dirs_exist_ok=True)
-            elif zipfile.is_zipfile(path):
-                with zipfile.ZipFile(path) as egg:
-                    egg.extractall(draft)
-            else:
-                what = "it is neither a zip archive nor a folder" if os.path.exists(path) else "there is no such file"
-                raise InstallError(f"{path} is not an egg: {what}")
+            with zipfile.ZipFile(path) as egg:
+                egg.extractall(draft)
             facts = os.path.join(draft, "EGG-INFO")
             if not os.path.exists(os.path.join(facts, "PKG-INFO")):
                 raise InstallError(f"{path} is not an egg: it has no EGG-INFO/PKG-INFO")

@@ -167,7 +167,7 @@ pub enum Library {
     },
     /// A JAR for the Spark engine, by its path inside the sandbox.
     Jar { path: String },
-    /// An egg, a zip archive or a folder, by its path inside the sandbox.
+    /// An egg, which is a zip archive, by its path inside the sandbox.
     Egg { path: String },
     /// JARs by `group:artifact:version`, with what they need but `exclusions`, and the repository
     /// to take them from.
