@@ -107,6 +107,8 @@ begin <- function(incoming, outgoing) {
 # The run's own, which is settled later than R's start.
 set_environment <- function(variables) {
   do.call(Sys.setenv, variables)
+  seed <- Sys.getenv("FOREBAY_SEED")
+  if (nzchar(seed)) set.seed(as.integer(seed))
   .libPaths(c(strsplit(Sys.getenv("R_LIBS"), ":", fixed = TRUE)[[1]], .libPaths()))
 }
 

@@ -364,7 +364,10 @@ def replace_interpreter(run, job, channel):
     os.set_inheritable(fd, True)
     home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     code = f"import sys; sys.path.append({home!r}); from forebay_driver.worker import resume; resume()"
-    os.execv(job["interpreter"], [job["interpreter"], "-I", "-c", code, str(state), str(fd)])
+    # Nothing that the program has set is for this interpreter.
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    env["PYTHONHASHSEED"] = "0"
+    os.execve(job["interpreter"], [job["interpreter"], "-P", "-s", "-c", code, str(state), str(fd)], env)
 
 
 def _shell_script(source, flags=()):

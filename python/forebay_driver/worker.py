@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import json
 import os
+import random
 import re
 import signal
 import sys
@@ -42,7 +43,7 @@ def resume():
 def execute(run, job, channel):
     channel.cell_limit = job["output_cell_bytes"]
     signal.signal(signal.SIGINT, channel.on_interrupt)
-    _reseed()
+    _reseed(job)
     _enter(job)
     sys.stdout = channels.Stream(channel, "stdout", 1)
     sys.stderr = channels.Stream(channel, "stderr", 2)
@@ -89,11 +90,16 @@ def _run_program(run, job, channel):
     return program.run(run, job, channel)
 
 
-def _reseed():
-    """A fork would hand every run the same "random" numbers; the standard library knows."""
+def _reseed(job):
+    """A fork would hand every run the same "random" numbers. These are the run's own, and come again
+    when it is repeated."""
+    seed = int(job["env"].get("FOREBAY_SEED", 0)) or None
+    random.seed(seed)
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
-        numpy_random.seed()
+        numpy_random.seed(seed)
+    elif seed is not None:
+        imports.when_imported("numpy.random", lambda module: module.seed(seed))
 
 
 def _enter(job):

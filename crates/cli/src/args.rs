@@ -6,7 +6,8 @@ use forebay_config::{Config, ConfigError};
 
 use crate::commands::{
     backup, cancel, clusters, completions, cost, demo, doctor, endpoints, jobs, libraries, logs,
-    queue, reference, repos, retention, run, runs, schedule, secrets, sign_in, token, workspace,
+    queue, reference, repeat, repos, retention, run, runs, schedule, secrets, sign_in, token,
+    workspace,
 };
 use crate::failure::Failure;
 use crate::output::{Format, Out};
@@ -40,6 +41,8 @@ pub enum Command {
     Logs(logs::LogsArgs),
     /// Ask a run to stop
     Cancel(cancel::CancelArgs),
+    /// Do a run again from exactly what it was made from, and compare
+    Repeat(repeat::RepeatArgs),
     /// Print when a schedule fires next
     Schedule(schedule::ScheduleArgs),
     /// List, import and export notebooks and files

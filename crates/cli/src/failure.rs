@@ -12,6 +12,8 @@ pub enum Exit {
     Usage = 2,
     /// No server answered.
     Unreachable = 3,
+    /// What `repeat` did again came out otherwise.
+    Different = 4,
     /// Ctrl-C.
     Interrupted = 130,
     /// Whoever read the output went away, as in `forebay runs list | head -1`.

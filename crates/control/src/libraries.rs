@@ -14,7 +14,7 @@ pub use versions::{
 };
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use forebay_exec::Library;
@@ -79,6 +79,18 @@ pub(crate) struct RunLibraries {
     pub(crate) list: Vec<Library>,
     /// The name of the run's folder among the checkouts, if it has one.
     pub(crate) folder: Option<String>,
+    pub(crate) files: Vec<RunFile>,
+}
+
+/// A file among the libraries of a run.
+#[derive(Debug)]
+pub(crate) struct RunFile {
+    /// Where it was found, as the run would see it there.
+    pub(crate) path: String,
+    /// Where its bytes are kept for the run.
+    pub(crate) kept: PathBuf,
+    /// Whether the cluster installed it, and keeps its bytes whatever becomes of the path.
+    pub(crate) is_installed: bool,
 }
 
 impl Libraries {
@@ -203,17 +215,28 @@ impl Libraries {
         let checkout = code.checkout.as_ref().map(|own| own.run);
         let name = checkout.unwrap_or(run).to_string();
         let folder = inner.dirs.checkouts.join(&name).join(FOLDER);
-        let mut has_files = false;
+        let mut files = Vec::new();
         let mut list = Vec::with_capacity(wanted.len());
         for (mut library, digest) in wanted {
             if let Some((kind, path)) = file_of(&mut library) {
-                has_files = true;
+                let (found, is_installed) = (path.clone(), digest.is_some());
                 *path = inner.placed(code, kind, path, digest, &folder).await?;
+                // Below the folder it has the same name as in the run's own.
+                let own = path.rsplit_once(&format!("/{FOLDER}/"));
+                files.push(RunFile {
+                    kept: folder.join(own.map_or("", |(_, name)| name)),
+                    path: found,
+                    is_installed,
+                });
             }
             list.push(library);
         }
-        let folder = (has_files || checkout.is_some()).then_some(name);
-        Ok(RunLibraries { list, folder })
+        let folder = (!files.is_empty() || checkout.is_some()).then_some(name);
+        Ok(RunLibraries {
+            list,
+            folder,
+            files,
+        })
     }
 }
 

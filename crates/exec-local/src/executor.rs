@@ -500,6 +500,8 @@ impl LocalExecutor {
             ("SHELL", "/bin/bash".to_owned()),
             ("LANG", "C.UTF-8".to_owned()),
             ("PYTHONUNBUFFERED", "1".to_owned()),
+            // As in the driver itself, see `zygote.rs`.
+            ("PYTHONHASHSEED", "0".to_owned()),
             ("VIRTUAL_ENV", text(&environment.folder)),
             ("IPYTHONDIR", "/tmp/.ipython".to_owned()),
             ("MPLCONFIGDIR", "/tmp/.matplotlib".to_owned()),

@@ -334,7 +334,8 @@ fn arguments(spec: &ParentSpec, settings: &Value) -> io::Result<Vec<std::ffi::CS
     // The interpreter finds its environment by the path it was called with.
     let interpreter = spec.environment.interpreter();
     let interpreter = interpreter.to_string_lossy();
-    [&interpreter, "-I", "-c", &code, &settings]
+    // As isolated as by `-I`, but for the one variable of Python that is in `variables`.
+    [&interpreter, "-P", "-s", "-c", &code, &settings]
         .into_iter()
         .map(c_text)
         .collect()
@@ -346,6 +347,8 @@ fn variables() -> io::Result<Vec<std::ffi::CString>> {
         "PATH=/usr/local/bin:/usr/bin:/bin".to_owned(),
         format!("HOME={HOME}"),
         "LANG=C.UTF-8".to_owned(),
+        // The order of sets is the same in each run, so a run can be repeated.
+        "PYTHONHASHSEED=0".to_owned(),
         "IPYTHONDIR=/tmp/.ipython".to_owned(),
         "MPLCONFIGDIR=/tmp/.matplotlib".to_owned(),
         "MPLBACKEND=module://matplotlib_inline.backend_inline".to_owned(),

@@ -1,5 +1,6 @@
 mod for_each;
 mod repair;
+mod repeat;
 mod resolved;
 mod view;
 
@@ -44,6 +45,18 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.on(Get, &[], "/api/forebay/v1/runs/{run_id}", wait);
     routes.on(Get, &[], "/api/forebay/v1/runs/{run_id}/events", events);
     routes.on(Get, &[], "/api/forebay/v1/runs/{run_id}/notebook", notebook);
+    routes.on(
+        Get,
+        &[],
+        "/api/forebay/v1/runs/{run_id}/facts",
+        repeat::facts,
+    );
+    routes.on(
+        Post,
+        &[],
+        "/api/forebay/v1/runs/{run_id}/repeat",
+        repeat::repeat,
+    );
 }
 
 async fn submit(

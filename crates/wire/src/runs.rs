@@ -34,6 +34,19 @@ pub const ENDPOINTS: &[Endpoint] = &[
     works(Get, &[], "/api/forebay/v1/runs/{run_id}", TEST),
     works(Get, &[], "/api/forebay/v1/runs/{run_id}/events", TEST),
     works(Get, &[], "/api/forebay/v1/runs/{run_id}/notebook", TEST),
+    works(
+        Get,
+        &[],
+        "/api/forebay/v1/runs/{run_id}/facts",
+        "acceptance/test_repeat.py",
+    ),
+    works(
+        Post,
+        &[],
+        "/api/forebay/v1/runs/{run_id}/repeat",
+        "acceptance/test_repeat.py",
+    )
+    .partial("for-each and run-job tasks are refused"),
 ];
 
 #[derive(Debug, Deserialize)]

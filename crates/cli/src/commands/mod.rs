@@ -13,6 +13,7 @@ pub(crate) mod libraries;
 pub(crate) mod logs;
 pub(crate) mod queue;
 pub(crate) mod reference;
+pub(crate) mod repeat;
 pub(crate) mod repos;
 pub(crate) mod retention;
 pub(crate) mod run;
@@ -43,6 +44,7 @@ pub async fn run_client(command: &Command) -> Option<Outcome> {
         Command::Queue(args) => queue::run(args).await,
         Command::Logs(args) => logs::run(args).await,
         Command::Cancel(args) => cancel::run(args).await,
+        Command::Repeat(args) => repeat::run(args).await,
         Command::Schedule(args) => schedule::run(args).await,
         Command::Workspace(command) => workspace::run(command).await,
         Command::Jobs(command) => jobs::run(command).await,

@@ -164,6 +164,9 @@ fn normalise(mut fields: Map<String, Value>) -> Result<Map<String, Value>> {
         }
     }
     fields.shift_remove("format");
+    if let Some(Value::Object(own)) = fields.get(OWN_FIELD) {
+        refuse_missed(own, &["repeat"], " of 'forebay'")?;
+    }
     refuse_missed(&fields, &MISSED_IN_JOB, " of a job")?;
     if fields
         .get("tasks")

@@ -5,7 +5,7 @@
 
 pub use forebay_engine::Missed;
 use forebay_engine::admission::PRIORITY_MAX;
-use forebay_types::{Error, JobId, Result};
+use forebay_types::{Error, JobId, Result, RunId};
 use serde::Deserialize;
 
 use super::budget::Budget;
@@ -34,6 +34,10 @@ pub struct Own {
     pub retention: Option<Retention>,
     /// What the runs of the job may use.
     pub budget: Option<Budget>,
+    /// What the programs of its runs begin their random numbers with; else each run has its own.
+    pub seed: Option<u32>,
+    /// Of the server's own making: the run that is done again.
+    pub repeat: Option<RunId>,
     /// Runs of the same key share a cap and slots, whatever their job; may have references such as
     /// `{{job.parameters.customer}}`.
     pub key: Option<String>,
@@ -140,6 +144,9 @@ impl Own {
             budget.check(spec)?;
         }
         self.check_standing()?;
+        if let Some(seed) = self.seed {
+            within("seed", i64::from(seed), 0, i64::from(i32::MAX))?;
+        }
         if let Some(brake) = self.brake {
             within("brake.runs", i64::from(brake.runs), 1, 1_000_000)?;
             within("brake.minutes", i64::from(brake.minutes), 1, 7 * 24 * 60)?;

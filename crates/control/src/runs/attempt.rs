@@ -9,7 +9,7 @@ use forebay_exec::{Adoption, CancelReason, Canceler, Execution, Host, Outcome};
 use forebay_runtime::TaskKind;
 use forebay_store::{Attempt, AttemptEnd, Run, RunKind};
 use forebay_types::{Error, ErrorCode, Result};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use tracing::{error, info};
@@ -27,6 +27,7 @@ use super::ending::{
     over_time,
 };
 use super::host::AttemptHost;
+use super::inputs::Inputs;
 use super::live::Owned;
 use super::output::{self, Snapshot, Writer};
 use super::scope;
@@ -36,6 +37,9 @@ use crate::Ctx;
 use crate::clusters::ResolvedCluster;
 use crate::jobs::{JobDocument, TaskSpec};
 use crate::libraries::RunLibraries;
+
+/// What a program begins its random numbers with.
+const SEED: &str = "FOREBAY_SEED";
 
 /// Whether an attempt may have begun before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -259,6 +263,20 @@ impl Work<'_> {
         workload.private = libraries.folder;
         workload.libraries = libraries.list;
         workload.context.api_token = Some(token.value.clone());
+        let inputs = inner
+            .inputs(
+                (run, attempt),
+                document,
+                &code,
+                &compute,
+                &workload,
+                libraries.files,
+                snapshot.as_ref(),
+            )
+            .await?;
+        inputs.keep(&inner.dirs, attempt.id)?;
+        let seed = inputs.seed.to_string();
+        workload.env.insert(SEED.to_owned(), seed);
         if let Some(snapshot) = &snapshot {
             snapshot.keep(&inner.dirs, attempt.id)?;
         }
@@ -325,7 +343,10 @@ impl Work<'_> {
         if stopped == Some(Stop::Server) && matches!(ended.outcome, Outcome::Canceled) {
             return Ok(Some(interrupted()));
         }
-        let facts = facts(&ended, &digest);
+        let mut facts = facts(&ended, &digest);
+        if let Some(inputs) = Inputs::kept(&self.inner.dirs, id) {
+            facts["inputs"] = json!(inputs);
+        }
         Ok(Some(match (stopped, ended.outcome) {
             (Some(Stop::OverTime(seconds)), Outcome::TimedOut) => over_time(seconds, facts),
             (_, outcome) => ended_as(outcome, facts, bounds),

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use super::Inner;
 use super::definition::Definition;
 use super::dispatch;
+use super::inputs::{self, Inputs};
 use super::scope;
 use super::source::{self, Code};
 use crate::Ctx;
@@ -179,7 +180,8 @@ impl AttemptHost {
     async fn notebook_source(&self, target: NotebookTarget) -> Result<Value, HostError> {
         let path = self.resolve(&target)?;
         let loaded = source::load(&self.code, &path).await;
-        let (_, notebook) = loaded.map_err(raise)?;
+        let (snapshot, notebook) = loaded.map_err(raise)?;
+        inputs::note_included(&self.inner.dirs, self.attempt, &snapshot);
         let cells = notebook.exec_cells().map_err(|e| raise(e.into()))?;
         Ok(json!({"path": path.as_str(), "cells": cells}))
     }
@@ -268,6 +270,10 @@ impl AttemptHost {
         path: &WorkspacePath,
         target: &NotebookTarget,
     ) -> Result<(RunId, Vec<Attempt>), Error> {
+        // What is not there is for the run to miss.
+        if let Ok((snapshot, _)) = source::load(&self.code, path).await {
+            inputs::note_included(&self.inner.dirs, self.attempt, &snapshot);
+        }
         if self.depth().await? >= DEPTH_MAX {
             return Err(Error::invalid(format!(
                 "notebooks run each other more than {DEPTH_MAX} deep, which looks like a circle"
@@ -287,9 +293,14 @@ impl AttemptHost {
             task.insert("existing_cluster_id".to_owned(), json!(cluster));
         }
         let mut settings = json!({"run_name": format!("notebook {path}"), "tasks": [task]});
+        settings[OWN_FIELD] = json!({});
         if self.budget != AttemptBudget::default() {
             // It may use no more than its caller.
-            settings[OWN_FIELD] = json!({"budget": {"attempt": self.budget}});
+            settings[OWN_FIELD]["budget"] = json!({"attempt": self.budget});
+        }
+        if let Some(above) = Inputs::kept(&self.inner.dirs, self.attempt) {
+            // So a repeat of the run above gives its child the same seed.
+            settings[OWN_FIELD]["seed"] = json!(inputs::seed_below(above.seed, call.0));
         }
         let Value::Object(settings) = settings else {
             return Err(Error::invalid("settings"));

@@ -178,6 +178,15 @@ pub(super) fn file(dirs: &WorkspaceDirs, attempt: RunId) -> PathBuf {
     folder(dirs, attempt).join("output.jsonl")
 }
 
+/// What an attempt is made from, see `inputs.rs`.
+pub(super) fn inputs_file(dirs: &WorkspaceDirs, attempt: RunId) -> PathBuf {
+    folder(dirs, attempt).join("inputs.json")
+}
+
+pub(super) fn included_file(dirs: &WorkspaceDirs, attempt: RunId) -> PathBuf {
+    folder(dirs, attempt).join("included.jsonl")
+}
+
 /// How much an attempt has put out so far, in bytes.
 pub(super) fn written(dirs: &WorkspaceDirs, attempt: RunId) -> u64 {
     std::fs::metadata(file(dirs, attempt)).map_or(0, |meta| meta.len())

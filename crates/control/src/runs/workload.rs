@@ -310,6 +310,14 @@ pub(crate) async fn place(
     })
 }
 
+impl Inner {
+    /// What the runs of a user see.
+    pub(super) async fn mounts_for(&self, ctx: &Ctx) -> Result<Mounts> {
+        let (dirs, config) = (&self.dirs, &self.setup.config);
+        Ok(place(&self.workspace, dirs, config, ctx, "").await?.mounts)
+    }
+}
+
 /// The folders of a workspace as its runs see them. Warm parents belong to exactly these.
 ///
 /// `shown`: the only folders of the workspace tree that are there, because a program goes past

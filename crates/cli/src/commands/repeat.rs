@@ -1,0 +1,158 @@
+use clap::Args;
+use forebay_client::{Client, Error, Method, Run};
+use serde_json::{Value, json};
+
+use crate::args::Connection;
+use crate::compare::{Difference, TaskResult, differences};
+use crate::failure::{Exit, Failure, Outcome};
+use crate::output::Out;
+
+/// Arguments of `forebay repeat`.
+#[derive(Debug, Args)]
+pub struct RepeatArgs {
+    /// Number of a run that has ended
+    #[arg(value_name = "RUN")]
+    run_id: i64,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+pub(crate) async fn run(args: &RepeatArgs) -> Outcome {
+    let out = args.connection.out();
+    let client = args.connection.client()?;
+    let first = args.run_id;
+    let facts = format!("/api/forebay/v1/runs/{first}/facts");
+    let facts = client.read(&facts, &[]).await?;
+    let before = client.run_get(first).await?;
+    let path = format!("/api/forebay/v1/runs/{first}/repeat");
+    let started = client.write(Method::POST, &path, &json!({})).await?;
+    let second = started["run_id"].as_i64().unwrap_or_default();
+    out.note(format_args!("Run {second} repeats run {first}"));
+    let after = tokio::select! {
+        after = ended(&client, second) => after?,
+        Ok(()) = tokio::signal::ctrl_c() => {
+            client.run_cancel(second).await?;
+            out.note(format_args!("Run {second} is asked to stop"));
+            return Ok(Exit::Interrupted);
+        }
+    };
+    let word = after.state.result_state.as_deref();
+    if !after.state.succeeded() && after.state.state_message.contains("cannot be repeated") {
+        return Err(Failure::new(
+            Exit::Failed,
+            after.state.state_message.trim_end_matches('.').to_owned(),
+        ));
+    }
+    if matches!(word, Some("CANCELED" | "TIMEDOUT")) || after.state.life_cycle_state == "SKIPPED" {
+        return Err(Failure::new(
+            Exit::Failed,
+            format!(
+                "run {second} was not done to its end: {}",
+                after.state.word()
+            ),
+        ));
+    }
+    let found = differences(
+        &results(&client, &before).await?,
+        &results(&client, &after).await?,
+    );
+    report(out, (first, second), &unpinned(&facts), &found)?;
+    Ok(match found.is_empty() {
+        true => Exit::Ok,
+        false => Exit::Different,
+    })
+}
+
+async fn ended(client: &Client, run: i64) -> Result<Run, Failure> {
+    loop {
+        let seen = client.run_wait(run).await?;
+        if seen.state.has_ended() {
+            return Ok(client.run_get(run).await?);
+        }
+    }
+}
+
+/// The newest attempt of each task.
+async fn results(client: &Client, run: &Run) -> Result<Vec<TaskResult>, Failure> {
+    let path = format!("/api/forebay/v1/runs/{}/facts", run.run_id);
+    let facts = client.read(&path, &[]).await?;
+    let mut found = Vec::new();
+    for task in facts["tasks"].as_array().into_iter().flatten() {
+        let id = task["run_id"].as_i64().unwrap_or_default();
+        let output = client.run_output(id).await?;
+        let state = client.run_get(id).await?.state;
+        let path = format!("/api/forebay/v1/runs/{id}/notebook");
+        let cells = match client.read(&path, &[]).await {
+            Ok(document) => cells(&document),
+            // It was no notebook.
+            Err(Error::Api { status: 404, .. }) => Vec::new(),
+            Err(error) => return Err(error.into()),
+        };
+        found.push(TaskResult {
+            task_key: task["task_key"].as_str().unwrap_or_default().to_owned(),
+            result_state: state.result_state,
+            exit_value: output.notebook_output.and_then(|output| output.result),
+            error: output.error,
+            engine: task["engine"].as_str().map(str::to_owned),
+            cells,
+            logs: output.logs,
+        });
+    }
+    Ok(found)
+}
+
+fn cells(document: &Value) -> Vec<Vec<Value>> {
+    let cells = document["cells"].as_array().into_iter().flatten();
+    let outputs = cells.map(|cell| cell["outputs"].as_array().cloned().unwrap_or_default());
+    outputs.collect()
+}
+
+/// What the run found for itself, and may find otherwise.
+fn unpinned(facts: &Value) -> Vec<String> {
+    let tasks = facts["tasks"].as_array().into_iter().flatten();
+    let names = tasks.flat_map(|task| task["inputs"]["unpinned"].as_array().into_iter().flatten());
+    let mut names: Vec<String> = names
+        .filter_map(|name| name.as_str().map(str::to_owned))
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+fn report(
+    out: Out,
+    (first, second): (i64, i64),
+    unpinned: &[String],
+    found: &[Difference],
+) -> Result<(), Failure> {
+    if out.is_json() {
+        return out.json(&json!({
+            "run_id": first,
+            "repeat_run_id": second,
+            "equal": found.is_empty(),
+            "differences": found,
+            "unpinned": unpinned,
+        }));
+    }
+    for name in unpinned {
+        out.note(format_args!("Not pinned: {name}"));
+    }
+    if found.is_empty() {
+        return out.line(format_args!("Run {second} is equal to run {first}"));
+    }
+    for one in found {
+        let cell = one
+            .cell
+            .map_or(String::new(), |cell| format!(", cell {cell}"));
+        let line = one
+            .line
+            .map_or(String::new(), |line| format!(", line {line}"));
+        out.line(format_args!(
+            "Task {}{cell}, {}{line}:",
+            one.task_key, one.what
+        ))?;
+        out.line(format_args!("- {}", one.was))?;
+        out.line(format_args!("+ {}", one.is))?;
+    }
+    Ok(())
+}
