@@ -268,6 +268,8 @@ mod tests {
             (found[0].what.as_str(), found[0].is.as_str()),
             ("task", "not there")
         );
-        assert!(differences(std::slice::from_ref(&before), &[before.clone()]).is_empty());
+        assert!(
+            differences(std::slice::from_ref(&before), std::slice::from_ref(&before)).is_empty()
+        );
     }
 }
