@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+import requests
 from databricks.sdk.service.jobs import NotebookTask, Source, SparkPythonTask, SubmitTask
 from databricks.sdk.service.workspace import ImportFormat, Language
 
@@ -198,3 +199,35 @@ def test_the_example_gives_the_same_on_both_engines(w, home, cluster_id, apache_
         results.append(json.loads(output.notebook_output.result))
     assert results[0] == results[1]
     assert len(results[0]["figures"]) > 6 and len(results[0]["best"]) == 12, results[0]
+
+
+def test_a_job_is_warned_of_what_its_engine_lacks(w, api, server, forebay, home, cluster_id, tmp_path):
+    source = cells(
+        "x = 1",
+        "# about df.rdd\nprint('sc.parallelize')\nrows = df.rdd.collect()",
+        "# MAGIC %sql\n# MAGIC select * from t pivot (sum(a) for b in (1))",
+    )
+    path = imported(w, f"{home}/n", source)
+    apache = new_cluster(api, spark_conf={"forebay.engine": "apache"})
+
+    def job(cluster):
+        definition = {"name": "j", "tasks": [{"task_key": "t", "notebook_task": {"notebook_path": path}, "existing_cluster_id": cluster}]}
+        file = tmp_path / "job.json"
+        file.write_text(json.dumps(definition))
+        return forebay.run("jobs", "create", "--file", file, "--data", server.data)
+
+    made = job(cluster_id)
+    assert made.status == 0
+    assert f"warning: {path}, cell 2, line 3: the engine sail does not have .rdd, or only in part" in made.stderr
+    assert '{"spark_conf": {"forebay.engine": "apache"}}' in made.stderr
+    job_id = int(made.stdout)
+    found = api.get(f"/api/forebay/v1/jobs/{job_id}/warnings")["warnings"]
+    assert [(one["task_key"], one["cell"], one["line"], one["feature"]) for one in found] == [("t", 2, 3, ".rdd"), ("t", 3, 2, "PIVOT")]
+    with requests.Session() as browser:
+        browser.trust_env = False
+        browser.post(f"{server.direct()}/login", data={"token": server.profile().token})
+        page = browser.get(f"{server.direct()}/jobs/{job_id}").text
+    assert f"<code>.rdd</code> in {path}, cell 2, line 3" in page
+    other = job(apache)
+    assert "warning" not in other.stderr
+    assert api.get(f"/api/forebay/v1/jobs/{int(other.stdout)}/warnings")["warnings"] == []

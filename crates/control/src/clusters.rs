@@ -98,6 +98,24 @@ impl Clusters {
         runtime_for(version, engine, &self.runtimes()).ok()
     }
 
+    /// The Spark engine that a task with this choice would have; `None` when that cannot be told.
+    pub(crate) async fn engine_for(&self, choice: &ClusterChoice) -> Result<Option<String>> {
+        let settings = match choice {
+            ClusterChoice::Existing(id) => match self.inner.store.cluster_get(id).await? {
+                Some(cluster) => cluster.settings,
+                None => return Ok(None),
+            },
+            ClusterChoice::New(settings) => settings.clone(),
+            ClusterChoice::Unnamed => Map::new(),
+        };
+        let version = settings.get("spark_version").and_then(Value::as_str);
+        let conf = settings.get("spark_conf");
+        let engine = conf.and_then(|conf| conf.get(ENGINE_KEY)?.as_str());
+        let version = version.unwrap_or(DEFAULT_RUNTIME);
+        let runtime = runtime_for(version, engine, &self.runtimes());
+        Ok(runtime.ok().and_then(|runtime| self.engine_of(&runtime)))
+    }
+
     /// The runtime like this one that has the engine.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ mod for_each;
 mod host;
 mod inputs;
 mod keep;
+mod lint;
 mod live;
 mod output;
 mod queue;
@@ -46,6 +47,7 @@ use tokio::sync::oneshot;
 
 pub use self::episodes::Episode;
 pub use self::inputs::{InputFile, InputKind, Inputs};
+pub use self::lint::{ENGINE_SETTING, JobWarning};
 pub use self::repair::RepairRun;
 pub use self::repeat::{inputs_of, refusals};
 pub use output::{CellState, Cursor, EventPage, Ran, RunOutput, StoredEvent, fact};

@@ -18,6 +18,7 @@ mod references;
 mod retention;
 mod run;
 mod run_if;
+mod sail;
 mod triggers;
 mod verdict;
 
@@ -36,6 +37,7 @@ pub use references::{
 pub use retention::{Fate, KeepRules, KeptRun, Why, fate};
 pub use run::{Effect, Event, NothingToRepair, Phase, RepairRequest, Run, StopReason, Task};
 pub use run_if::{Readiness, RunIf, readiness};
+pub use sail::{Lack, lacks_of_python, lacks_of_sql};
 pub use triggers::{
     ArrivalPolicy, DebouncePolicy, Missed, Next, Timer, TimerStep, arrival, debounce,
     restart_delay_ms,

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::auth::Caller;
 use crate::error::ApiResult;
-use crate::extract::{ApiVersion, Fields, Params};
+use crate::extract::{ApiVersion, Fields, IdInPath, Params};
 use crate::page;
 use crate::routes::Routes;
 use crate::server::App;
@@ -30,6 +30,27 @@ pub(crate) fn routes(routes: &mut Routes) {
     routes.on(Post, ALL, "/jobs/update", update);
     routes.on(Post, ALL, "/jobs/delete", delete);
     routes.on(Post, ALL, "/jobs/run-now", run_now);
+    routes.on(Get, &[], "/api/forebay/v1/jobs/{job_id}/warnings", warnings);
+}
+
+/// What the code of a job asks of its Spark engine and does not get.
+async fn warnings(
+    State(app): State<Arc<App>>,
+    Caller(ctx): Caller,
+    IdInPath(id): IdInPath,
+) -> ApiResult<Json<Value>> {
+    let found = app.services.runs.job_warnings(&ctx, JobId(id)).await?;
+    let shown = found.iter().map(|warning| {
+        json!({
+            "task_key": warning.task_key,
+            "path": warning.path,
+            "cell": warning.cell,
+            "line": warning.line,
+            "feature": warning.feature,
+            "message": warning.message(),
+        })
+    });
+    Ok(Json(json!({"warnings": shown.collect::<Vec<_>>()})))
 }
 
 async fn create(

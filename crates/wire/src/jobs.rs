@@ -30,6 +30,12 @@ pub const ENDPOINTS: &[Endpoint] = &[
     works(Post, ALL, "/jobs/delete", TEST),
     works(Post, ALL, "/jobs/run-now", TEST)
         .partial("jar, spark-submit, sql, dbt and pipeline parameters and `only` answer 501"),
+    works(
+        Get,
+        &[],
+        "/api/forebay/v1/jobs/{job_id}/warnings",
+        "acceptance/test_spark.py",
+    ),
 ];
 
 #[derive(Debug, Deserialize)]

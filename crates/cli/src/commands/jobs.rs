@@ -2,14 +2,14 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use forebay_client::Method;
+use forebay_client::{Client, Method};
 use serde_json::{Value, json};
 
 use super::run::parameter;
 use crate::args::Connection;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::live::Live;
-use crate::output::time;
+use crate::output::{Out, time};
 
 /// Subcommands of `forebay jobs`.
 #[derive(Debug, Subcommand)]
@@ -130,6 +130,7 @@ async fn get(args: &GetArgs) -> Result<(), Failure> {
     if out.is_json() {
         return out.json(&job);
     }
+    warn(out, &warnings(&client, &job["job_id"]).await);
     out.json_pretty(&job)
 }
 
@@ -174,8 +175,28 @@ async fn create(args: &CreateArgs) -> Result<(), Failure> {
     let client = args.connection.client()?;
     let path = "/api/2.2/jobs/create";
     let made = client.write(Method::POST, path, &settings).await?;
+    let warnings = warnings(&client, &made["job_id"]).await;
     if out.is_json() {
+        let mut made = made;
+        if !warnings.is_empty() {
+            made["warnings"] = warnings.into();
+        }
         return out.json(&made);
     }
+    warn(out, &warnings);
     out.line(&made["job_id"])
+}
+
+/// What the job's code asks of its Spark engine and does not get. The job is there all the same, also
+/// when a server of another version does not know this call.
+async fn warnings(client: &Client, job: &Value) -> Vec<Value> {
+    let path = format!("/api/forebay/v1/jobs/{job}/warnings");
+    let found = client.read(&path, &[]).await.unwrap_or_default();
+    found["warnings"].as_array().cloned().unwrap_or_default()
+}
+
+fn warn(out: Out, warnings: &[Value]) {
+    for warning in warnings {
+        out.note(format_args!("warning: {}", text(&warning["message"])));
+    }
 }

@@ -312,7 +312,7 @@ fn digest_of(file: Option<&Path>, path: &str) -> Result<Option<String>> {
 }
 
 /// Where the file lies, if it is one and below the folder that the program sees.
-fn host_file(mounts: &Mounts, path: &str) -> Option<PathBuf> {
+pub(super) fn host_file(mounts: &Mounts, path: &str) -> Option<PathBuf> {
     let mut last = None;
     for mount in &mounts.0 {
         let rest = path.strip_prefix(mount.at.as_str());

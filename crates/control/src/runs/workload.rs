@@ -370,7 +370,7 @@ fn in_checkout(
 }
 
 /// `dbfs:/x` is `/dbfs/x`; a workspace path is below `/Workspace`; `/Volumes` and `/dbfs` stand.
-fn in_sandbox(path: &str) -> Result<String> {
+pub(super) fn in_sandbox(path: &str) -> Result<String> {
     if let Some(rest) = path.strip_prefix("dbfs:") {
         if rest.starts_with("/Volumes/") {
             return Ok(rest.to_owned());

@@ -12,6 +12,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use forebay_control::jobs::JobDocument;
 use forebay_control::runs::TaskPage;
+use forebay_control::runs::{ENGINE_SETTING, JobWarning};
 use forebay_control::triggers::{Preview, TriggerView};
 use forebay_engine::Children;
 use forebay_store::{Job, RunBrief, RunFilter};
@@ -29,6 +30,9 @@ use crate::notice::{self, Notice};
 use crate::session::Session;
 use crate::show::exact_time;
 use crate::site::Pages;
+
+/// Of what its code asks of its engine, on the page.
+const WARNINGS_MAX: usize = 10;
 
 pub(crate) use definition::document;
 pub(crate) use start::run;
@@ -61,6 +65,8 @@ struct Seen {
     tasks: TaskPage,
     /// How the iterations of each for-each of these runs stand.
     each: HashMap<RunId, Children>,
+    /// What its code asks of its Spark engine and does not get; nothing where only the runs move.
+    warnings: Vec<JobWarning>,
 }
 
 impl Seen {
@@ -95,6 +101,7 @@ impl Seen {
             runs,
             each,
             job,
+            warnings: Vec::new(),
         })
     }
 }
@@ -118,7 +125,9 @@ pub(crate) async fn show(
     Path(id): Path<String>,
     Query(asked): Query<Asked>,
 ) -> PageResult<Markup> {
-    let seen = Seen::load(&pages, &session, job_id(&id)?, asked.from).await?;
+    let id = job_id(&id)?;
+    let mut seen = Seen::load(&pages, &session, id, asked.from).await?;
+    seen.warnings = pages.services().runs.job_warnings(&session.ctx, id).await?;
     let job = &seen.job;
     let body = html! {
         (notice::show(asked.said))
@@ -132,6 +141,7 @@ pub(crate) async fn show(
         p class="soft" {
             "Made by " (job.creator_name) ", " (exact_time(job.created_at)) (tags(job))
         }
+        (warnings(&seen.warnings))
         (when::section(&session, &seen, &firings(&pages, &seen), pages.now()))
         article data-live={ "/jobs/" (job.id) "/live?from=" (asked.from) } {
             (runs(&pages, &seen, asked.from).render())
@@ -143,6 +153,27 @@ pub(crate) async fn show(
         ..Page::new(name(job), Section::Jobs, body)
     };
     Ok(pages.page(Some(&session), page))
+}
+
+fn warnings(found: &[JobWarning]) -> Markup {
+    html! {
+        @if !found.is_empty() {
+            div class="warning" {
+                p { "The code asks for what the Spark engine sail does not have, or only in part:" }
+                ul {
+                    @for one in found.iter().take(WARNINGS_MAX) {
+                        li {
+                            code { (one.feature) } " in " (one.path)
+                            @if let Some(cell) = one.cell { ", cell " (cell) }
+                            ", line " (one.line)
+                        }
+                    }
+                    @if found.len() > WARNINGS_MAX { li { "and " (found.len() - WARNINGS_MAX) " more" } }
+                }
+                p { "Apache Spark has it: " code { (ENGINE_SETTING) } " in the definition of the cluster." }
+            }
+        }
+    }
 }
 
 /// What the schedule makes of the time to come; nothing while it is paused.
