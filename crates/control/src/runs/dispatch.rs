@@ -35,6 +35,8 @@ pub(crate) fn start(inner: &Arc<Inner>) {
                 if look_for_orphans {
                     adoption::take_up(&inner).await;
                 }
+                // Before the look: what becomes due while it goes on is not waited for twice.
+                let began = inner.clock.now();
                 let due = match round(&inner).await {
                     Ok(due) => due,
                     // The store may be full or busy for a while; the poll tries again.
@@ -43,10 +45,7 @@ pub(crate) fn start(inner: &Arc<Inner>) {
                         None
                     }
                 };
-                let poll = inner
-                    .clock
-                    .now()
-                    .plus_ms(i64::try_from(POLL.as_millis()).unwrap_or(1000));
+                let poll = began.plus_ms(i64::try_from(POLL.as_millis()).unwrap_or(1000));
                 let next = due.map_or(poll, |due| due.min(poll));
                 tokio::select! {
                     () = inner.wake.notified() => look_for_orphans = false,
