@@ -10,6 +10,7 @@ mod support;
 
 mod budget;
 mod conformance;
+mod context;
 mod hostile;
 mod notebook;
 mod program;

@@ -35,9 +35,9 @@ async fn get(server: &TestServer, path: &str) -> Value {
     let call = server.get(path);
     tokio::pin!(call);
     loop {
-        tokio::select! {
-            answer = &mut call => return answer.ok(),
-            () = tokio::task::yield_now() => server.clock.advance(Duration::from_millis(1)),
+        match tokio::time::timeout(Duration::from_millis(5), &mut call).await {
+            Ok(answer) => return answer.ok(),
+            Err(_) => server.clock.advance(Duration::from_millis(100)),
         }
     }
 }
