@@ -253,8 +253,8 @@ impl Store {
         self.read(move |conn| list_on(conn, cluster)).await
     }
 
-    /// Notes where a library stands; `false`, and nothing happens, when it was changed or taken away
-    /// since `seen` was read.
+    /// Notes where a library of a running cluster stands; `false`, and nothing happens, when it was
+    /// changed or taken away since `seen` was read, or the cluster runs no more.
     ///
     /// # Errors
     /// When the database refuses.
@@ -270,7 +270,8 @@ impl Store {
             tx.prepare_cached(
                 "UPDATE cluster_library SET state = ?4, messages = ?5, digest = ?6,
                    version = version + 1
-                 WHERE cluster_id = ?1 AND library = ?2 AND version = ?3",
+                 WHERE cluster_id = ?1 AND library = ?2 AND version = ?3
+                   AND 'RUNNING' = (SELECT state FROM cluster WHERE id = ?1)",
             )
             .and_then(|mut statement| {
                 statement.execute(params![
