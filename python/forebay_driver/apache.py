@@ -1,11 +1,18 @@
 """The engine `apache`: Apache Spark in a JVM of this run, or a session of a server that the cluster names."""
 
+import importlib
 import os
+import socket
+import sys
+import types
+from urllib.parse import urlsplit
 
 from . import jvm, warehouse, warm_jvm
-from .spark import SparkEngineDied
+from .spark import SparkEngineDied, SparkNotAvailable
 
 NAME = "apache"
+_CONNECT_PORT = 15002
+_CONNECT_SECONDS_MAX = 20
 _DELTA = (
     "The engine apache has no Delta of its own. Write the table with format parquet, give the cluster Delta's JARs "
     '("spark.jars" in its spark_conf), or use the engine sail ("forebay.engine": "sail").'
@@ -28,17 +35,17 @@ class Engine:
     def title(self):
         import pyspark
 
-        where = f" at {self._remote}" if self._remote else ""
+        # Not what follows the address: a token, for instance.
+        where = " at sc://{}:{}".format(*_place(self._remote)) if self._remote else ""
         return f"{NAME} {pyspark.__version__}{where}"
 
     def connect(self, conf):
         from pyspark.sql import SparkSession
 
         if self._remote:
-            from pyspark.sql.connect.session import SparkSession as RemoteSession
-
+            _until_it_answers(*_place(self._remote))
             os.environ["SPARK_CONNECT_MODE_ENABLED"] = "1"
-            return RemoteSession.builder.config(map=conf).create()
+            return _connect_client().SparkSession.builder.config(map=conf).create()
         from pyspark import SparkContext
 
         given = {"PYSPARK_GATEWAY_PORT": str(self._jvm.port), "PYSPARK_GATEWAY_SECRET": self._jvm.secret}
@@ -64,6 +71,31 @@ class Engine:
 
     def hint(self, text):
         return _DELTA if "DATA_SOURCE_NOT_FOUND" in text and "delta" in text.lower() else None
+
+
+def _place(remote):
+    """Host and port of `sc://host:port/;parameters`."""
+    parts = urlsplit(remote)
+    return parts.hostname, parts.port or _CONNECT_PORT
+
+
+def _until_it_answers(host, port):
+    """Spark's client would try for ten minutes."""
+    try:
+        socket.create_connection((host, port), timeout=_CONNECT_SECONDS_MAX).close()
+    except OSError as error:
+        raise SparkNotAvailable(f"no Spark Connect server answers at {host}:{port}, which spark.remote of the cluster names: {error}") from None
+
+
+def _connect_client():
+    """The client of Spark Connect, which takes a program without a file or a prompt for a test."""
+    main = sys.modules["__main__"]
+    stand_in = sys.modules["__main__"] = types.ModuleType("__main__")
+    stand_in.__file__ = "forebay"
+    try:
+        return importlib.import_module("pyspark.sql.connect.session")
+    finally:
+        sys.modules["__main__"] = main
 
 
 # The warehouse of this process.

@@ -56,12 +56,13 @@ def find_java():
 
 def settings(job, folder):
     """Spark's settings of a run; the cluster's own win."""
+    is_local = job["spark"]["conf"].get("spark.master", "local").startswith("local")
     return {
         "spark.master": "local[*]",
         "spark.app.name": "forebay",
         "spark.ui.enabled": "false",
-        # Runs share the loopback, and nobody else has this run's secret.
-        "spark.authenticate": "true",
+        # Runs share the loopback, and nobody else has this run's secret; nor would another cluster.
+        **({"spark.authenticate": "true"} if is_local else {}),
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.local.dir": folder,
