@@ -1,6 +1,10 @@
 """`forebay repeat`: a run done again from exactly what it was made from, and what keeps that from being possible."""
 
+import base64
+import hashlib
+import io
 import json
+import zipfile
 
 import pytest
 
@@ -131,3 +135,33 @@ def test_only_what_ended_by_itself_can_be_repeated(api, home, cluster_id):
     task = {"task_key": "main", "notebook_task": {"notebook_path": f"{home}/n"}, "existing_cluster_id": cluster_id}
     answer = api.call("POST", "/api/2.1/jobs/runs/submit", json={"tasks": [task], "forebay": {"repeat": run_id}})
     assert "repeat" in refused(answer, 501, "NOT_IMPLEMENTED")
+
+
+def test_libraries_are_what_they_were(api, home, dbfs_home, cluster_id, repeat):
+    def wheel(value):
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            info = "tiny_thing-1.0.dist-info"
+            archive.writestr("tiny_thing.py", f"VALUE = {value}")
+            archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny-thing\nVersion: 1.0\n")
+            archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+            archive.writestr(f"{info}/RECORD", "")
+        contents = base64.b64encode(buffer.getvalue()).decode()
+        api.post("/api/2.0/dbfs/put", {"path": f"{dbfs_home}/tiny_thing-1.0-py3-none-any.whl", "contents": contents, "overwrite": True})
+        return hashlib.sha256(buffer.getvalue()).hexdigest()
+
+    digest = wheel(1)
+    api.notebook(f"{home}/n", ["import tiny_thing\nprint(tiny_thing.VALUE)"])
+    library = {"whl": f"dbfs:{dbfs_home}/tiny_thing-1.0-py3-none-any.whl"}
+    run = api.finished(api.submit(f"{home}/n", cluster_id, libraries=[library]), 120)
+    assert run["state"]["result_state"] == "SUCCESS", run["state"]
+    [file] = [
+        one for one in api.get(f"/api/forebay/v1/runs/{run['run_id']}/facts")["tasks"][0]["inputs"]["files"] if one["kind"] == "library"
+    ]
+    assert file == {"kind": "library", "path": f"/dbfs{dbfs_home}/tiny_thing-1.0-py3-none-any.whl", "sha256": digest}
+    code, report = repeat(run["run_id"])
+    assert code == 0, report
+    other = wheel(2)
+    code, said = repeat(run["run_id"])
+    assert code == 1
+    assert f"has changed: its sha-256 was {digest} and is {other}" in said

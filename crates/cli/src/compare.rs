@@ -149,6 +149,27 @@ fn joined(value: &Value) -> String {
     }
 }
 
+/// A line without the time that the installer of packages took, which says nothing of the result.
+fn timeless(line: &str) -> &str {
+    const STEPS: [&str; 5] = [
+        "Resolved ",
+        "Prepared ",
+        "Installed ",
+        "Uninstalled ",
+        "Audited ",
+    ];
+    let is_time = |text: &str| {
+        let number = text.trim_end_matches(char::is_alphabetic);
+        number.len() < text.len() && number.parse::<f64>().is_ok()
+    };
+    match line.rsplit_once(" in ") {
+        Some((step, time)) if STEPS.iter().any(|one| line.starts_with(one)) && is_time(time) => {
+            step
+        }
+        _ => line,
+    }
+}
+
 fn texts(task: &TaskResult, what: &str, was: &str, is: &str) -> Option<Difference> {
     if was == is {
         return None;
@@ -158,7 +179,9 @@ fn texts(task: &TaskResult, what: &str, was: &str, is: &str) -> Option<Differenc
     loop {
         let pair = (before.next(), after.next());
         match pair {
-            (Some(was), Some(is)) if was == is => line += 1,
+            (Some(was), Some(is)) if timeless(was) == timeless(is) => line += 1,
+            // Only the end of the last line differs, or times.
+            (None, None) if was.ends_with('\n') == is.ends_with('\n') => return None,
             (None, None) => return Some(difference(task, what, was, is)),
             (was, is) => {
                 return Some(Difference {
@@ -211,6 +234,22 @@ mod tests {
             ),
             (json!([[value("1", 1)]]), json!([[value("1", 9)]]), None),
             (json!([[failed(1)]]), json!([[failed(2)]]), None),
+            (
+                json!([[print("Installed 1 package in 3ms\n + a==1\n")]]),
+                json!([[print("Installed 1 package in 1.2s\n + a==1\n")]]),
+                None,
+            ),
+            (
+                json!([[print("Installed 1 package in 3ms\n + a==1\n")]]),
+                json!([[print("Installed 2 packages in 3ms\n + a==1\n")]]),
+                Some((
+                    1,
+                    "stdout",
+                    Some(1),
+                    "Installed 1 package in 3ms",
+                    "Installed 2 packages in 3ms",
+                )),
+            ),
             (
                 json!([[print("x")], [print("a\nb\nc")]]),
                 json!([[print("x")], [print("a\nB\nc")]]),
