@@ -8,7 +8,7 @@ mod results;
 use std::str::FromStr;
 use std::time::Duration;
 
-use forebay_exec::Language;
+use forebay_exec::{CellStatus, Language};
 use forebay_notebook::{Cell, Notebook};
 use forebay_runtime::Clock;
 use forebay_store::{Attempt, CommandRow, ContextRow, Run, Store};
@@ -257,7 +257,9 @@ impl Contexts {
         let CommandOutput { state, outputs } = output;
         Ok(match (state.finished, canceled, found.end()) {
             (Some(_), true, _) => ("Cancelled", Some(results::canceled_with(&outputs))),
-            (Some(_), false, Some(end)) if results::was_interrupted(&outputs) => {
+            (Some((CellStatus::Failed, _)), false, Some(end))
+                if results::was_interrupted(&outputs) =>
+            {
                 ("Error", Some(results::ended(&end)))
             }
             (Some(_), false, _) => ("Finished", Some(results::of(&outputs))),

@@ -60,13 +60,13 @@ pub(super) fn canceled_with(outputs: &[Output]) -> Results {
     error(outputs).unwrap_or_else(canceled)
 }
 
-/// Whether an interrupt ended the command, in Python or in R.
+/// Whether an interrupt ended a command that failed: in Python, in R, or before it could say so.
 pub(super) fn was_interrupted(outputs: &[Output]) -> bool {
     let last = outputs.iter().rev().find_map(|output| match output {
         Output::Error { ename, .. } => Some(ename.as_str()),
         _ => None,
     });
-    matches!(last, Some("KeyboardInterrupt" | "Interrupt"))
+    matches!(last, None | Some("KeyboardInterrupt" | "Interrupt"))
 }
 
 fn error(outputs: &[Output]) -> Option<Results> {
