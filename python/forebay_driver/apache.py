@@ -84,7 +84,9 @@ def _until_it_answers(host, port):
     try:
         socket.create_connection((host, port), timeout=_CONNECT_SECONDS_MAX).close()
     except OSError as error:
-        raise SparkNotAvailable(f"no Spark Connect server answers at {host}:{port}, which spark.remote of the cluster names: {error}") from None
+        raise SparkNotAvailable(
+            f"no Spark Connect server answers at {host}:{port}, which spark.remote of the cluster names: {error}"
+        ) from None
 
 
 def _connect_client():

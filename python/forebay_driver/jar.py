@@ -45,7 +45,7 @@ def run(job, jars, channel):
 def _of_class(program, jars):
     """`--class NAME --jars REST FIRST ARGS`, after a look at whether that can work."""
     if not jars:
-        raise JarError("the task has no JAR: name one in its libraries, such as {\"jar\": \"dbfs:/jars/app.jar\"}")
+        raise JarError('the task has no JAR: name one in its libraries, such as {"jar": "dbfs:/jars/app.jar"}')
     name = program["main_class"]
     entry = name.replace(".", "/") + ".class"
     contents = {jar: _entries(jar) for jar in jars}

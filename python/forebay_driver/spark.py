@@ -4,7 +4,6 @@ import builtins
 import contextlib
 import importlib
 import os
-import sys
 import threading
 import warnings
 

@@ -234,7 +234,9 @@ class Waiting:
         """Java reads them once; the map it keeps them in is the only place to change."""
         java = self._gateway.jvm.java
         value = lambda owner, name, of: self._opened(java.lang.Class.forName(owner).getDeclaredField(name)).get(of)  # noqa: E731
-        known = value("java.util.Collections$UnmodifiableMap", "m", value("java.lang.ProcessEnvironment", "theUnmodifiableEnvironment", None))
+        known = value(
+            "java.util.Collections$UnmodifiableMap", "m", value("java.lang.ProcessEnvironment", "theUnmodifiableEnvironment", None)
+        )
         for name, text in changed.items():
             if text is None:
                 known.remove(name)
