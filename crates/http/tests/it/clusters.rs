@@ -327,6 +327,10 @@ async fn lists_are_paged_filtered_and_sorted() {
         ids.push(create(&server, body).await);
         server.clock.advance(Duration::from_secs(1));
     }
+    for id in &ids {
+        // An event that came between two pages would move the second one.
+        until(&server, id, "RUNNING").await;
+    }
     call(&server, "pin", json!({"cluster_id": ids[0]}))
         .await
         .ok();
