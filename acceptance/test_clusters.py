@@ -1,5 +1,6 @@
 """Clusters: definitions, states, chosen ids, and the lists that clients choose from."""
 
+import base64
 import json
 
 import pytest
@@ -46,6 +47,23 @@ def test_edit_and_events(w, api):
     assert w.clusters.get(made.cluster_id).cluster_name == "after"
     assert [event.type.value for event in w.clusters.events(made.cluster_id, limit=5)]
     w.clusters.permanent_delete(made.cluster_id)
+
+
+def test_init_scripts_come_before_the_program(w, api, home, dbfs_home):
+    scripts = {"one": 'echo "$STAGE" > /tmp/stage; echo said', "two": "cat /tmp/stage > /local_disk0/copy; exit $CODE"}
+    for name, text in scripts.items():
+        w.dbfs.put(f"{dbfs_home}/{name}.sh", contents=base64.b64encode(text.encode()).decode(), overwrite=True)
+    places = [{"dbfs": {"destination": f"dbfs:{dbfs_home}/{name}.sh"}} for name in scripts]
+    for code, wanted in [("0", "SUCCESS"), ("3", "FAILED")]:
+        variables = {"STAGE": "prod", "CODE": code}
+        cluster_id = new_cluster(api, init_scripts=places, spark_env_vars=variables)
+        cells = ["dbutils.notebook.exit(open('/local_disk0/copy').read())"]
+        run, output = api.run_cells(f"{home}/init{code}", cells, cluster_id)
+        assert run["state"]["result_state"] == wanted, output
+        if code == "0":
+            assert output["notebook_output"]["result"] == "prod\n"
+        else:
+            assert "two.sh ended with exit code 3" in output["error"]
 
 
 def test_missing_cluster_is_named(api):

@@ -7,6 +7,7 @@ import os
 import random
 import re
 import signal
+import subprocess
 import sys
 import threading
 import traceback
@@ -48,6 +49,7 @@ def execute(run, job, channel):
     sys.stdout = channels.Stream(channel, "stdout", 1)
     sys.stderr = channels.Stream(channel, "stderr", 2)
     try:
+        _initialise(job)
         verdict = {"ok": True, "exit_value": _run_program(run, job, channel)}
     except ProgramFailed as failure:
         verdict = {"ok": False, **failure.verdict}
@@ -67,6 +69,20 @@ def execute(run, job, channel):
     _quietly(sys.stdout.flush)
     _quietly(sys.stderr.flush)
     return 0
+
+
+def _initialise(job):
+    """What the cluster's definition has executed before every program: plain shell scripts."""
+    # An interpreter that takes the place of this one does not do it again.
+    scripts, job["init_scripts"] = job["init_scripts"], []
+    for path in scripts:
+        try:
+            done = subprocess.run(["bash", path], stdin=subprocess.DEVNULL, stdout=2, cwd=job["local_dir"])
+        except OSError as error:
+            problem = f"init script {path} cannot be executed: {error}"
+            raise ProgramFailed("InitScriptFailed", problem, "") from error
+        if done.returncode:
+            raise ProgramFailed("InitScriptFailed", f"init script {path} ended with exit code {done.returncode}; what it said is above", "")
 
 
 def _run_program(run, job, channel):

@@ -461,6 +461,7 @@ impl LocalExecutor {
             "program": workload.program,
             "packages": runtime.preload,
             "libraries": workload.libraries,
+            "init_scripts": workload.init_scripts,
             "env": self.variables(workload, environment),
             "working_dir": workload.working_dir,
             "python_path": workload.python_path,

@@ -31,6 +31,10 @@ pub struct Workload {
     /// Settings of Spark (`spark.*`) for the run's session.
     #[serde(default)]
     pub spark_conf: BTreeMap<String, String>,
+    /// Shell scripts that come before the program, by their paths inside the sandbox. One that fails
+    /// is the failure of the run.
+    #[serde(default)]
+    pub init_scripts: Vec<String>,
     /// Whether the run may be forked from a warm parent. Ignored (as `false`) when a library is
     /// among what the parent has already imported.
     pub preload: bool,

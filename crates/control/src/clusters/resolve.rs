@@ -32,9 +32,11 @@ pub struct ResolvedCluster {
     pub runtime: String,
     /// Memory of one run; `None` leaves it to the server's limits, which bound it in any case.
     pub memory_bytes: Option<u64>,
-    /// `spark_env_vars` as written: references such as `{{secrets/scope/key}}` are not resolved.
+    /// `spark_env_vars` as written.
     pub env: BTreeMap<String, String>,
     pub spark_conf: BTreeMap<String, String>,
+    /// Paths as the definition has them.
+    pub init_scripts: Vec<String>,
     /// Hold a clone of this as long as the run lives: it keeps the cluster from being ended.
     pub in_use: Option<Arc<ClusterUse>>,
 }
@@ -67,6 +69,7 @@ impl Clusters {
                     memory_bytes: None,
                     env: BTreeMap::new(),
                     spark_conf: BTreeMap::new(),
+                    init_scripts: Vec::new(),
                     in_use: None,
                 })
             }
@@ -165,6 +168,7 @@ fn resolved(id: ClusterId, spec: Spec, in_use: ClusterUse) -> ResolvedCluster {
         memory_bytes: spec.memory_bytes,
         env: spec.env,
         spark_conf: spec.spark_conf,
+        init_scripts: spec.init_scripts,
         in_use: Some(Arc::new(in_use)),
     }
 }

@@ -18,6 +18,9 @@ pub(super) const MEMORY_KEY: &str = "forebay.run.memory";
 /// Own key of `spark_conf`: the Spark engine of the cluster's runs, `sail` or `apache`.
 pub const ENGINE_KEY: &str = "forebay.engine";
 
+/// As many as Databricks takes.
+const INIT_SCRIPTS_MAX: usize = 10;
+
 /// The runtime of clusters whose `spark_version` names none of ours.
 pub const DEFAULT_RUNTIME: &str = "python-3.11";
 
@@ -32,6 +35,8 @@ pub(super) struct Spec {
     pub(super) env: BTreeMap<String, String>,
     pub(super) spark_conf: BTreeMap<String, String>,
     pub(super) memory_bytes: Option<u64>,
+    /// Paths as the definition has them: `dbfs:/...`, `/Volumes/...`, or of the workspace.
+    pub(super) init_scripts: Vec<String>,
 }
 
 impl Spec {
@@ -88,6 +93,7 @@ impl Spec {
                 })
             })
             .transpose()?;
+        let init_scripts = init_scripts(&settings)?;
         let bytes = Value::Object(settings.clone()).to_string().len();
         if bytes > SETTINGS_BYTES_MAX {
             return Err(Error::invalid(format!(
@@ -101,8 +107,61 @@ impl Spec {
             env,
             spark_conf,
             memory_bytes,
+            init_scripts,
         })
     }
+}
+
+/// Where the scripts lie that come before the program of each run.
+fn init_scripts(settings: &Map<String, Value>) -> Result<Vec<String>> {
+    let Some(given) = settings.get("init_scripts") else {
+        return Ok(Vec::new());
+    };
+    let given = given
+        .as_array()
+        .ok_or_else(|| invalid("init_scripts", "must be a list"))?;
+    if given.len() > INIT_SCRIPTS_MAX {
+        let found = format!("{} of them, at most {INIT_SCRIPTS_MAX}", given.len());
+        return Err(invalid("init_scripts", &found));
+    }
+    let one = |(at, script): (usize, &Value)| {
+        let field = format!("init_scripts[{at}]");
+        let (kind, place) = match script.as_object().map(|fields| fields.iter().next()) {
+            Some(Some((kind, place))) if script.as_object().is_some_and(|f| f.len() == 1) => {
+                (kind.as_str(), place)
+            }
+            _ => {
+                return Err(invalid(
+                    &field,
+                    "must name one place: workspace, volumes or dbfs",
+                ));
+            }
+        };
+        if !["workspace", "volumes", "dbfs"].contains(&kind) {
+            return Err(Error::not_implemented(format!(
+                "An init script in '{kind}'"
+            )));
+        }
+        let path = place.get("destination").and_then(Value::as_str);
+        let path = path.filter(|path| !path.is_empty());
+        let path =
+            path.ok_or_else(|| invalid(&format!("{field}.{kind}.destination"), "is missing"))?;
+        let fits = match kind {
+            "dbfs" => path.starts_with("dbfs:/"),
+            "volumes" => path.starts_with("/Volumes/"),
+            _ => path.starts_with('/'),
+        };
+        if !fits {
+            let wanted = match kind {
+                "dbfs" => "must begin with dbfs:/",
+                "volumes" => "must begin with /Volumes/",
+                _ => "must be an absolute path of the workspace",
+            };
+            return Err(invalid(&format!("{field}.{kind}.destination"), wanted));
+        }
+        Ok(path.to_owned())
+    };
+    given.iter().enumerate().map(one).collect()
 }
 
 /// The runtime that a definition stands for: that of its `spark_version`, or the one of the same
@@ -211,7 +270,6 @@ fn refuse_unsupported(settings: &Map<String, Value>) -> Result<()> {
         })
     };
     for field in [
-        "init_scripts",
         "docker_image",
         "cluster_log_conf",
         "ssh_public_keys",
@@ -219,6 +277,19 @@ fn refuse_unsupported(settings: &Map<String, Value>) -> Result<()> {
     ] {
         if present(field) {
             return Err(Error::not_implemented(format!("Cluster field '{field}'")));
+        }
+    }
+    for field in ["spark_env_vars", "spark_conf"] {
+        let values = settings.get(field).and_then(Value::as_object);
+        let of_secret = |value: &Value| {
+            value
+                .as_str()
+                .is_some_and(|text| text.contains("{{secrets/"))
+        };
+        // A program would get the reference in place of the secret.
+        if values.is_some_and(|values| values.values().any(of_secret)) {
+            let what = format!("A reference to a secret in '{field}'");
+            return Err(Error::not_implemented(what));
         }
     }
     for (field, what) in [
@@ -405,8 +476,20 @@ mod tests {
                 "policy_id",
             ),
             (
+                json!({"spark_version": version, "spark_env_vars": {"A": "{{secrets/s/k}}"}}),
+                "'spark_env_vars'",
+            ),
+            (
                 json!({"spark_version": version, "init_scripts": [{"dbfs": {}}]}),
-                "init_scripts",
+                "init_scripts[0].dbfs.destination",
+            ),
+            (
+                json!({"spark_version": version, "init_scripts": [{"s3": {"destination": "s3://b/x"}}]}),
+                "init script in 's3'",
+            ),
+            (
+                json!({"spark_version": version, "init_scripts": [{"volumes": {"destination": "/x"}}]}),
+                "must begin with /Volumes/",
             ),
         ] {
             let error = parse(settings).unwrap_err();

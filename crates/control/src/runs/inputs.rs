@@ -261,7 +261,8 @@ fn seed_from(text: &str) -> u32 {
 fn cluster_digest(compute: &ResolvedCluster) -> String {
     let env: BTreeMap<_, _> = compute.env.iter().collect();
     let conf: BTreeMap<_, _> = compute.spark_conf.iter().collect();
-    let all = json!([compute.runtime, compute.memory_bytes, env, conf]);
+    let scripts = &compute.init_scripts;
+    let all = json!([compute.runtime, compute.memory_bytes, env, conf, scripts]);
     hex(&Sha256::digest(all.to_string()))
 }
 

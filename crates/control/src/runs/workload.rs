@@ -214,6 +214,7 @@ pub(crate) async fn prepare(
         },
         limits,
         spark_conf: spark_settings(&compute.spark_conf),
+        init_scripts: init_scripts(compute)?,
         preload: may_fork(&compute.spark_conf),
         spool_dir: output::spool_dir(&inner.dirs, attempt.id),
     };
@@ -287,6 +288,14 @@ fn spark_settings(spark_conf: &BTreeMap<String, String>) -> BTreeMap<String, Str
         .filter(|(key, _)| key.starts_with("spark."));
     settings
         .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
+}
+
+fn init_scripts(compute: &ResolvedCluster) -> Result<Vec<String>> {
+    let scripts = compute.init_scripts.iter();
+    // Clients write the path of a workspace file with or without its mount point.
+    scripts
+        .map(|path| in_sandbox(path.strip_prefix("/Workspace").unwrap_or(path)))
         .collect()
 }
 
