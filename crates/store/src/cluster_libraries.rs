@@ -185,16 +185,21 @@ pub(crate) fn all_on(conn: &Connection) -> Result<Vec<ClusterLibrary>> {
     list_on(conn, None)
 }
 
-fn list_on(conn: &Connection, cluster: Option<ClusterId>) -> Result<Vec<ClusterLibrary>> {
-    conn.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM cluster_library WHERE ?1 IS NULL OR cluster_id = ?1
-         ORDER BY cluster_id, position"
-    ))
-    .and_then(|mut statement| {
-        let only = cluster.map(|id| id.0);
-        statement.query_map([only], from_row)?.collect()
-    })
-    .map_err(|e| sql("read the libraries of clusters", e))
+/// In one query for both, the condition would keep the index out.
+fn list_on(conn: &Connection, cluster: Option<&ClusterId>) -> Result<Vec<ClusterLibrary>> {
+    let found = match cluster {
+        Some(id) => conn
+            .prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM cluster_library WHERE cluster_id = ?1 ORDER BY position"
+            ))
+            .and_then(|mut statement| statement.query_map([&id.0], from_row)?.collect()),
+        None => conn
+            .prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM cluster_library ORDER BY cluster_id, position"
+            ))
+            .and_then(|mut statement| statement.query_map([], from_row)?.collect()),
+    };
+    found.map_err(|e| sql("read the libraries of clusters", e))
 }
 
 impl Store {
@@ -249,8 +254,11 @@ impl Store {
         &self,
         cluster: Option<&ClusterId>,
     ) -> Result<Vec<ClusterLibrary>> {
-        let cluster = cluster.cloned();
-        self.read(move |conn| list_on(conn, cluster)).await
+        match cluster {
+            // Every run on a cluster asks.
+            Some(_) => self.glance(|conn| list_on(conn, cluster)),
+            None => self.read(|conn| list_on(conn, None)).await,
+        }
     }
 
     /// Notes where a library of a running cluster stands; `false`, and nothing happens, when it was
