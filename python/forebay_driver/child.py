@@ -13,7 +13,7 @@ import socket
 import sys
 import traceback
 
-from . import confine, status
+from . import status
 
 _REQUEST_BYTES_MAX = 128 * 1024
 _FDS_MAX = 16
@@ -26,17 +26,17 @@ def receive(connection):
     return socket.recv_fds(connection, _REQUEST_BYTES_MAX, _FDS_MAX, socket.MSG_CMSG_CLOEXEC)
 
 
-def serve(door, run, groups, sandbox, settled):
-    """Does not return. Prepares itself for any run that is as `run` says, and waits at its `door`
-    for one. `groups`: files of its cgroups. `settled` is closed when it is behind its walls.
+def serve(door, run, walls, groups, sandbox, settled):
+    """Does not return. Prepares itself for any run that is as `run` says, behind the walls for such
+    runs, and waits at its `door` for one. `groups`: files of its cgroups. `settled` is closed when it is behind its walls.
 
     What takes long comes first, because a run is in a hurry: changing groups waits for the kernel
     to be sure that nobody forks just then."""
     problem = None
     if sandbox:
         try:
-            confine.enter_namespaces()
-            _settle(run, groups)
+            walls.enter_namespaces()
+            _settle(run, walls, groups)
         except BaseException as error:
             problem = error
     os.close(settled)
@@ -46,7 +46,7 @@ def serve(door, run, groups, sandbox, settled):
         begin(run, fds, problem)
     from . import init
 
-    init.serve(run, groups, fds)
+    init.serve(run, walls, groups, fds)
 
 
 def _wait(door):
@@ -75,36 +75,35 @@ def _wait(door):
             print(f"no JVM is ready for the next run: {error}", file=sys.stderr, flush=True)
 
 
-def settle_and_begin(run, groups, fds):
+def settle_and_begin(run, walls, groups, fds):
     """Does not return. For a worker without namespaces, whose `init` has waited for its run."""
     problem = None
     try:
-        _settle(run, groups)
+        _settle(run, walls, groups)
     except BaseException as error:
         problem = error
     begin(run, fds, problem)
 
 
-def _settle(run, groups):
+def _settle(run, walls, groups):
     os.setsid()
     for fd in groups:
         os.write(fd, b"0")
         os.close(fd)
     if run["sandbox"]:
-        confine.enter_run(run)
-    confine.give_up_privileges(run)
+        walls.enter_run(run["name"], run["private"])
+    walls.give_up_privileges()
 
 
 def begin(run, fds, problem):
     """Does not return. `fds`: channel, standard output, standard error, status."""
     channel, out, err, status_fd = fds
-    server = socket.socket(fileno=status_fd)
     if problem is not None:
-        status.report(server, {"error": f"{type(problem).__name__}: {problem}"})
+        status.report(status_fd, {"error": f"{type(problem).__name__}: {problem}"})
         os._exit(1)
     # Until this the server may count the run as not begun.
-    status.report(server, {"begun": True})
-    server.close()
+    status.report(status_fd, {"begun": True})
+    os.close(status_fd)
     code = 1
     try:
         # Until the worker has a handler of its own, an interrupt simply ends it.

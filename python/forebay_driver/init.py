@@ -12,7 +12,7 @@ import socket
 from . import child, confine, status
 
 
-def serve(run, groups, fds):
+def serve(run, walls, groups, fds):
     """Does not return. `groups` as for `child.serve`, `fds` as for `child.begin`."""
     server = socket.socket(fileno=fds[3])
     try:
@@ -20,18 +20,18 @@ def serve(run, groups, fds):
         wakeup = status.wake_on_child()
         worker = os.fork()
     except BaseException as error:
-        status.report(server, {"error": f"{type(error).__name__}: {error}"})
+        status.report(server.fileno(), {"error": f"{type(error).__name__}: {error}"})
         os._exit(1)
     if worker == 0:
         status.sleep_on_child(wakeup)
         server.detach()
-        child.settle_and_begin(run, groups, fds)
+        child.settle_and_begin(run, walls, groups, fds)
     for fd in [*fds[:3], *groups]:
         os.close(fd)
     report = _watch(server, worker, wakeup[0])
     _kill_descendants()
     if report:
-        status.report(server, report)
+        status.report(server.fileno(), report)
     os._exit(0)
 
 

@@ -20,7 +20,6 @@ _OURS = os.path.dirname(os.path.abspath(__file__))
 def run(run, job, channel):
     layer = Layer(job)
     engine = spark.Spark(job, channel)
-    engine.put_names({})
     # Nobody waits to see that a script has begun, as somebody may for a cell of a notebook.
     channel.begin_cell(0, later=True)
     started = time.monotonic()

@@ -15,16 +15,30 @@ from . import confine
 _PATIENCE_SECONDS = 10
 
 
-def start(control):
-    """A socket that answers each byte with the number of a new first process, or with 0."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    if os.fork() == 0:
-        control.close()
-        ours.close()
-        _serve(theirs)
-    theirs.close()
-    ours.settimeout(_PATIENCE_SECONDS)
-    return ours
+class Maker:
+    """The process apart. `end`: a pidfd of it."""
+
+    def __init__(self, control):
+        self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        pid = os.fork()
+        if pid == 0:
+            control.close()
+            self._requests.close()
+            _serve(theirs)
+        self.end = os.pidfd_open(pid)
+        theirs.close()
+        self._requests.settimeout(_PATIENCE_SECONDS)
+
+    def files(self):
+        return self._requests.fileno(), self.end
+
+    def first_process(self):
+        """The number of a new one."""
+        self._requests.send(b"1")
+        pid = int(self._requests.recv(64) or 0)
+        if not pid:
+            raise OSError("no process could be made for its namespace")
+        return pid
 
 
 def _serve(requests):

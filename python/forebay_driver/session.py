@@ -282,8 +282,7 @@ class Session:
         # Modules of the project use these names as notebooks do.
         for name in ("dbutils", "display", "displayHTML"):
             setattr(builtins, name, names[name])
-        self.spark.put_names(shell.user_ns)
-        shell.user_ns_hidden.update(dict.fromkeys(self.spark.names()))
+        shell.user_ns_hidden.update(dict.fromkeys(self.spark.put_names(shell.user_ns)))
         self._register_magics(shell)
 
     def _register_magics(self, shell):

@@ -34,18 +34,30 @@ class SparkEngineDied(RuntimeError):
     """The engine's process is gone, and with it every table that was only in its memory."""
 
 
+# The Spark of this process's run.
+_ours = None
+
+
+def announce():
+    """Puts `spark` and its neighbours where scripts and modules find them, for this process and all that fork
+    from it. A run that did so itself would pay for it: every function looks anew at names that have changed."""
+    vars(builtins).update(_NAMES)
+    imports.when_imported("pyspark.sql.session", _patch_builder)
+
+
 class Spark:
     """The Spark of one run: at most one engine, started by whoever needs it first."""
 
     def __init__(self, job, channel):
+        global _ours
+        _ours = self
         self._job = job
         self._channel = channel
         self.engine_name = job["spark"]["engine"]
         self.engine = None
         self._session = None
         self._lock = threading.RLock()
-        self._named = []
-        imports.when_imported("pyspark.sql.session", self._patch_builder)
+        self._named = [vars(builtins)]
 
     def session(self):
         """The session of this run. Starts the engine when there is none."""
@@ -65,25 +77,13 @@ class Spark:
                 names["spark"] = session
         return session
 
-    def names(self):
-        functions = lambda: importlib.import_module("pyspark.sql.functions")  # noqa: E731
-        return {
-            "spark": _Lazy("spark", self.session),
-            "sqlContext": _Lazy("sqlContext", lambda: self.session()),
-            "sc": _Lazy("sc", self._context),
-            "sql": _Lazy("sql", lambda: self.session().sql),
-            "table": _Lazy("table", lambda: self.session().table),
-            "udf": _Lazy("udf", lambda: functions().udf),
-        }
-
     def put_names(self, names):
-        """For modules of the project, and for scripts: `names` is where a notebook has its own."""
-        self._named = [names, vars(builtins)]
-        for name, value in self.names().items():
-            for place in self._named:
-                place[name] = value
+        """`names`: where a notebook has its own. The names that are put there."""
+        names.update(_NAMES)
+        self._named.append(names)
+        return list(_NAMES)
 
-    def _context(self):
+    def context(self):
         session = self.session() if self.engine_name == "apache" else None
         if not hasattr(session, "_jsc"):
             raise SparkNotAvailable(f"`sc`: {_OTHER_ENGINE}")
@@ -93,26 +93,6 @@ class Spark:
         """What the program did to the tables of the workspace is kept."""
         if self.engine is not None and self.engine.warehouse is not None and not self.engine.is_dead():
             self.engine.warehouse.settle()
-
-    def _patch_builder(self, module):
-        """`SparkSession.builder.getOrCreate()` gives the run's session, unless it names a server."""
-        original = module.SparkSession.Builder.getOrCreate
-
-        def get_or_create(builder):
-            options = {key: str(value) for key, value in builder._options.items()}
-            if "spark.remote" in options or "SPARK_REMOTE" in os.environ:
-                return original(builder)
-            session = self.session()
-            master = options.pop("spark.master", None)
-            if master and not master.startswith("local"):
-                warnings.warn(f"master {master} has no effect: the cluster's definition names the engine", stacklevel=2)
-            for key, value in options.items():
-                # Some can only be set before an engine starts; Spark's own builder leaves them out, too.
-                with contextlib.suppress(Exception):
-                    session.conf.set(key, value)
-            return session
-
-        module.SparkSession.Builder.getOrCreate = get_or_create
 
     # -- what went wrong
 
@@ -135,6 +115,27 @@ class Spark:
         if lacks and type(error).__module__.startswith("pyspark"):
             return error, (_OTHER_ENGINE[0].upper() + _OTHER_ENGINE[1:] + ".",)
         return error, ()
+
+
+def _patch_builder(module):
+    """`SparkSession.builder.getOrCreate()` gives the run's session, unless it names a server."""
+    original = module.SparkSession.Builder.getOrCreate
+
+    def get_or_create(builder):
+        options = {key: str(value) for key, value in builder._options.items()}
+        if "spark.remote" in options or "SPARK_REMOTE" in os.environ:
+            return original(builder)
+        session = _ours.session()
+        master = options.pop("spark.master", None)
+        if master and not master.startswith("local"):
+            warnings.warn(f"master {master} has no effect: the cluster's definition names the engine", stacklevel=2)
+        for key, value in options.items():
+            # Some can only be set before an engine starts; Spark's own builder leaves them out, too.
+            with contextlib.suppress(Exception):
+                session.conf.set(key, value)
+        return session
+
+    module.SparkSession.Builder.getOrCreate = get_or_create
 
 
 def _is_stopped(session):
@@ -190,3 +191,17 @@ class _Lazy:
 
     def __repr__(self):
         return f"<{self.__name}: its engine starts at first use>"
+
+
+def _functions():
+    return importlib.import_module("pyspark.sql.functions")
+
+
+_NAMES = {
+    "spark": _Lazy("spark", lambda: _ours.session()),
+    "sqlContext": _Lazy("sqlContext", lambda: _ours.session()),
+    "sc": _Lazy("sc", lambda: _ours.context()),
+    "sql": _Lazy("sql", lambda: _ours.session().sql),
+    "table": _Lazy("table", lambda: _ours.session().table),
+    "udf": _Lazy("udf", lambda: _functions().udf),
+}

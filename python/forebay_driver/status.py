@@ -11,9 +11,10 @@ import signal
 
 
 def report(server, message):
+    """`server`: the descriptor of its connection."""
     # When the server is gone there is nobody to tell.
     with contextlib.suppress(OSError):
-        server.send(json.dumps(message).encode())
+        os.write(server, json.dumps(message).encode())
 
 
 def command(server):

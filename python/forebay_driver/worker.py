@@ -13,7 +13,7 @@ import threading
 import traceback
 
 from . import channel as channels
-from . import imports, r
+from . import imports, r, spark
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -24,6 +24,20 @@ class ProgramFailed(Exception):
     def __init__(self, ename, message, trace):
         super().__init__(message)
         self.verdict = {"ename": ename, "message": message, "trace": _COLOURS.sub("", trace)}
+
+
+# Of the random numbers of this process's run.
+_seed = None
+# The environment before the run: much quicker to look at than `os.environ`.
+_environment = {}
+
+
+def announce():
+    """What is to happen when a program imports something, in this process and in all that fork from it."""
+    _environment.update(os.environ)
+    imports.when_imported("numpy.random", _seed_numpy)
+    imports.when_imported("matplotlib", _place_fonts)
+    spark.announce()
 
 
 def serve(run, fd):
@@ -38,6 +52,7 @@ def resume():
     with os.fdopen(state_fd) as file:
         state = json.load(file)
     os.set_inheritable(channel_fd, False)
+    announce()
     os._exit(execute(state["run"], state["job"], channels.Channel(channel_fd, state["calls"])))
 
 
@@ -109,27 +124,30 @@ def _run_program(run, job, channel):
 def _reseed(job):
     """A fork would hand every run the same "random" numbers. These are the run's own, and come again
     when it is repeated."""
-    seed = int(job["env"].get("FOREBAY_SEED", 0)) or None
-    random.seed(seed)
-    numpy_random = sys.modules.get("numpy.random")
-    if numpy_random is not None:
-        numpy_random.seed(seed)
-    elif seed is not None:
-        imports.when_imported("numpy.random", lambda module: module.seed(seed))
+    global _seed
+    _seed = int(job["env"].get("FOREBAY_SEED", 0)) or None
+    random.seed(_seed)
+    if "numpy.random" in sys.modules:
+        _seed_numpy(sys.modules["numpy.random"])
+
+
+def _seed_numpy(module):
+    module.seed(_seed)
 
 
 def _enter(job):
     # Most of it is as the parent has it, and each change is copied to C.
-    for name in os.environ.keys() - job["env"].keys():
-        del os.environ[name]
-    for name, value in job["env"].items():
-        if os.environ.get(name) != value:
+    wanted = job["env"]
+    for name in _environment:
+        if name not in wanted:
+            del os.environ[name]
+    for name, value in wanted.items():
+        if _environment.get(name) != value:
             os.environ[name] = value
     # What the interpreter read from its environment before the fork.
     sys.path[:] = [path for path in sys.path if path not in job["python_path"]]
     sys.path[:0] = job["python_path"]
     os.chdir(job["working_dir"])
-    imports.when_imported("matplotlib", _place_fonts)
 
 
 def _place_fonts(_):

@@ -20,8 +20,10 @@ import select
 import signal
 import socket
 import sys
+import threading
 
-from . import child, confine, r_embedded, seed, status
+from . import child, confine, r_embedded, seed, status, worker
+from .walls import Walls
 
 
 def main():
@@ -29,7 +31,7 @@ def main():
     control = socket.socket(fileno=settings["control_fd"])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Before anything else is imported: it stays as small as this.
-    seeds = seed.start(control) if settings["sandbox"] else None
+    seeds = seed.Maker(control) if settings["sandbox"] else None
     if settings["sandbox"]:
         confine.drop_bounding_set()
     if settings["warm"] == "notebooks":
@@ -39,20 +41,26 @@ def main():
         r_embedded.load()
     elif settings["warm"]:
         _warm_for_programs()
+    # What all runs have alike, so that each has little to change.
+    os.environ.update(settings["env"])
+    worker.announce()
     # A child switches it on again; a collection here would only unshare memory.
     gc.disable()
     gc.collect()
     gc.freeze()
     control.send(b"ready")
-    Zygote(control, seeds, settings["idle_seconds"]).serve()
+    is_plain = settings["warm"] == "programs" and threading.active_count() == 1
+    Zygote(control, seeds, settings["idle_seconds"], is_plain).serve()
 
+
+_FD_MAX = 2**31 - 1
 
 # What most scripts import.
 _USUAL = ("argparse", "collections", "datetime", "functools", "json", "logging", "pathlib", "re", "typing")
 
 
 def _warm_for_programs():
-    from . import program, worker  # noqa: F401 - for the children.
+    from . import program  # noqa: F401 - for the children.
 
     for name in _USUAL:
         importlib.import_module(name)
@@ -73,6 +81,12 @@ def _warm_for_notebooks(names):
     shell.warm()
 
 
+def _open_files():
+    found = {int(name) for name in os.listdir("/proc/self/fd")}
+    # The listing itself was one of them.
+    return {fd for fd in found if os.path.exists(f"/proc/self/fd/{fd}")}
+
+
 class _Child:
     """A forked child, which waits at its `door` for a run. `first` is a pidfd of the first process
     in its namespace; `server` is the status connection of the run it was given. Without a
@@ -86,6 +100,8 @@ class _Child:
         self.settled = None
         self.private_mounts = ()
         self.first = first
+        # A pidfd.
+        self.end_of_worker = None
         self.server = None
         self.ended = False
         # The server said or showed that it is over: it wants no report.
@@ -101,26 +117,32 @@ class _Child:
         for connection in (self.door, self.server):
             if connection is not None:
                 connection.close()
-        for fd in (self.first, self.settled):
+        for fd in (self.first, self.settled, self.end_of_worker):
             if fd is not None:
                 os.close(fd)
 
 
 class Zygote:
-    def __init__(self, control, seeds, idle_seconds):
+    def __init__(self, control, seeds, idle_seconds, is_plain):
+        """`is_plain`: whether `confine.fork` does for this process."""
         self.control = control
         self.seeds = seeds
+        self.is_plain = is_plain
         self.idle_ms = idle_seconds * 1000
+        # Of packages that it has imported, and the standard streams.
+        self.inherited = _open_files() - {control.fileno(), *(seeds.files() if seeds else ())}
         self.own = os.open("/proc/self/ns/pid", os.O_RDONLY) if seeds else None
         self.mounts = os.open("/proc/self/ns/mnt", os.O_RDONLY) if seeds else None
-        self.children = {}
+        # Of the last child, and what it was made for.
+        self.walls = self.kind = None
+        self.children = set()
         # By name, those that have no run yet.
         self.waiting = {}
-        self.wakeup = status.wake_on_child()
         self.poll = select.poll()
         self.actions = {}
         self._watch(self.control.fileno(), self._request)
-        self._watch(self.wakeup[0], self._reap)
+        if seeds:
+            self._watch(seeds.end, self._without_seeds)
 
     def serve(self):
         while True:
@@ -212,6 +234,7 @@ class Zygote:
     # -- children
 
     def _prepare(self, request, groups):
+        self._plan(request)
         first = self._first()
         door, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         given = _Child(request["name"], door, first)
@@ -220,7 +243,7 @@ class Zygote:
         if first is not None:
             confine.setns(first, confine.CLONE_NEWPID)
         try:
-            given.pid = os.fork()
+            given.pid = confine.fork() if self.is_plain else os.fork()
         except OSError:
             self._come_back(first)
             given.end()
@@ -229,25 +252,26 @@ class Zygote:
             raise
         if given.pid == 0:
             try:
-                given.close()
-                self._forget()
-                child.serve(theirs, request, groups, first is not None, settled)
+                self._forget(theirs.fileno(), settled, *groups)
+                child.serve(theirs, request, self.walls, groups, first is not None, settled)
             finally:
                 os._exit(1)
         self._come_back(first)
         theirs.close()
         os.close(settled)
-        self.children[given.pid] = given
+        given.end_of_worker = os.pidfd_open(given.pid)
+        self._watch(given.end_of_worker, lambda: self._ended(given))
+        self.children.add(given)
         self.waiting[given.name] = given
 
+    def _plan(self, request):
+        """Prepares the walls for runs of this kind, if the last one was of another."""
+        kind = {key: value for key, value in request.items() if key not in ("name", "private")}
+        if kind != self.kind:
+            self.walls, self.kind = Walls(kind), kind
+
     def _first(self):
-        if not self.seeds:
-            return None
-        self.seeds.send(b"1")
-        pid = int(self.seeds.recv(64) or 0)
-        if not pid:
-            raise OSError("no process could be made for its namespace")
-        return os.pidfd_open(pid)
+        return os.pidfd_open(self.seeds.first_process()) if self.seeds else None
 
     def _come_back(self, first):
         if first is not None:
@@ -261,39 +285,30 @@ class Zygote:
             # No later fork could succeed, so this must not pass for a lack of memory.
             raise RuntimeError(f"cannot leave the namespace of a run: {error}") from error
 
-    def _forget(self):
-        """In a child: drops everything that is the parent's or another run's."""
-        status.sleep_on_child(self.wakeup)
-        self.control.close()
-        if self.seeds:
-            self.seeds.close()
-            os.close(self.own)
-            os.close(self.mounts)
-        for other in self.children.values():
-            other.close()
+    def _forget(self, *own):
+        """In a child: closes everything that is the parent's or another run's, but not `own`. What
+        these were known by stays as it is, below on the stack, and nobody uses it any more."""
+        first = 0
+        for fd in sorted(self.inherited.union(own)):
+            # Nothing between two of them would mean everything to the kernel.
+            if first < fd:
+                os.closerange(first, fd)
+            first = fd + 1
+        os.closerange(first, _FD_MAX)
 
-    def _reap(self):
-        os.read(self.wakeup[0], 512)
-        while True:
-            try:
-                pid, code, usage = os.wait4(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            if pid not in self.children:
-                # Without it there are no more runs.
-                print("the maker of first processes ended", file=sys.stderr, flush=True)
-                os._exit(1)
-            self._ended(self.children[pid], code, usage)
+    def _without_seeds(self):
+        print("the maker of first processes ended", file=sys.stderr, flush=True)
+        os._exit(1)
 
-    def _ended(self, given, code, usage):
+    def _ended(self, given):
+        _, code, usage = os.wait4(given.pid, 0)
+        self._unwatch(given.end_of_worker)
         given.ended = True
         if given.server is None:
             self._bury(given)
             return
         if not given.silent:
-            status.report(given.server, status.ended(code, usage))
+            status.report(given.server.fileno(), status.ended(code, usage))
         given.end()
 
     def _gone(self, given):
@@ -305,5 +320,5 @@ class Zygote:
     def _bury(self, given):
         given.end()
         given.close()
-        del self.children[given.pid]
+        self.children.remove(given)
         self.waiting.pop(given.name, None)

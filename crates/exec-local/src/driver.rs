@@ -43,6 +43,7 @@ const PYTHON: &[(&str, &str)] = files!(in "python/forebay_driver":
     "sql.py",
     "status.py",
     "tables.py",
+    "walls.py",
     "warehouse.py",
     "warm_jvm.py",
     "worker.py",

@@ -279,6 +279,7 @@ impl LocalExecutor {
             number: self.number(),
             warm,
             idle: self.config.warm_idle,
+            env: self.common_variables(place, environment),
         };
         // Mounting may hang, on a network file system for instance.
         let start = tokio::task::spawn_blocking(move || Parent::start(&spec));
@@ -483,20 +484,30 @@ impl LocalExecutor {
         workload: &Workload,
         environment: &Environment,
     ) -> BTreeMap<String, String> {
+        let mut env = self.common_variables(&workload.place, environment);
+        if self.isolation.level == IsolationLevel::None {
+            let home = workload.spool_dir.to_string_lossy().into_owned();
+            env.insert("HOME".to_owned(), home);
+        }
+        env.extend(workload.env.clone());
+        env
+    }
+
+    /// Of all runs of one parent.
+    fn common_variables(
+        &self,
+        place: &Place,
+        environment: &Environment,
+    ) -> BTreeMap<String, String> {
         let text = |path: &Path| path.to_string_lossy().into_owned();
         let bin = text(&environment.folder.join("bin"));
-        let home = if self.isolation.level == IsolationLevel::None {
-            text(&workload.spool_dir)
-        } else {
-            HOME.to_owned()
-        };
-        let cache = ParentSpec::package_cache(&self.config.data_dir, &workload.place);
+        let cache = ParentSpec::package_cache(&self.config.data_dir, place);
         let mut env: BTreeMap<String, String> = [
             (
                 "PATH",
                 format!("{bin}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
             ),
-            ("HOME", home),
+            ("HOME", HOME.to_owned()),
             ("USER", "root".to_owned()),
             ("SHELL", "/bin/bash".to_owned()),
             ("LANG", "C.UTF-8".to_owned()),
@@ -515,13 +526,12 @@ impl LocalExecutor {
             ("UV_SYSTEM_CERTS", "true".to_owned()),
             ("UV_LINK_MODE", "copy".to_owned()),
             ("UV_PYTHON_DOWNLOADS", "never".to_owned()),
-            ("DATABRICKS_RUNTIME_VERSION", workload.place.runtime.clone()),
+            ("DATABRICKS_RUNTIME_VERSION", place.runtime.clone()),
         ]
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))
         .collect();
         env.extend(tools::for_programs(&self.config.tool_env));
-        env.extend(workload.env.clone());
         env
     }
 }

@@ -1,5 +1,6 @@
 //! Parents of runs: one interpreter that forks, warm or fresh, with its walls around it.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -97,6 +98,8 @@ pub(crate) struct ParentSpec {
     /// What it imports before it forks; nothing for a parent of one run.
     pub(crate) warm: Option<Warmth>,
     pub(crate) idle: Duration,
+    /// What its runs have in their environment, but for what each has of its own.
+    pub(crate) env: BTreeMap<String, String>,
 }
 
 impl ParentSpec {
@@ -158,6 +161,7 @@ impl Parent {
             "warm": spec.warm.map(Warmth::as_str),
             "preload": spec.runtime.preload,
             "idle_seconds": spec.idle.as_secs_f64(),
+            "env": spec.env,
         });
         let process = launch(&Launch {
             program: c_path(spec.environment.interpreter())?,

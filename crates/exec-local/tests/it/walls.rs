@@ -305,20 +305,20 @@ if os.fork() == 0:
         raise OSError(errno.EAGAIN, 'no processes left')
     os.fork = once
     settings = {'control_fd': theirs.detach(), 'sandbox': False, 'warm': None, 'preload': [],
-                'idle_seconds': 60}
+                'idle_seconds': 60, 'env': {}}
     sys.argv = ['', json.dumps(settings)]
     zygote.main()
 theirs.close()
 assert ours.recv(16) == b'ready'
 def ask():
     status, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    ours.send(json.dumps({'do': 'prepare', 'name': 'a', 'sandbox': False}).encode())
+    ours.send(json.dumps({'do': 'prepare', 'name': 'a', 'sandbox': False, 'rlimits': {}}).encode())
     request = json.dumps({'do': 'run', 'name': 'a'}).encode()
     socket.send_fds(ours, [request], [other.fileno()] * 4)
     other.close()
     return status.recv(4096)
 assert ask() == b''
-assert b'KeyError' in ask()
+assert b'begun' in ask()
 ";
 
 #[test]
