@@ -10,7 +10,8 @@ use forebay_types::{Error, ErrorCode, Result, RunId};
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 
-use super::{RunNow, RunView, Runs, dispatch, parameters};
+use super::request::parameters;
+use super::{RunNow, RunView, Runs, dispatch};
 use crate::Ctx;
 use crate::jobs::JobDocument;
 

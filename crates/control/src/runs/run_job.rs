@@ -6,7 +6,8 @@ use forebay_types::{Error, JobId, PermissionLevel, Result};
 use serde_json::{Map, Value};
 
 use super::container::{Container, end};
-use super::{Inner, RunNow, run_of};
+use super::request::run_of;
+use super::{Inner, RunNow};
 use crate::jobs::{JobDocument, RUN_JOB_DEPTH_MAX};
 
 /// # Errors
