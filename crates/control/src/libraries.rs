@@ -73,6 +73,13 @@ struct Inner {
     trials: Semaphore,
 }
 
+/// What becomes of libraries on a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    Install,
+    Uninstall,
+}
+
 /// What a run installs before it begins.
 #[derive(Debug, Default)]
 pub(crate) struct RunLibraries {
@@ -120,37 +127,34 @@ impl Libraries {
         }))
     }
 
-    /// Puts libraries on a cluster, which installs them while it is up.
+    /// Puts libraries on a cluster, which installs them while it is up, or takes them from it: where
+    /// runs have them already, when it starts again.
     ///
     /// # Errors
     /// `INVALID_PARAMETER_VALUE` that names the field; `PERMISSION_DENIED` without `CAN_MANAGE`.
-    pub async fn install(&self, ctx: &Ctx, id: &ClusterId, libraries: Vec<Value>) -> Result<()> {
+    pub async fn change(
+        &self,
+        ctx: &Ctx,
+        id: &ClusterId,
+        change: Change,
+        libraries: Vec<Value>,
+    ) -> Result<()> {
         let libraries = canonical(libraries)?;
         let inner = &self.0;
         inner
             .clusters
             .permitted(ctx, id, PermissionLevel::CanManage)
             .await?;
-        inner
-            .store
-            .cluster_library_install(id, libraries, ctx.user.id)
-            .await?;
-        inner.nudge.notify_one();
-        Ok(())
-    }
-
-    /// Takes libraries from a cluster; where runs have them already, when it starts again.
-    ///
-    /// # Errors
-    /// As [`Libraries::install`].
-    pub async fn uninstall(&self, ctx: &Ctx, id: &ClusterId, libraries: Vec<Value>) -> Result<()> {
-        let libraries = canonical(libraries)?;
-        let inner = &self.0;
-        inner
-            .clusters
-            .permitted(ctx, id, PermissionLevel::CanManage)
-            .await?;
-        inner.store.cluster_library_uninstall(id, libraries).await
+        let store = &inner.store;
+        match change {
+            Change::Install => {
+                let user = ctx.user.id;
+                store.cluster_library_install(id, libraries, user).await?;
+                inner.nudge.notify_one();
+                Ok(())
+            }
+            Change::Uninstall => store.cluster_library_uninstall(id, libraries).await,
+        }
     }
 
     /// The libraries of a cluster, in order.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use forebay_control::libraries::MoveRequest;
+use forebay_control::libraries::{Change, MoveRequest};
 use forebay_store::ClusterLibrary;
 use forebay_types::ClusterId;
 use forebay_wire::Method::{Get, Post};
@@ -22,8 +22,13 @@ pub(crate) fn routes(routes: &mut Routes) {
     of_workspace::routes(routes);
     routes.on(Get, &[], VERSIONS, versions);
     routes.on(Post, &[], MOVE, move_all);
-    routes.on(Post, BOTH, "/libraries/install", install);
-    routes.on(Post, BOTH, "/libraries/uninstall", uninstall);
+    for (path, way) in [
+        ("/libraries/install", Change::Install),
+        ("/libraries/uninstall", Change::Uninstall),
+    ] {
+        let handler = move |app, caller, request| change(app, caller, request, way);
+        routes.on(Post, BOTH, path, handler);
+    }
     routes.on(Get, BOTH, "/libraries/cluster-status", cluster_status);
     routes.on(
         Get,
@@ -35,25 +40,18 @@ pub(crate) fn routes(routes: &mut Routes) {
 
 type Answer = ApiResult<Json<Value>>;
 
-async fn install(
+/// Puts the libraries of a request on its cluster, or takes them from it.
+async fn change(
     State(app): State<Arc<App>>,
     Caller(ctx): Caller,
     Params(request): Params<ClusterLibraries>,
+    change: Change,
 ) -> Answer {
     let id = ClusterId(request.cluster_id);
     let libraries = &app.services.libraries;
-    libraries.install(&ctx, &id, request.libraries).await?;
-    Ok(Json(json!({})))
-}
-
-async fn uninstall(
-    State(app): State<Arc<App>>,
-    Caller(ctx): Caller,
-    Params(request): Params<ClusterLibraries>,
-) -> Answer {
-    let id = ClusterId(request.cluster_id);
-    let libraries = &app.services.libraries;
-    libraries.uninstall(&ctx, &id, request.libraries).await?;
+    libraries
+        .change(&ctx, &id, change, request.libraries)
+        .await?;
     Ok(Json(json!({})))
 }
 

@@ -13,7 +13,7 @@ use tracing::warn;
 
 use super::archive::{self, FileKind};
 use super::users::{is_on, name_of, path_of, tasks_of};
-use super::{Inner, Libraries};
+use super::{Change, Inner, Libraries};
 use crate::Ctx;
 use crate::access::Access;
 
@@ -154,13 +154,13 @@ impl Libraries {
     /// Puts a library on a cluster, or on every one, also those to come; or takes it away.
     ///
     /// # Errors
-    /// As [`Libraries::get`] and [`Libraries::install`]; for every cluster, administrators only.
+    /// As [`Libraries::get`] and [`Libraries::change`]; for every cluster, administrators only.
     pub async fn attach(
         &self,
         ctx: &Ctx,
         id: ObjectId,
         cluster: Option<ClusterId>,
-        on: bool,
+        change: Change,
     ) -> Result<()> {
         let library = self.permitted(ctx, id, Access::Read).await?;
         let text = library_text(&library.kind, &library.file);
@@ -169,14 +169,12 @@ impl Libraries {
             ctx.require_admin("attach a library to all clusters")?;
             super::canonical(vec![entry])?;
             let store = &self.0.store;
+            let on = change == Change::Install;
             store.library_for_all(library, ctx.user.id, on).await?;
             self.0.nudge.notify_one();
             return Ok(());
         };
-        match on {
-            true => self.install(ctx, &cluster, vec![entry]).await,
-            false => self.uninstall(ctx, &cluster, vec![entry]).await,
-        }
+        self.change(ctx, &cluster, change, vec![entry]).await
     }
 
     async fn permitted(&self, ctx: &Ctx, id: ObjectId, access: Access) -> Result<LibraryRow> {

@@ -7,7 +7,7 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use forebay_control::Ctx;
-use forebay_control::libraries::Upload;
+use forebay_control::libraries::{Change, Upload};
 use forebay_store::LibraryRow;
 use forebay_types::{ClusterId, DbfsPath, Error, ErrorCode, ObjectId, Result, WorkspacePath};
 use forebay_wire::Method::{Get, Post};
@@ -33,8 +33,13 @@ pub(super) fn routes(routes: &mut Routes) {
     routes.on(Get, OLD, "/libraries/list", list);
     routes.on(Get, OLD, "/libraries/status", status);
     routes.on(Post, OLD, "/libraries/delete", delete);
-    routes.on(Post, OLD, "/libraries/attach", attach);
-    routes.on(Post, OLD, "/libraries/detach", detach);
+    for (path, way) in [
+        ("/libraries/attach", Change::Install),
+        ("/libraries/detach", Change::Uninstall),
+    ] {
+        let handler = move |app, caller, request| change(app, caller, request, way);
+        routes.on(Post, OLD, path, handler);
+    }
 }
 
 /// An error as this version of the API has it. What exists already is a 500 whose text says so:
@@ -166,27 +171,18 @@ async fn delete(
     Ok(Json(json!({"id": id})))
 }
 
-async fn attach(
+/// Puts a library on a cluster or on all, or takes it from there.
+async fn change(
     State(app): State<Arc<App>>,
     Caller(ctx): Caller,
     Params(request): Params<LibraryCall>,
+    change: Change,
 ) -> Answer {
-    change(&app, &ctx, request, true).await
-}
-
-async fn detach(
-    State(app): State<Arc<App>>,
-    Caller(ctx): Caller,
-    Params(request): Params<LibraryCall>,
-) -> Answer {
-    change(&app, &ctx, request, false).await
-}
-
-async fn change(app: &App, ctx: &Ctx, request: LibraryCall, on: bool) -> Answer {
     let missing = || Error::invalid("Missing required field: clusterId");
     let cluster = request.cluster_id.ok_or_else(missing)?;
     let cluster = (cluster != ALL_CLUSTERS).then_some(ClusterId(cluster));
     let id = ObjectId(request.library_id);
-    app.services.libraries.attach(ctx, id, cluster, on).await?;
+    let libraries = &app.services.libraries;
+    libraries.attach(&ctx, id, cluster, change).await?;
     Ok(Json(json!({})))
 }
