@@ -192,6 +192,16 @@ impl NewRun {
     }
 }
 
+/// What is known of an attempt when its program begins.
+#[derive(Debug, Clone, Default)]
+pub struct AttemptStart {
+    pub cluster_id: Option<String>,
+    /// The parameters after their references were filled in.
+    pub resolved: Option<Value>,
+    /// The first of its facts; null leaves them as they are.
+    pub facts: Value,
+}
+
 /// How an attempt ended.
 #[derive(Debug, Clone)]
 pub struct AttemptEnd {
@@ -202,6 +212,7 @@ pub struct AttemptEnd {
     pub error: Option<String>,
     pub trace: Option<String>,
     pub exit_value: Option<String>,
+    /// All of them; null leaves what its start recorded.
     pub facts: Value,
     /// Whether another attempt could end better.
     pub retry: bool,

@@ -3,7 +3,7 @@ use forebay_types::UserId;
 use serde_json::{Map, Value};
 
 use super::*;
-use crate::runs::{AttemptEnd, Created, NewRun, RunKind};
+use crate::runs::{AttemptEnd, AttemptStart, Created, NewRun, RunKind};
 use crate::slots::Slots;
 use crate::store::Store;
 
@@ -40,7 +40,7 @@ async fn failed_twice(store: &Store) -> RunId {
         .unwrap();
     let first = &claimed[0];
     store
-        .attempt_executing(first.id, None, Millis(11))
+        .attempt_executing(first.id, AttemptStart::default(), Millis(11))
         .await
         .unwrap();
     let second = store

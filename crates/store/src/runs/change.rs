@@ -9,11 +9,13 @@ use serde_json::Value;
 use super::admit::{self, admission, check_ceiling, coalesced, look_at_rooms};
 use super::claim::{claim, is_worth_a_claim, log_claim};
 use super::container::Child;
+use super::resolved::resolved_put;
 use super::transition::{
     Head, Place, advance, advance_from, head_on, insert_attempt, log, outcome, set_phase, state_of,
 };
 use super::{
-    ATTEMPT_COLUMNS, Attempt, AttemptEnd, NewRun, attempt_from_row, missing_run, run_get_on,
+    ATTEMPT_COLUMNS, Attempt, AttemptEnd, AttemptStart, NewRun, attempt_from_row, missing_run,
+    run_get_on,
 };
 use crate::connection::sql;
 use crate::cost;
@@ -42,6 +44,10 @@ impl Created {
             queued: false,
         }
     }
+}
+
+fn json_or_null(value: &Value) -> Option<String> {
+    (!value.is_null()).then(|| value.to_string())
 }
 
 impl Store {
@@ -77,24 +83,26 @@ impl Store {
         self.write(move |tx| claim(tx, &slots, now)).await
     }
 
-    /// Records where an attempt runs and that its program began.
+    /// Records that an attempt's program began, and what is known of it by then.
     ///
     /// # Errors
     /// When the database refuses.
     pub async fn attempt_executing(
         &self,
         id: RunId,
-        cluster_id: Option<String>,
+        start: AttemptStart,
         now: Millis,
     ) -> Result<()> {
         self.write(move |tx| {
+            // A short program has ended before this is written, and its end knows more.
             let attempt = tx
                 .prepare_cached(&format!(
-                    "UPDATE attempt SET executed_at = ?2, cluster_id = ?3 WHERE id = ?1
-                     RETURNING {ATTEMPT_COLUMNS}"
+                    "UPDATE attempt SET executed_at = ?2, cluster_id = ?3,
+                       facts = CASE phase WHEN 'ended' THEN facts ELSE coalesce(?4, facts) END
+                     WHERE id = ?1 RETURNING {ATTEMPT_COLUMNS}"
                 ))
                 .and_then(|mut statement| {
-                    let bounds = params![id.0, now.0, cluster_id];
+                    let bounds = params![id.0, now.0, start.cluster_id, json_or_null(&start.facts)];
                     statement.query_row(bounds, attempt_from_row).optional()
                 })
                 .map_err(|e| sql("record a start", e))?;
@@ -108,6 +116,9 @@ impl Store {
             else {
                 return Ok(());
             };
+            if let Some(resolved) = &start.resolved {
+                resolved_put(tx, id, resolved)?;
+            }
             log(tx, run_id, now, &Record::Executing { task, attempt })?;
             notifications::began(tx, run_id, (task, attempt), now)
         })
@@ -135,7 +146,8 @@ impl Store {
             let recorded = tx
                 .prepare_cached(
                     "UPDATE attempt SET phase = 'ended', verdict = ?2, code = ?3, message = ?4,
-                       error = ?5, trace = ?6, exit_value = ?7, facts = ?8, ended_at = ?9
+                       error = ?5, trace = ?6, exit_value = ?7, facts = coalesce(?8, facts),
+                       ended_at = ?9
                      WHERE id = ?1 AND phase <> 'ended'",
                 )
                 .and_then(|mut statement| {
@@ -147,7 +159,7 @@ impl Store {
                         end.error,
                         end.trace,
                         end.exit_value,
-                        end.facts.to_string(),
+                        json_or_null(&end.facts),
                         now.0,
                     ])
                 })

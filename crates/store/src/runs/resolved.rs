@@ -1,9 +1,16 @@
 use forebay_types::{Result, RunId};
-use rusqlite::params;
+use rusqlite::{Transaction, params};
 use serde_json::Value;
 
 use crate::connection::sql;
 use crate::store::Store;
+
+pub(super) fn resolved_put(tx: &Transaction<'_>, attempt: RunId, resolved: &Value) -> Result<()> {
+    tx.prepare_cached("INSERT OR REPLACE INTO attempt_resolved VALUES (?1, ?2)")
+        .and_then(|mut insert| insert.execute(params![attempt.0, resolved.to_string()]))
+        .map_err(|e| sql("keep resolved values", e))?;
+    Ok(())
+}
 
 impl Store {
     /// Keeps the parameters of an attempt as they are after its references were filled in.
@@ -11,13 +18,8 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub async fn attempt_resolved(&self, attempt: RunId, resolved: Value) -> Result<()> {
-        self.write(move |tx| {
-            tx.prepare_cached("INSERT OR REPLACE INTO attempt_resolved VALUES (?1, ?2)")
-                .and_then(|mut insert| insert.execute(params![attempt.0, resolved.to_string()]))
-                .map_err(|e| sql("keep resolved values", e))?;
-            Ok(())
-        })
-        .await
+        self.write(move |tx| resolved_put(tx, attempt, &resolved))
+            .await
     }
 
     /// By attempt, for all of a run's that have any.

@@ -47,6 +47,68 @@ fn new_run(kind: RunKind) -> NewRun {
     NewRun::new(kind, creator, "t", Map::new())
 }
 
+fn ended_with(facts: Value) -> AttemptEnd {
+    AttemptEnd {
+        verdict: Verdict::Succeeded,
+        code: "SUCCESS",
+        message: String::new(),
+        error: None,
+        trace: None,
+        exit_value: None,
+        facts,
+        retry: false,
+    }
+}
+
+#[tokio::test]
+async fn a_start_that_is_noted_late_takes_nothing_from_the_end() {
+    let world = World::new(2);
+    let start = || AttemptStart {
+        resolved: Some(json!({"a": 1})),
+        facts: json!({"inputs": 1}),
+        ..AttemptStart::default()
+    };
+    let facts = async |id: RunId| {
+        let (_, attempts) = world.store.run_get(id).await.unwrap();
+        assert!(attempts[0].executed_at.is_some());
+        attempts[0].facts.clone()
+    };
+    let whole = json!({"inputs": 1, "usage": 2});
+    for (late, end, expected) in [
+        (true, whole.clone(), whole.clone()),
+        (false, whole.clone(), whole.clone()),
+        (false, Value::Null, json!({"inputs": 1})),
+    ] {
+        let created = world.create(new_run(RunKind::Submit), 1).await;
+        let attempt = created.claimed[0].clone();
+        let (store, id) = (&world.store, attempt.id);
+        if !late {
+            store
+                .attempt_executing(id, start(), Millis(2))
+                .await
+                .unwrap();
+        }
+        let ended = store.attempt_end(attempt, plan(true), ended_with(end), None, Millis(3));
+        ended.await.unwrap();
+        if late {
+            store
+                .attempt_executing(id, start(), Millis(4))
+                .await
+                .unwrap();
+        }
+        assert_eq!(facts(created.id).await, expected);
+        let resolved = store.attempt_list_resolved(created.id).await.unwrap();
+        assert_eq!(resolved, [(id, json!({"a": 1}))]);
+        // The run was deleted meanwhile.
+        store.run_delete(created.id).await.unwrap();
+        store.run_purge(10).await.unwrap();
+        store
+            .attempt_executing(id, start(), Millis(5))
+            .await
+            .unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_call_that_became_one_with_a_waiting_run_may_be_repeated() {
     let world = World::new(1);
@@ -65,16 +127,7 @@ async fn a_call_that_became_one_with_a_waiting_run_may_be_repeated() {
     assert_eq!(world.create(keyed("c"), 3).await.id, waiting);
     let Created { claimed, .. } = first;
     let (store, slots) = (&world.store, Some(world.slots.clone()));
-    let end = AttemptEnd {
-        verdict: Verdict::Succeeded,
-        code: "SUCCESS",
-        message: String::new(),
-        error: None,
-        trace: None,
-        exit_value: None,
-        facts: Value::Null,
-        retry: false,
-    };
+    let end = ended_with(Value::Null);
     let ended = store.attempt_end(claimed[0].clone(), plan(true), end, slots, Millis(4));
     ended.await.unwrap();
     store
