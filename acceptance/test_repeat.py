@@ -8,7 +8,8 @@ import zipfile
 
 import pytest
 
-from harness.api import refused
+from harness import wait
+from harness.api import new_cluster, refused, text_of
 
 RANDOM = (
     "import os, random, numpy as np\n"
@@ -165,3 +166,30 @@ def test_libraries_are_what_they_were(api, home, dbfs_home, cluster_id, repeat):
     code, said = repeat(run["run_id"])
     assert code == 1
     assert f"has changed: its sha-256 was {digest} and is {other}" in said
+
+
+def test_what_a_run_was_made_from_outlives_the_server(own_server):
+    api = own_server.api()
+    api.notebook("/Shared/lib", ["from_lib = 1"])
+    cells = [
+        "import os, time\nprint('seed', os.environ['FOREBAY_SEED'])\nwhile not os.path.exists('/dbfs/tmp/go'): time.sleep(0.05)",
+        "# MAGIC %run ./lib",
+        "print(from_lib)",
+    ]
+    run_id = api.submit(api.notebook("/Shared/n", cells), new_cluster(api))
+    wait.until("the program to print", lambda: "seed" in text_of(api.executed(run_id)), timeout=60)
+    path = f"/api/forebay/v1/runs/{run_id}/facts"
+    noted = wait.until("its start to be noted", lambda: api.get(path)["tasks"][0]["inputs"])
+    own_server.kill()
+    own_server.start()
+    own_server.api().post("/api/2.0/dbfs/put", {"path": "/tmp/go", "contents": ""})
+    run = api.finished(run_id)
+    assert run["state"]["result_state"] == "SUCCESS", run["state"]
+    inputs = api.get(path)["tasks"][0]["inputs"]
+    assert [file["kind"] for file in inputs["files"]] == ["notebook", "included"]
+    assert {**inputs, "files": inputs["files"][:1]} == noted
+    assert f"seed {inputs['seed']}" in text_of(api.executed(run_id))
+    again = api.post(f"/api/forebay/v1/runs/{run_id}/repeat", {})["run_id"]
+    assert api.finished(again)["state"]["result_state"] == "SUCCESS"
+    assert f"seed {inputs['seed']}" in text_of(api.executed(again))
+    assert not list((own_server.data / "dev/runs").glob("*/inputs.json"))

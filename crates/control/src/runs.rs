@@ -18,6 +18,7 @@ mod inputs;
 mod keep;
 mod lint;
 mod live;
+mod origin;
 mod output;
 mod queue;
 mod repair;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use forebay_engine::{Phase, StopReason, Verdict};
 use forebay_exec::{Adoption, CancelReason, Canceler, Execution, Host, Outcome};
 use forebay_runtime::TaskKind;
-use forebay_store::{Attempt, AttemptEnd, Run, RunKind};
+use forebay_store::{Attempt, AttemptEnd, AttemptStart, Run, RunKind};
 use forebay_types::{Error, ErrorCode, Result};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -27,9 +27,11 @@ use super::ending::{
     over_time,
 };
 use super::host::AttemptHost;
-use super::inputs::Inputs;
+use super::inputs::{INPUTS, Inputs};
 use super::live::Owned;
+use super::origin::Origin;
 use super::output::{self, Snapshot, Writer};
+use super::repeat::inputs_of;
 use super::scope;
 use super::source::Code;
 use super::workload::{self, Prepared};
@@ -37,9 +39,6 @@ use crate::Ctx;
 use crate::clusters::ResolvedCluster;
 use crate::jobs::{JobDocument, TaskSpec};
 use crate::libraries::RunLibraries;
-
-/// What a program begins its random numbers with.
-const SEED: &str = "FOREBAY_SEED";
 
 /// Whether an attempt may have begun before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -212,6 +211,12 @@ impl Work<'_> {
             ctx,
             checkout,
         };
+        let first = inner.first(document, &attempt.task_key).await;
+        let seed = inner.seed(
+            (run, attempt),
+            document,
+            first.as_ref().ok().and_then(Option::as_ref),
+        );
         let mut writer = Writer::open(&inner.dirs, attempt.id, events)?;
         let token = inner.tokens.issue_for_run(&code.ctx.user, attempt.id);
         let host = AttemptHost::new(
@@ -221,17 +226,22 @@ impl Work<'_> {
             attempt,
             &compute,
             canceler,
+            seed,
         );
         let host = Arc::new(host.with_budget(bounds.budget));
         if begin == Begin::Again {
             match self.adopt(&writer, Arc::clone(&host) as _).await {
                 Adoption::Found(execution) => {
                     if attempt.executed_at.is_none() {
-                        self.note_start(&compute, None);
+                        self.note_start(&compute, None, None);
                     }
                     let snapshot = Snapshot::kept(&inner.dirs, attempt.id);
-                    let digest = digest(task, code.commit(), snapshot.as_ref());
-                    let program = (execution, digest);
+                    let program = Program {
+                        digest: digest(task, code.commit(), snapshot.as_ref()),
+                        // A server that died in the moment after the start had not noted them.
+                        inputs: inputs_of(attempt),
+                        execution,
+                    };
                     return self.conclude(program, &mut writer, stop, &bounds).await;
                 }
                 Adoption::NeverBegun => {}
@@ -246,37 +256,29 @@ impl Work<'_> {
             Ok(libraries) => libraries,
             Err(e) => return Ok(Some(no_library(&e))),
         };
+        let origin = Origin {
+            inner,
+            run,
+            attempt,
+            document,
+            scoped: &scoped,
+            code: &code,
+            compute: &compute,
+            seed,
+        };
+        let prepared = workload::prepare(&origin, libraries).await?;
+        let inputs = Inputs::of(&origin, &prepared).await?;
+        if let Some(first) = first? {
+            let place = &prepared.workload.place;
+            first.check(&inputs, &origin, place).await?;
+        }
         let Prepared {
             mut workload,
             snapshot,
             resolved,
-        } = workload::prepare(
-            inner,
-            &code,
-            run,
-            attempt,
-            &document.spec,
-            &scoped,
-            &compute,
-        )
-        .await?;
-        workload.private = libraries.folder;
-        workload.libraries = libraries.list;
+            ..
+        } = prepared;
         workload.context.api_token = Some(token.value.clone());
-        let inputs = inner
-            .inputs(
-                (run, attempt),
-                document,
-                &code,
-                &compute,
-                &workload,
-                libraries.files,
-                snapshot.as_ref(),
-            )
-            .await?;
-        inputs.keep(&inner.dirs, attempt.id)?;
-        let seed = inputs.seed.to_string();
-        workload.env.insert(SEED.to_owned(), seed);
         if let Some(snapshot) = &snapshot {
             snapshot.keep(&inner.dirs, attempt.id)?;
         }
@@ -289,9 +291,12 @@ impl Work<'_> {
             Ok(execution) => execution,
             Err(error) => return Ok(Some(not_started(&error))),
         };
-        self.note_start(&compute, resolved);
-        let digest = digest(task, code.commit(), snapshot.as_ref());
-        let program = (execution, digest);
+        self.note_start(&compute, resolved, Some(&inputs));
+        let program = Program {
+            digest: digest(task, code.commit(), snapshot.as_ref()),
+            inputs: Some(inputs),
+            execution,
+        };
         self.conclude(program, &mut writer, stop, &bounds).await
     }
 
@@ -321,14 +326,19 @@ impl Work<'_> {
         adoption
     }
 
-    /// Follows a program, which has this digest, to its end.
+    /// Follows a program to its end.
     async fn conclude(
         &self,
-        (mut execution, digest): (Box<dyn Execution>, String),
+        program: Program,
         writer: &mut Writer,
         stop: Pin<&mut impl Future<Output = Stop>>,
         bounds: &Bounds,
     ) -> Result<Option<AttemptEnd>> {
+        let Program {
+            mut execution,
+            digest,
+            inputs,
+        } = program;
         let (live, id) = (&self.inner.live, self.attempt.id);
         let using = Using::nothing_yet(self.run, self.attempt);
         live.meter(id, Some((execution.meter(), using)));
@@ -344,8 +354,8 @@ impl Work<'_> {
             return Ok(Some(interrupted()));
         }
         let mut facts = facts(&ended, &digest);
-        if let Some(inputs) = Inputs::kept(&self.inner.dirs, id) {
-            facts["inputs"] = json!(inputs);
+        if let Some(inputs) = inputs {
+            facts[INPUTS] = json!(inputs.with_included(&self.inner.dirs, id));
         }
         Ok(Some(match (stopped, ended.outcome) {
             (Some(Stop::OverTime(seconds)), Outcome::TimedOut) => over_time(seconds, facts),
@@ -413,17 +423,23 @@ impl Work<'_> {
     }
 
     /// Written beside the run, not before it: the start of the program waits for nobody.
-    fn note_start(&self, compute: &ResolvedCluster, resolved: Option<Value>) {
+    fn note_start(
+        &self,
+        compute: &ResolvedCluster,
+        resolved: Option<Value>,
+        inputs: Option<&Inputs>,
+    ) {
         let store = self.inner.store.clone();
         let (id, now) = (self.attempt.id, self.inner.clock.now());
-        let cluster = compute.cluster_id.as_ref().map(ToString::to_string);
+        let start = AttemptStart {
+            cluster_id: compute.cluster_id.as_ref().map(ToString::to_string),
+            resolved,
+            facts: inputs.map_or(Value::Null, |inputs| json!({INPUTS: inputs})),
+        };
         self.inner
             .tasks
             .spawn(TaskKind::Chore, format!("note start of {id}"), async move {
-                if let Some(resolved) = resolved {
-                    store.attempt_resolved(id, resolved).await?;
-                }
-                store.attempt_executing(id, cluster, now).await
+                store.attempt_executing(id, start, now).await
             });
     }
 
@@ -458,6 +474,14 @@ impl Work<'_> {
             }
         }
     }
+}
+
+/// A program that has begun.
+struct Program {
+    execution: Box<dyn Execution>,
+    /// What runs, in one hash.
+    digest: String,
+    inputs: Option<Inputs>,
 }
 
 /// Why an attempt is to end before its time.

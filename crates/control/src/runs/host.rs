@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use super::Inner;
 use super::definition::Definition;
 use super::dispatch;
-use super::inputs::{self, Inputs};
+use super::inputs;
 use super::scope;
 use super::source::{self, Code};
 use crate::Ctx;
@@ -40,6 +40,7 @@ pub(crate) struct AttemptHost {
     canceler: Canceler,
     /// What this attempt may use.
     budget: AttemptBudget,
+    seed: u32,
 }
 
 impl AttemptHost {
@@ -50,6 +51,7 @@ impl AttemptHost {
         attempt: &Attempt,
         compute: &ResolvedCluster,
         canceler: Canceler,
+        seed: u32,
     ) -> Self {
         Self {
             inner: Arc::clone(inner),
@@ -61,6 +63,7 @@ impl AttemptHost {
             cluster_id: compute.cluster_id.as_ref().map(ToString::to_string),
             canceler,
             budget: AttemptBudget::default(),
+            seed,
         }
     }
 
@@ -298,10 +301,8 @@ impl AttemptHost {
             // It may use no more than its caller.
             settings[OWN_FIELD]["budget"] = json!({"attempt": self.budget});
         }
-        if let Some(above) = Inputs::kept(&self.inner.dirs, self.attempt) {
-            // So a repeat of the run above gives its child the same seed.
-            settings[OWN_FIELD]["seed"] = json!(inputs::seed_below(above.seed, call.0));
-        }
+        // So a repeat of the run above gives its child the same seed.
+        settings[OWN_FIELD]["seed"] = json!(inputs::seed_below(self.seed, call.0));
         let Value::Object(settings) = settings else {
             return Err(Error::invalid("settings"));
         };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use forebay_exec::{Library, Mounts, Program, Workload};
+use forebay_exec::{Library, Mounts, Program};
 use forebay_runtime::blocking;
 use forebay_store::Run;
 use forebay_types::{Error, Result, RunId, WorkspacePath};
@@ -13,11 +13,15 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::checkout::Checkout;
+use super::origin::Origin;
 use super::output::{self, Snapshot};
 use super::source::{self, Code};
+use super::workload::Prepared;
 use crate::clusters::ResolvedCluster;
-use crate::libraries::RunFile;
 use crate::services::WorkspaceDirs;
+
+/// Where the facts of an attempt have them.
+pub(crate) const INPUTS: &str = "inputs";
 
 /// As the facts of an attempt show it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,16 +73,10 @@ impl InputKind {
 impl Inputs {
     /// # Errors
     /// When a file cannot be read; one that is not there is for the program to miss.
-    pub(crate) async fn of(
-        seed: u32,
-        code: &Code,
-        compute: &ResolvedCluster,
-        workload: &Workload,
-        libraries: Vec<RunFile>,
-        snapshot: Option<&Snapshot>,
-    ) -> Result<Self> {
+    pub(crate) async fn of(origin: &Origin<'_>, prepared: &Prepared) -> Result<Self> {
+        let (workload, compute) = (&prepared.workload, origin.compute);
         let mut files = Vec::new();
-        if let Some(snapshot) = snapshot
+        if let Some(snapshot) = &prepared.snapshot
             && !is_in_commit(&snapshot.path)
         {
             files.push(InputFile {
@@ -97,12 +95,12 @@ impl Inputs {
             let file = host_file(mounts, &path);
             (kind, path, file)
         });
-        let libraries = libraries.into_iter().map(|library| {
+        let libraries = prepared.files.iter().map(|library| {
             let kind = match library.is_installed {
                 true => InputKind::Installed,
                 false => InputKind::Library,
             };
-            (kind, library.path, Some(library.kept))
+            (kind, library.path.clone(), Some(library.kept.clone()))
         });
         let wanted: Vec<_> = scripts.chain(libraries).collect();
         if !wanted.is_empty() {
@@ -117,8 +115,8 @@ impl Inputs {
             files.extend(found.await?.into_iter().flatten());
         }
         Ok(Self {
-            seed,
-            commit: code.commit().map(str::to_owned),
+            seed: origin.seed,
+            commit: origin.code.commit().map(str::to_owned),
             runtime: compute.runtime.clone(),
             cluster_sha256: cluster_digest(compute),
             files,
@@ -126,26 +124,16 @@ impl Inputs {
         })
     }
 
-    /// # Errors
-    /// When it cannot be written.
-    pub(crate) fn keep(&self, dirs: &WorkspaceDirs, attempt: RunId) -> Result<()> {
-        let cannot = |e| Error::internal("cannot note what a run is made from", e);
-        let text = serde_json::to_vec(self).map_err(|e| cannot(e.into()))?;
-        std::fs::write(output::inputs_file(dirs, attempt), text).map_err(cannot)
-    }
-
-    /// What was noted, with what came in since.
-    pub(crate) fn kept(dirs: &WorkspaceDirs, attempt: RunId) -> Option<Self> {
-        let text = std::fs::read(output::inputs_file(dirs, attempt)).ok()?;
-        let mut kept: Self = serde_json::from_slice(&text).ok()?;
+    /// Adds the notebooks that the program took in while it ran.
+    pub(crate) fn with_included(mut self, dirs: &WorkspaceDirs, attempt: RunId) -> Self {
         let later = std::fs::read_to_string(output::included_file(dirs, attempt));
         for line in later.unwrap_or_default().lines() {
             // Half a line is what a crash left of one whose notebook was not given out.
             let file: Option<InputFile> = serde_json::from_str(line).ok();
-            kept.files
-                .extend(file.filter(|file| !kept.files.contains(file)));
+            self.files
+                .extend(file.filter(|file| !self.files.contains(file)));
         }
-        Some(kept)
+        self
     }
 
     /// Why a run from these inputs would be another one than a run from `now`.

@@ -178,11 +178,7 @@ pub(super) fn file(dirs: &WorkspaceDirs, attempt: RunId) -> PathBuf {
     folder(dirs, attempt).join("output.jsonl")
 }
 
-/// What an attempt is made from, see `inputs.rs`.
-pub(super) fn inputs_file(dirs: &WorkspaceDirs, attempt: RunId) -> PathBuf {
-    folder(dirs, attempt).join("inputs.json")
-}
-
+/// What an attempt takes in while it runs, see `inputs.rs`.
 pub(super) fn included_file(dirs: &WorkspaceDirs, attempt: RunId) -> PathBuf {
     folder(dirs, attempt).join("included.jsonl")
 }

@@ -1,16 +1,16 @@
 //! Doing a run again from exactly what it was made from.
 
-use forebay_exec::Workload;
+use forebay_exec::Place;
 use forebay_store::{Attempt, NewRun, Run, RunKind};
 use forebay_types::{Error, Result, RunId};
 use serde_json::{Map, Value, json};
 
-use super::inputs::{self, Inputs};
+use super::inputs::{self, INPUTS, Inputs};
+use super::origin::Origin;
 use super::source::Code;
 use super::{Inner, RunView, Runs, TRIGGER_INFO};
 use crate::Ctx;
 use crate::jobs::{JobDocument, OWN_FIELD};
-use crate::libraries::RunFile;
 
 /// Tasks that start runs of their own, whose inputs are not theirs.
 const STARTS_OTHERS: [&str; 2] = ["for_each_task", "run_job_task"];
@@ -68,67 +68,92 @@ impl Runs {
     }
 }
 
+/// What a repeat is to be like: a task of the first run.
+pub(crate) struct First {
+    run: RunId,
+    inputs: Inputs,
+    environment: Option<String>,
+}
+
 impl Inner {
-    /// The seed of an attempt that is about to start, and of a repeat also whether it would be the same.
+    /// Of an attempt that repeats another one, that one.
     ///
     /// # Errors
-    /// `INVALID_PARAMETER_VALUE` with what has changed.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "each is a part of what an attempt is made from"
-    )]
-    pub(super) async fn inputs(
+    /// When it is gone, or does not say what it was made from.
+    pub(super) async fn first(
+        &self,
+        document: &JobDocument,
+        task_key: &str,
+    ) -> Result<Option<First>> {
+        let Some(run) = document.spec.own.repeat else {
+            return Ok(None);
+        };
+        let (_, attempts) = self.store.run_get(run).await?;
+        let mut newest = RunView::newest_of(&attempts);
+        let first = newest.find(|one| one.task_key == task_key);
+        let first = first.and_then(|first| {
+            let environment = first.facts.get("environment").and_then(Value::as_str);
+            Some(First {
+                run,
+                inputs: inputs_of(first)?,
+                environment: environment.map(str::to_owned),
+            })
+        });
+        let unknown = || Error::invalid(format!("Run {run} does not say what it was made from."));
+        first.map(Some).ok_or_else(unknown)
+    }
+
+    /// What an attempt begins its random numbers with: what is said first of itself, of the one that
+    /// it repeats, and of its job.
+    pub(super) fn seed(
         &self,
         (run, attempt): (&Run, &Attempt),
         document: &JobDocument,
-        code: &Code,
-        compute: &crate::clusters::ResolvedCluster,
-        workload: &Workload,
-        libraries: Vec<RunFile>,
-        snapshot: Option<&super::output::Snapshot>,
-    ) -> Result<Inputs> {
-        let own = &document.spec.own;
-        let key = &attempt.task_key;
-        let seed = own
-            .seed
-            .unwrap_or_else(|| inputs::seed_of(self.workspace_id, run, key));
-        let mut now = Inputs::of(seed, code, compute, workload, libraries, snapshot).await?;
-        let Some(first) = own.repeat else {
-            return Ok(now);
-        };
-        let (_, attempts) = self.store.run_get(first).await?;
-        let attempts = RunView::newest_of(&attempts);
-        let before = attempts.into_iter().find(|one| one.task_key == *key);
-        let before = before.and_then(|before| Some((inputs_of(before)?, before)));
-        let (inputs, before) = before.ok_or_else(|| {
-            Error::invalid(format!("Run {first} does not say what it was made from."))
-        })?;
-        let mut reasons = inputs.differences(&now);
-        reasons.extend(inputs.changed(code, &workload.place.mounts).await?);
-        let environment = before.facts.get("environment").and_then(Value::as_str);
+        first: Option<&First>,
+    ) -> u32 {
+        let noted = inputs_of(attempt).map(|inputs| inputs.seed);
+        noted
+            .or_else(|| first.map(|first| first.inputs.seed))
+            .or(document.spec.own.seed)
+            .unwrap_or_else(|| inputs::seed_of(self.workspace_id, run, &attempt.task_key))
+    }
+}
+
+impl First {
+    /// Makes sure that a run from `now` would be the same.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMETER_VALUE` with what has changed.
+    pub(super) async fn check(
+        &self,
+        now: &Inputs,
+        origin: &Origin<'_>,
+        place: &Place,
+    ) -> Result<()> {
+        let mut reasons = self.inputs.differences(now);
+        reasons.extend(self.inputs.changed(origin.code, &place.mounts).await?);
         if reasons.is_empty()
-            && let Some(environment) = environment.filter(|digest| !digest.is_empty())
+            && let Some(environment) = self.environment.as_ref().filter(|text| !text.is_empty())
         {
-            let prepared = self.executor.prepare(&workload.place).await;
-            if prepared.is_ok_and(|prepared| prepared.environment != environment) {
+            let prepared = origin.inner.executor.prepare(place).await;
+            if prepared.is_ok_and(|prepared| prepared.environment != *environment) {
                 reasons.push("The environment of the runtime is locked otherwise.".to_owned());
             }
         }
-        if !reasons.is_empty() {
-            let reasons = reasons.join(" ");
-            return Err(Error::invalid(format!(
-                "Run {first} cannot be repeated: {reasons}"
-            )));
+        if reasons.is_empty() {
+            return Ok(());
         }
-        now.seed = inputs.seed;
-        Ok(now)
+        let (run, reasons) = (self.run, reasons.join(" "));
+        Err(Error::invalid(format!(
+            "Run {run} cannot be repeated: {reasons}"
+        )))
     }
 }
 
 /// What an ended attempt was made from.
 #[must_use]
 pub fn inputs_of(attempt: &Attempt) -> Option<Inputs> {
-    serde_json::from_value(attempt.facts.get("inputs")?.clone()).ok()
+    serde_json::from_value(attempt.facts.get(INPUTS)?.clone()).ok()
 }
 
 /// Why a run cannot be repeated, as far as its own rows tell.

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use forebay_config::WorkspaceConfig;
 use forebay_exec::{Context, LOCAL_DIR, Library, Mount, Mounts, Place, Program, Workload};
-use forebay_store::{Attempt, Run};
 use forebay_types::{AttemptNumber, Error, Result, WorkspacePath};
 use serde_json::{Value, json};
 
 use super::Inner;
 use super::bounds::Bounds;
+use super::origin::Origin;
 use super::output::{self, Snapshot};
 use super::scope::{Scoped, text, texts};
 use super::source::{self, Code};
@@ -18,32 +18,38 @@ use crate::Ctx;
 use crate::access::CHECKOUTS;
 use crate::clusters::ResolvedCluster;
 use crate::jobs::{LibrarySpec, Spec, TaskSpec};
+use crate::libraries::{RunFile, RunLibraries};
 use crate::services::WorkspaceDirs;
 use crate::workspace::{RunFolder, Workspace};
+
+/// What a program finds its seed by.
+const SEED: &str = "FOREBAY_SEED";
 
 /// Everything about one attempt, before it starts.
 pub(crate) struct Prepared {
     pub(crate) workload: Workload,
     pub(crate) snapshot: Option<Snapshot>,
+    /// The files among its libraries.
+    pub(crate) files: Vec<RunFile>,
     /// The parameters, as clients ask for them; `None` when there are none.
     pub(crate) resolved: Option<Value>,
 }
 
-/// Builds the workload of a task, without its libraries.
+/// Builds the workload of a task.
 ///
 /// # Errors
 /// Whatever keeps the task from starting: a missing notebook, a path the run's user may not read,
 /// a reference without a value.
-pub(crate) async fn prepare(
-    inner: &Inner,
-    code: &Code,
-    run: &Run,
-    attempt: &Attempt,
-    spec: &Spec,
-    scoped: &Scoped,
-    compute: &ResolvedCluster,
-) -> Result<Prepared> {
-    let ctx = &code.ctx;
+pub(crate) async fn prepare(origin: &Origin<'_>, libraries: RunLibraries) -> Result<Prepared> {
+    let Origin {
+        inner,
+        attempt,
+        scoped,
+        code,
+        compute,
+        ..
+    } = *origin;
+    let (ctx, spec) = (&code.ctx, &origin.document.spec);
     let Scoped {
         task,
         job_parameters,
@@ -193,10 +199,10 @@ pub(crate) async fn prepare(
         run_id: attempt.id,
         attempt: AttemptNumber(attempt.attempt),
         place,
-        private: None,
+        private: libraries.folder,
         program,
-        libraries: Vec::new(),
-        env: environment(inner, run, attempt, compute),
+        libraries: libraries.list,
+        env: environment(origin),
         python_path: python_path(&home),
         working_dir,
         context: Context {
@@ -221,6 +227,7 @@ pub(crate) async fn prepare(
     Ok(Prepared {
         workload,
         snapshot,
+        files: libraries.files,
         resolved,
     })
 }
@@ -254,21 +261,18 @@ fn is_below(path: &str, folder: &str) -> bool {
 
 /// What the cluster sets, and which attempt this is. A program may be executed more than once; the
 /// key is the same each time for the same attempt, and another for each other one.
-fn environment(
-    inner: &Inner,
-    run: &Run,
-    attempt: &Attempt,
-    compute: &ResolvedCluster,
-) -> BTreeMap<String, String> {
+fn environment(origin: &Origin<'_>) -> BTreeMap<String, String> {
+    let attempt = origin.attempt;
     let key = format!(
         "{}-{}-{}-{}",
-        inner.workspace_id, run.id, attempt.task_key, attempt.attempt
+        origin.inner.workspace_id, origin.run.id, attempt.task_key, attempt.attempt
     );
-    let mut env = compute.env.clone();
+    let mut env = origin.compute.env.clone();
     env.extend([
-        ("FOREBAY_RUN_ID".to_owned(), run.id.to_string()),
+        ("FOREBAY_RUN_ID".to_owned(), origin.run.id.to_string()),
         ("FOREBAY_ATTEMPT_ID".to_owned(), attempt.id.to_string()),
         ("FOREBAY_IDEMPOTENCY_KEY".to_owned(), key),
+        (SEED.to_owned(), origin.seed.to_string()),
     ]);
     env
 }
