@@ -1,7 +1,6 @@
 """Libraries of tasks by Maven coordinates, and eggs."""
 
 import io
-import zipfile
 
 import pytest
 from databricks.sdk.service import compute
@@ -10,6 +9,7 @@ from test_jar import built, jar_task  # noqa: F401 - a fixture
 from test_spark import imported, submitted, succeeded
 
 from harness.api import cells, new_cluster, refused
+from harness.archive import archive
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -81,12 +81,7 @@ def test_coordinates_are_exact(api, coordinates):
 
 
 def egg(**files):
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
-        for name, text in files.items():
-            archive.writestr(name, text)
-    content.seek(0)
-    return content
+    return io.BytesIO(archive(files))
 
 
 def test_an_egg_is_installed_with_what_it_needs(w, home, dbfs_home, cluster_id):

@@ -2,14 +2,13 @@
 
 import base64
 import hashlib
-import io
 import json
-import zipfile
 
 import pytest
 
 from harness import wait
 from harness.api import new_cluster, refused, text_of
+from harness.archive import archive
 
 RANDOM = (
     "import os, random, numpy as np\n"
@@ -140,16 +139,17 @@ def test_only_what_ended_by_itself_can_be_repeated(api, home, cluster_id):
 
 def test_libraries_are_what_they_were(api, home, dbfs_home, cluster_id, repeat):
     def wheel(value):
-        buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w") as archive:
-            info = "tiny_thing-1.0.dist-info"
-            archive.writestr("tiny_thing.py", f"VALUE = {value}")
-            archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny-thing\nVersion: 1.0\n")
-            archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-            archive.writestr(f"{info}/RECORD", "")
-        contents = base64.b64encode(buffer.getvalue()).decode()
+        info = "tiny_thing-1.0.dist-info"
+        files = {
+            "tiny_thing.py": f"VALUE = {value}",
+            f"{info}/METADATA": "Metadata-Version: 2.1\nName: tiny-thing\nVersion: 1.0\n",
+            f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+            f"{info}/RECORD": "",
+        }
+        content = archive(files)
+        contents = base64.b64encode(content).decode()
         api.post("/api/2.0/dbfs/put", {"path": f"{dbfs_home}/tiny_thing-1.0-py3-none-any.whl", "contents": contents, "overwrite": True})
-        return hashlib.sha256(buffer.getvalue()).hexdigest()
+        return hashlib.sha256(content).hexdigest()
 
     digest = wheel(1)
     api.notebook(f"{home}/n", ["import tiny_thing\nprint(tiny_thing.VALUE)"])

@@ -2,7 +2,6 @@
 
 import io
 import json
-import zipfile
 from datetime import timedelta
 
 import pytest
@@ -11,6 +10,7 @@ from databricks.sdk.service import jobs
 
 from harness import wait
 from harness.api import TERMINAL, refused
+from harness.archive import archive
 
 
 def submit_task(cluster_id, path, key="main", **more):
@@ -253,11 +253,7 @@ def wheel(name="riskpack", version="1.2.3"):
         f"{info}/entry_points.txt": f"[console_scripts]\nscore = {name}.main:run\n",
     }
     record = "".join(f"{path},,\n" for path in [*files, f"{info}/RECORD"])
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for path, text in {**files, f"{info}/RECORD": record}.items():
-            archive.writestr(path, text)
-    return f"{name}-{version}-py3-none-any.whl", buffer.getvalue()
+    return f"{name}-{version}-py3-none-any.whl", archive({**files, f"{info}/RECORD": record})
 
 
 def test_wheel_task_runs_its_entry_point(w, dbfs_home, cluster_id):

@@ -2,7 +2,6 @@
 
 import io
 import json
-import zipfile
 from itertools import count
 
 import pytest
@@ -10,6 +9,7 @@ import requests
 from test_libraries import settled
 
 from harness.api import new_cluster
+from harness.archive import archive
 from harness.programs import Program, beside_python
 from harness.server import run_server
 
@@ -19,11 +19,7 @@ _numbers = count(1)
 
 
 def jar(text):
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("META-INF/MANIFEST.MF", "Manifest-Version: 1.0\n")
-        archive.writestr("org/example/version.txt", text)
-    return buffer.getvalue()
+    return archive({"META-INF/MANIFEST.MF": "Manifest-Version: 1.0\n", "org/example/version.txt": text})
 
 
 class Old:
