@@ -2,6 +2,7 @@
 
 import collections
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -11,6 +12,11 @@ from . import jvm, warehouse, warm_jvm
 from .worker import ProgramFailed
 
 _TAIL_LINES = 40
+_HEAP_IS_FULL = "OutOfMemoryError: Java heap space"
+_MORE_HEAP = (
+    "The heap has half of the run's memory unless spark.driver.memory says otherwise; "
+    "forebay.run.memory in the spark_conf of the cluster gives the run more"
+)
 
 
 class JarError(Exception):
@@ -37,9 +43,21 @@ def run(job, jars, channel):
     waiting = warm_jvm.for_program(job, program["args"] if program["type"] == "submit" else ())
     code, last = waiting.submit(jvm.submit_words(conf, *words)) if waiting else _execute(jvm.command(job, conf, folder, *words))
     if code:
-        what = f"ended by signal {-code}" if code < 0 else f"exit code {code}"
-        cause = _cause(last)
-        raise ProgramFailed("JavaError", f"{what}: {cause}" if cause else what, "\n".join(last))
+        raise _failure(code, last)
+
+
+def _failure(code, last):
+    """`code`: as Python has it, so negative for a signal. `last`: the last lines of standard error."""
+    name, what = "JavaError", f"exit code {code}"
+    if code < 0:
+        what = f"ended by signal {-code} ({signal.strsignal(-code)})"
+        # The server looks whether it was for memory, see `verdict.rs`.
+        name = "JavaKilled" if -code == signal.SIGKILL else name
+    cause = _cause(last)
+    message = f"{what}: {cause}" if cause else what
+    if _HEAP_IS_FULL in message:
+        message += f"\n{_MORE_HEAP}"
+    return ProgramFailed(name, message, "\n".join(last))
 
 
 def _of_class(program, jars):

@@ -4,6 +4,7 @@ import builtins
 import importlib
 import importlib.metadata
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -100,6 +101,8 @@ def _rscript(path, args):
     """A program of its own, with no half of ours inside: `quit(status = 3)` is its exit code."""
     _flush()
     done = subprocess.run([r.program("Rscript"), "--no-save", "--no-restore", "--no-init-file", path, *args])
+    if done.returncode == -signal.SIGKILL:
+        raise r.RKilled("Rscript was killed; the kernel does that when memory runs out")
     if done.returncode < 0:
         raise r.RError(f"Rscript was ended by signal {-done.returncode}")
     if done.returncode:

@@ -8,6 +8,9 @@ use crate::output::{MESSAGE_BYTES_MAX, NAME_BYTES_MAX, TRACE_BYTES_MAX, cut, cut
 use crate::run::LocalRun;
 
 const EXIT_VALUE_BYTES_MAX: usize = 5 << 20;
+/// What a driver calls the death of a process beside it, from which it cannot tell whether it was
+/// for memory.
+const DIED_BESIDE: [&str; 3] = ["JavaKilled", "RKilled", "SparkEngineDied"];
 
 #[derive(Debug)]
 pub(crate) struct Done {
@@ -63,8 +66,10 @@ impl LocalRun {
             Some(CancelReason::TimedOut) => return Outcome::TimedOut,
             None => {}
         }
-        // R was killed beside the driver, which lived to tell.
-        let is_told = |done: &Done| done.ename != "RKilled" || !self.group.counts().out_of_memory();
+        // It was killed beside the driver, which lived to tell.
+        let is_told = |done: &Done| {
+            !DIED_BESIDE.contains(&done.ename.as_str()) || !self.group.counts().out_of_memory()
+        };
         if let Some(done) = state.done.as_ref().filter(|done| is_told(done)) {
             return Outcome::Failed {
                 ename: cut(&done.ename, NAME_BYTES_MAX).to_owned(),

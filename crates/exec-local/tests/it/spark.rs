@@ -1,8 +1,8 @@
 //! The Spark engine of a run.
 
-use forebay_exec::{Outcome, Program};
+use forebay_exec::{Executor, Outcome, Program};
 
-use crate::support::{Bench, RUNTIME};
+use crate::support::{Bench, RUNTIME, executor};
 
 #[test]
 fn a_notebook_has_spark_and_sql_cells() {
@@ -77,6 +77,25 @@ fn an_engine_that_dies_fails_the_run_with_its_log() {
         };
         assert!(message.contains("log"), "{message}");
         bench.cells(&["spark.range(3).count()"]).await.succeeded();
+    });
+}
+
+#[test]
+fn an_engine_that_needs_more_memory_than_its_run_has_is_out_of_memory() {
+    RUNTIME.block_on(async {
+        if executor().await.isolation().accounting == "none" {
+            return;
+        }
+        let mut bench = Bench::new();
+        bench.workload.limits.memory_bytes = Some(600 << 20);
+        let report = bench
+            .cells(&[
+                "def greedy(x):\n    kept = []\n    while True: kept.append(bytearray(1 << 20))",
+                "spark.range(3).select(udf(greedy, 'bigint')('id')).collect()",
+            ])
+            .await;
+        let limit_bytes = Some(600 << 20);
+        assert_eq!(report.outcome(), &Outcome::OutOfMemory { limit_bytes });
     });
 }
 
