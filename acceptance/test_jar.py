@@ -101,7 +101,7 @@ def test_what_is_wrong_with_a_jar_is_said_before_anything_runs(w, jars, dbfs_hom
         assert all(word in output.error for word in words), output.error
 
 
-def test_spark_submit_takes_the_command_line_of_a_script_and_of_a_jar(w, jars, dbfs_home):
+def test_spark_submit_takes_the_command_line_of_a_jar(w, jars, dbfs_home):
     words = ["--class", "org.example.Main", "--jars", jars[1], jars[0], "submitted"]
     _, output = succeeded(w, spark_submit_task=SparkSubmitTask(parameters=words))
     assert "args submitted" in output.logs and "sum 499500" in output.logs

@@ -1,22 +1,18 @@
 """Programs for the Java virtual machine: the `main` of a class in a JAR, or whatever `spark-submit` takes."""
 
-import collections
 import os
-import signal
 import subprocess
 import sys
-import threading
 import zipfile
 
 from . import jvm, warehouse, warm_jvm
-from .worker import ProgramFailed
+from .java_end import PYTHON_LINES, failure
+from .pump import Pump
 
-_TAIL_LINES = 40
-_HEAP_IS_FULL = "OutOfMemoryError: Java heap space"
-_MORE_HEAP = (
-    "The heap has half of the run's memory unless spark.driver.memory says otherwise; "
-    "forebay.run.memory in the spark_conf of the cluster gives the run more"
-)
+# Options of `spark-submit` that have no value.
+_FLAGS = ("--help", "-h", "--supervise", "--usage-error", "--verbose", "-v", "--version")
+_FILES = ("--archives", "--files", "--jars", "--py-files")
+_DRAIN_SECONDS_MAX = 5
 
 
 class JarError(Exception):
@@ -31,33 +27,20 @@ def run(job, jars, channel):
     # What a program logs at INFO would bury what it says.
     conf = {"spark.log.level": "WARN", **jvm.settings(job, folder)}
     if program["type"] == "jar":
-        words = _of_class(program, jars)
+        words, is_python = _of_class(program, jars), False
         conf.pop("spark.jars", None)
     else:
         words = [_local(word) for word in _with_jars(program["args"], jars)]
+        is_python = _resource(words).endswith(".py")
         # What the caller says on the command line wins, and must not be given twice.
         conf = {key: value for key, value in conf.items() if not _says(program["args"], key)}
     channel.send("engine", name=f"apache {jvm.version()}")
     sys.stdout.flush()
     sys.stderr.flush()
     waiting = warm_jvm.for_program(job, program["args"] if program["type"] == "submit" else ())
-    code, last = waiting.submit(jvm.submit_words(conf, *words)) if waiting else _execute(jvm.command(job, conf, folder, *words))
+    code, out, err = waiting.submit(jvm.submit_words(conf, *words)) if waiting else _execute(jvm.command(job, conf, folder, *words))
     if code:
-        raise _failure(code, last)
-
-
-def _failure(code, last):
-    """`code`: as Python has it, so negative for a signal. `last`: the last lines of standard error."""
-    name, what = "JavaError", f"exit code {code}"
-    if code < 0:
-        what = f"ended by signal {-code} ({signal.strsignal(-code)})"
-        # The server looks whether it was for memory, see `verdict.rs`.
-        name = "JavaKilled" if -code == signal.SIGKILL else name
-    cause = _cause(last)
-    message = f"{what}: {cause}" if cause else what
-    if _HEAP_IS_FULL in message:
-        message += f"\n{_MORE_HEAP}"
-    return ProgramFailed(name, message, "\n".join(last))
+        raise failure(code, out, err, is_python)
 
 
 def _of_class(program, jars):
@@ -91,6 +74,29 @@ def _with_jars(args, jars):
     return ["--jars", ",".join(jars), *args] if jars and "--jars" not in args else args
 
 
+def _resource(words):
+    """The file that is executed: the first word that is neither an option nor its value. What is not there is named, as are
+    the files beside it."""
+    words = iter(words)
+    for word in words:
+        if not word.startswith("-"):
+            _must_be_there(word)
+            return word
+        option, is_joined, value = word.partition("=")
+        if option in _FLAGS:
+            continue
+        value = value if is_joined else next(words, "")
+        if option in _FILES:
+            for path in value.split(","):
+                _must_be_there(path.partition("#")[0], f" ({option})")
+    return ""
+
+
+def _must_be_there(path, whose=""):
+    if path.startswith("/") and "*" not in path and not os.path.exists(path):
+        raise JarError(f"there is no file {path}{whose}")
+
+
 def _local(word):
     """`dbfs:/x` where a file is meant: alone or in a list."""
     parts = word.split(",")
@@ -103,34 +109,17 @@ def _says(args, key):
 
 
 def _execute(words):
-    """The exit code, and the last lines of standard error."""
-    child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, env=jvm.variables(), start_new_session=True)
-    last = collections.deque(maxlen=_TAIL_LINES)
-    passing = threading.Thread(target=_pass_on, args=(child.stderr, last))
-    passing.start()
+    """The exit code, and the last lines of both outputs."""
+    child = subprocess.Popen(
+        words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=jvm.variables(), start_new_session=True
+    )
+    pumps = Pump(child.stdout, 1, PYTHON_LINES), Pump(child.stderr, 2)
     try:
         code = child.wait()
     except BaseException:
         child.terminate()
         raise
-    passing.join()
-    return code, list(last)
-
-
-def _pass_on(source, last):
-    for line in source:
-        os.write(2, line)
-        last.append(line.decode("utf-8", "replace").rstrip("\n"))
-
-
-def _cause(lines):
-    """The line that says what happened: the innermost cause of an exception, or what the launcher says."""
-    causes = [line for line in lines if line.startswith("Caused by: ")]
-    if causes:
-        return causes[-1].removeprefix("Caused by: ")
-    for line in lines:
-        if "Exception in thread" in line:
-            return line.split('" ', 1)[-1]
-        if line.startswith("Error: "):
-            return line.removeprefix("Error: ")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+    for pump in pumps:
+        # A process that it has left behind may hold them open.
+        pump.join(_DRAIN_SECONDS_MAX)
+    return code, *(pump.tail() for pump in pumps)

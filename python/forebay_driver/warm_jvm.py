@@ -5,7 +5,6 @@ it serves that run alone and ends with it. Before its run it has executed nothin
 does not fit, or that finds it dead, starts its own.
 """
 
-import collections
 import contextlib
 import logging
 import os
@@ -17,6 +16,8 @@ import time
 import uuid
 
 from . import jvm
+from .java_end import PYTHON_LINES
+from .pump import Pump
 
 _START_SECONDS_MAX = 60
 _DRAIN_SECONDS_MAX = 5
@@ -124,8 +125,8 @@ class Waiting:
             start_new_session=True,
         )
         self._mark = uuid.uuid4().hex
-        self._out = _Pump(self._process.stdout, 1, self._mark)
-        self._err = _Pump(self._process.stderr, 2, self._mark)
+        self._out = _Marked(self._process.stdout, 1, self._mark, PYTHON_LINES)
+        self._err = _Marked(self._process.stderr, 2, self._mark, _TAIL_LINES)
         self._gateway = None
         # A run has come: what was begun is finished, and nothing more.
         self._hurry = threading.Event()
@@ -258,10 +259,10 @@ class Waiting:
         return self._process.poll() is not None
 
     def log_tail(self):
-        return "\n".join([*self._out.tail(), *self._err.tail()]) or "(empty)"
+        return "\n".join([*self._out.tail()[-_TAIL_LINES:], *self._err.tail()]) or "(empty)"
 
     def submit(self, words):
-        """As `spark-submit WORDS`: the exit code, and the last lines of standard error."""
+        """As `spark-submit WORDS`: the exit code, and the last lines of both outputs."""
         from py4j.protocol import Py4JError, Py4JJavaError
 
         java = self._gateway.jvm
@@ -294,7 +295,7 @@ class Waiting:
         # A process that it has left behind may hold them open.
         self._out.join(_DRAIN_SECONDS_MAX)
         self._err.join(_DRAIN_SECONDS_MAX)
-        return code, list(self._err.tail())
+        return code, self._out.tail(), self._err.tail()
 
     def _threads(self):
         found = self._gateway.jvm.java.lang.Thread.getAllStackTraces().keySet().toArray()
@@ -313,39 +314,20 @@ class Waiting:
         return "\n".join(kept)
 
 
-class _Pump(threading.Thread):
+class _Marked(Pump):
     """Passes on what comes after the mark; until then it is nobody's."""
 
-    def __init__(self, source, fd, mark):
-        super().__init__(daemon=True)
-        self._source = source.fileno()
-        self._keep = source
-        self.fd = fd
+    def __init__(self, source, fd, mark, lines):
         self._mark = mark.encode() + b"\n"
-        self._last = collections.deque(maxlen=_TAIL_LINES)
-        self._rest = b""
+        self._seen = b""
         self.marked = threading.Event()
-        self.start()
+        super().__init__(source, fd, lines)
 
-    def run(self):
-        seen = b""
-        while data := os.read(self._source, 65536):
-            if not self.marked.is_set():
-                before, found, data = (seen + data).partition(self._mark)
-                seen = before[-len(self._mark) :]
-                if not found:
-                    continue
-                self.marked.set()
-            self._pass_on(data)
-
-    def _pass_on(self, data):
-        left = memoryview(data)
-        while left:
-            left = left[os.write(self.fd, left) :]
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        self._last.extend(lines)
-        # Without an end of line it could be of any length.
-        self._rest = self._rest[-4096:]
-
-    def tail(self):
-        return [line.decode("utf-8", "replace") for line in (*self._last, self._rest) if line]
+    def take(self, data):
+        if not self.marked.is_set():
+            before, found, data = (self._seen + data).partition(self._mark)
+            self._seen = before[-len(self._mark) :]
+            if not found:
+                return
+            self.marked.set()
+        super().take(data)
