@@ -182,6 +182,35 @@ def test_the_engine_apache_runs_what_sail_does_not(w, api, home, apache_id, clus
     assert run.state.result_state.value == "FAILED" and "parquet" in output.error, output.error
 
 
+FIRST = [
+    "from pyspark.sql import SparkSession, Window, functions as F, types as T\n"
+    "@F.udf('bigint')\ndef twice(n):\n    return 2 * n\n"
+    "@F.pandas_udf('double')\ndef half(n):\n    return n / 2",
+    "over = F.row_number().over(Window.orderBy('id'))\neven = F.col('id') % 2 == F.lit(0)",
+    "import threading\nseen = []\n"
+    "thread = threading.Thread(target=lambda: seen.append(SparkSession.getActiveSession()))\nthread.start()\nthread.join()",
+    "row = spark.range(3).select(twice('id'), half('id'), over, even).collect()[1]\n"
+    "dbutils.notebook.exit(f'{tuple(row)} {SparkSession.active() is spark}')",
+]
+
+
+@pytest.mark.parametrize("engine", ["sail", "apache"])
+def test_functions_and_types_need_no_use_of_spark_before_them(w, home, cluster_id, apache_id, engine):
+    _, output = notebook(w, f"{home}/first", {"sail": cluster_id, "apache": apache_id}[engine], *FIRST)
+    assert output.notebook_output.result == "(2, 0.5, 2, False) True"
+
+
+@pytest.mark.parametrize("engine", ["sail", "apache"])
+@pytest.mark.parametrize("read", ["format('mlflow-experiment').load('1')", "load('1', format='mlflow-experiment')"])
+def test_experiments_are_no_data_source_yet_and_that_is_said(w, home, cluster_id, apache_id, engine, read):
+    path = imported(w, f"{home}/reserved", cells(f"spark.read.{read}"))
+    cluster = {"sail": cluster_id, "apache": apache_id}[engine]
+    run, output = submitted(w, existing_cluster_id=cluster, notebook_task=NotebookTask(notebook_path=path))
+    assert run.state.result_state.value == "FAILED"
+    assert "'mlflow-experiment'" in output.error and "no experiment tracking yet" in output.error, output.error
+    assert "forebay.engine" not in output.error
+
+
 def test_an_unknown_engine_is_refused_by_name(api):
     body = {"spark_version": "15.4.x-scala2.12", "spark_conf": {"forebay.engine": "flink"}}
     message = refused(api.call("POST", "/api/2.0/clusters/create", json=body), 400, "INVALID_PARAMETER_VALUE")

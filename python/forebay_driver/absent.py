@@ -3,3 +3,7 @@
 
 class LanguageNotAvailable(RuntimeError):
     pass
+
+
+class DataSourceNotAvailable(RuntimeError):
+    pass

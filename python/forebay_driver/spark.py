@@ -7,7 +7,7 @@ import os
 import threading
 import warnings
 
-from . import imports
+from . import first_use, imports, reserved
 
 _OTHER_ENGINE = (
     'the engine sail does not have this. Set "forebay.engine": "apache" in the spark_conf of the cluster to run it on Apache Spark'
@@ -43,6 +43,8 @@ def announce():
     from it. A run that did so itself would pay for it: every function looks anew at names that have changed."""
     vars(builtins).update(_NAMES)
     imports.when_imported("pyspark.sql.session", _patch_builder)
+    first_use.attend(lambda: _ours.begin(), lambda: _ours.begin("apache"))
+    reserved.attend()
 
 
 class Spark:
@@ -58,6 +60,7 @@ class Spark:
         self._session = None
         self._lock = threading.RLock()
         self._named = [vars(builtins)]
+        self._is_starting = False
 
     def session(self):
         """The session of this run. Starts the engine when there is none."""
@@ -66,7 +69,20 @@ class Spark:
                 self._session = self._start()
             return self._session
 
+    def begin(self, engine_name=None):
+        """Starts the engine, if it is the one that is named and there is none."""
+        with self._lock:
+            if self.engine is None and not self._is_starting and engine_name in (None, self.engine_name):
+                self.session()
+
     def _start(self):
+        self._is_starting = True
+        try:
+            return self._started()
+        finally:
+            self._is_starting = False
+
+    def _started(self):
         module = importlib.import_module(f"{__package__}.{self.engine_name}")
         if self.engine is None:
             self.engine = module.Engine(self._job)
