@@ -56,7 +56,40 @@ def test_the_sdk_installs_and_a_notebook_imports(w, api, own_cluster, dbfs_home,
     cells = ["import colorama, clusterpack.main\nprint(colorama.__version__, clusterpack.main.__file__)"]
     run, output = api.run_cells(f"{home}/n", cells, own_cluster, timeout=180)
     assert run["state"]["result_state"] == "SUCCESS", output
-    assert "0.4.6 /local_disk0" in text_of(api.executed(run["run_id"]))
+    assert text_of(api.executed(run["run_id"])).startswith("0.4.6 /")
+
+
+def test_a_set_of_packages_is_installed_once(w, api, dbfs_home, home, cluster_id):
+    name, content = wheel("keptpack", "1.0.0")
+    libraries = [{"whl": upload(w, f"{dbfs_home}/{name}", content)}, {"pypi": {"package": "colorama==0.4.6"}}]
+    cells = [
+        "import colorama, keptpack.main, os, subprocess, sys",
+        "for module in (colorama, keptpack.main): print(module.__file__, os.stat(module.__file__).st_ino)",
+        "print(subprocess.run([sys.executable, '-c', 'import colorama; print(colorama.__file__)'], capture_output=True, text=True).stdout)",
+    ]
+
+    api.notebook(f"{home}/n", cells)
+
+    def places():
+        run_id = api.submit(f"{home}/n", cluster_id, libraries=libraries)
+        assert api.finished(run_id, 180)["state"]["result_state"] == "SUCCESS", api.output(run_id)
+        return text_of(api.executed(run_id)).split()
+
+    first = places()
+    assert first[0] == first[4]
+    assert places() == first
+    upload(w, f"{dbfs_home}/{name}", wheel("keptpack", "1.0.0", init="OTHER = 1")[1])
+    assert places()[2] != first[2]
+
+
+def test_runs_that_install_the_same_at_once_do_not_meet(w, api, dbfs_home, home, cluster_id):
+    name, content = wheel("oncepack", "1.0.0")
+    libraries = [{"whl": upload(w, f"{dbfs_home}/{name}", content)}]
+    api.notebook(f"{home}/n", ["import oncepack.main\nprint(oncepack.main.__file__)"])
+    runs = [api.submit(f"{home}/n", cluster_id, libraries=libraries) for _ in range(4)]
+    for run_id in runs:
+        assert api.finished(run_id, 120)["state"]["result_state"] == "SUCCESS"
+    assert len({text_of(api.executed(run_id)) for run_id in runs}) == 1
 
     # On a cluster that is up it stays until the next start.
     w.libraries.uninstall(own_cluster, packages[:1])

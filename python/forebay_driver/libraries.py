@@ -1,8 +1,10 @@
 """Libraries of one run: a folder before all others on `sys.path`, filled by `uv`."""
 
 import contextlib
+import hashlib
 import importlib
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -10,7 +12,11 @@ import sys
 import tempfile
 import zipfile
 
+from .shelf import Shelf
+
 _LOG_LINES_MAX = 60
+# A package with its version: `name==1.2`, `name[extra]==1.2`.
+_EXACT = re.compile(r"[A-Za-z0-9._-]+(\[[A-Za-z0-9._, -]+\])?\s*==\s*[A-Za-z0-9.+!]+\s*(;[^-]*)?(\s+--hash=\S+)*$")
 # What uv says when it could not reach an index.
 _UNREACHABLE = ("error sending request", "Failed to fetch", "dns error", "Connect", "timed out", "Request failed")
 
@@ -36,24 +42,28 @@ class Layer:
     def __init__(self, job):
         self._uv = job["uv"]
         self._interpreter = job["interpreter"]
+        # What the program installs itself.
         self.path = os.path.join(job["local_dir"], "python")
+        # What the task and its cluster name.
+        self._shelf = Shelf(os.path.join(job["env"]["UV_CACHE_DIR"], "sets"), os.path.join(job["local_dir"], ".python-library"))
         self._quiet = False
         self._offline = False
 
     def activate(self):
         """Its folder is there when something is in it."""
-        if self.path not in sys.path:
-            sys.path.insert(0, self.path)
+        folders = [self.path, *self._shelf.taken()]
+        sys.path[:] = [*folders, *(path for path in sys.path if path not in folders)]
         # Programs started by the run see the same libraries.
-        inherited = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-        paths = [self.path] + [path for path in inherited if path and path != self.path]
-        os.environ["PYTHONPATH"] = os.pathsep.join(paths)
-        os.environ["PATH"] = os.path.join(self.path, "bin") + os.pathsep + os.environ["PATH"]
+        _put_first("PYTHONPATH", folders)
+        _put_first("PATH", [os.path.join(folder, "bin") for folder in folders])
 
     def install(self, libraries):
         """Installs the libraries of the task. The names of modules that it came too late for."""
-        args, eggs = [], set()
+        args, eggs, facts, is_exact = [], set(), [], True
         for library in libraries:
+            fact, names_versions = _facts(library)
+            facts.append(fact)
+            is_exact &= names_versions
             if library["type"] == "egg":
                 needs, new = self._unpack(library["path"])
                 args += needs
@@ -71,10 +81,29 @@ class Layer:
             # An error has to carry what the installer said.
             self._quiet = True
             try:
-                shadowed.update(self._install(args))
+                shadowed.update(self._take(args, facts, is_exact))
             finally:
                 self._quiet = False
         return sorted(shadowed)
+
+    def _take(self, args, facts, is_exact):
+        """Has the run use the set of these packages, which is installed if no run had it before. What
+        fits packages without a version is looked for anew each time."""
+        wanted = None if is_exact else self._missing(args)
+        if wanted == []:
+            return []
+
+        def install(draft):
+            missing = self._missing(args) if wanted is None else wanted
+            if missing:
+                # Beside what was downloaded, so nothing is copied.
+                self._pip(["install", "--link-mode", "hardlink", "--target", draft, "--no-deps", *_options(args), *missing])
+
+        place = self._shelf.place(self._interpreter, facts, wanted)
+        self._shelf.take(place, install)
+        self.activate()
+        importlib.invalidate_caches()
+        return self._shadowed(os.listdir(place))
 
     def _unpack(self, path):
         """Puts the content of an egg into the layer. What it needs, and the names of its modules."""
@@ -143,7 +172,7 @@ class Layer:
         for entry in entries:
             module = sys.modules.get(entry.removesuffix(".py"))
             origin = getattr(module, "__file__", None) or ""
-            if module is not None and not origin.startswith(self.path):
+            if module is not None and not origin.startswith((self.path, *self._shelf.taken())):
                 yield entry.removesuffix(".py")
 
     def _pip(self, args):
@@ -180,6 +209,28 @@ class Layer:
             stderr=subprocess.PIPE if capture else None,
             text=True,
         )
+
+
+def _facts(library):
+    """What determines which files are installed, and whether that is all that does."""
+    kind = library["type"]
+    if kind == "pypi":
+        return [kind, library["package"], library["repo"]], bool(_EXACT.match(library["package"]))
+    if kind == "egg":
+        return [kind, library["path"]], False
+    with open(library["path"], "rb") as file:
+        content = file.read()
+    fact = [kind, os.path.basename(library["path"]), hashlib.sha256(content).hexdigest()]
+    if kind == "whl":
+        return fact, True
+    lines = content.decode("utf-8", "replace").replace("\\\n", " ").splitlines()
+    return fact, all(_EXACT.match(line) for line in (line.split("#")[0].strip() for line in lines) if line)
+
+
+def _put_first(name, folders):
+    """In a variable that lists folders."""
+    others = [folder for folder in os.environ.get(name, "").split(os.pathsep) if folder and folder not in folders]
+    os.environ[name] = os.pathsep.join([*folders, *others])
 
 
 def _requirements(path):

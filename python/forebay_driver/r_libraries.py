@@ -1,18 +1,12 @@
 """R packages of one run: the workspace's library of just this set, and before it a folder of the run's own."""
 
-import hashlib
-import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
-import time
 
-from . import r
+from . import r, shelf
 
-# What an installation that was killed has left is removed after this many seconds.
-_DRAFT_AGE_MAX = 24 * 3600
 _LOG_LINES_MAX = 40
 
 
@@ -29,15 +23,13 @@ def split(libraries):
 class Library:
     def __init__(self, job):
         self._own = os.path.join(job["local_dir"], "r")
-        self._cache = os.path.join(job["env"]["UV_CACHE_DIR"], "r")
-        # Of the task's packages; a session that goes on in a fresh interpreter finds it here.
-        self._note = os.path.join(job["local_dir"], ".r-library")
+        self._shelf = shelf.Shelf(os.path.join(job["env"]["UV_CACHE_DIR"], "r"), os.path.join(job["local_dir"], ".r-library"))
 
     def activate(self):
         """For every R of this run, also one that a shell starts. What a program installs goes to
         the first folder."""
         os.makedirs(self._own, exist_ok=True)
-        folders = [self._own, *self._installed()]
+        folders = [self._own, *self._shelf.taken()]
         inherited = os.environ.get("R_LIBS", "").split(os.pathsep)
         folders += [folder for folder in inherited if folder and folder not in folders]
         os.environ["R_LIBS"] = os.pathsep.join(folders)
@@ -50,21 +42,10 @@ class Library:
         wanted = self._missing(libraries)
         if not wanted:
             return
-        folder = os.path.join(self._cache, self._name(wanted))
-        if not os.path.isdir(folder):
-            os.makedirs(self._cache, exist_ok=True)
-            self._sweep()
-            self._build(wanted, folder)
-        with open(self._note, "w") as file:
-            file.write(folder)
+        # Compiled packages belong to one version of R, and to the libraries of one machine.
+        version = _rscript("cat(R.version.string, R.version$platform)", []).stdout
+        self._shelf.take(self._shelf.place(version, wanted), lambda draft: [_install(library, draft) for library in wanted])
         self.activate()
-
-    def _installed(self):
-        try:
-            with open(self._note) as file:
-                return [file.read()]
-        except FileNotFoundError:
-            return []
 
     @staticmethod
     def _missing(libraries):
@@ -72,32 +53,6 @@ class Library:
         code = "cat(.packages(all.available = TRUE), sep = '\\n')"
         there = _rscript(code, []).stdout.split("\n") if names else []
         return [library for library in libraries if library["repo"] or library["package"] not in there]
-
-    @staticmethod
-    def _name(wanted):
-        """Compiled packages belong to one version of R, and to the libraries of one machine."""
-        version = _rscript("cat(R.version.string, R.version$platform)", []).stdout
-        return hashlib.sha256(json.dumps([version, wanted]).encode()).hexdigest()[:24]
-
-    def _build(self, wanted, folder):
-        draft = tempfile.mkdtemp(prefix=".draft-", dir=self._cache)
-        os.chmod(draft, 0o755)
-        try:
-            for library in wanted:
-                _install(library, draft)
-            os.rename(draft, folder)
-        except FileExistsError:
-            pass  # Another run was first.
-        except OSError:
-            if not os.path.isdir(folder):
-                raise
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
-
-    def _sweep(self):
-        for entry in os.scandir(self._cache):
-            if entry.name.startswith(".draft-") and time.time() - entry.stat().st_mtime > _DRAFT_AGE_MAX:
-                shutil.rmtree(entry.path, ignore_errors=True)
 
 
 # `install.packages` ends well whatever happened, so look whether the package is there.

@@ -42,6 +42,7 @@ const PYTHON: &[(&str, &str)] = files!(in "python/forebay_driver":
     "sail_server.py",
     "seed.py",
     "session.py",
+    "shelf.py",
     "shell.py",
     "spark.py",
     "sql.py",

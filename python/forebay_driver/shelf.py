@@ -1,0 +1,56 @@
+"""Folders of installed packages: each is made once, under the name of what is in it, for all runs that see the same folders."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+
+# What an installation that was killed has left is removed after this many seconds.
+_DRAFT_AGE_MAX = 24 * 3600
+
+
+class Shelf:
+    def __init__(self, folder, note):
+        """`note`: a file of the run, which says to a fresh interpreter what the one before it has taken."""
+        self._folder = folder
+        self._note = note
+
+    def place(self, *facts):
+        """Where the packages that these facts determine are, or will be."""
+        return os.path.join(self._folder, hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24])
+
+    def take(self, place, install):
+        """From now on the run has what is at `place`; `install` puts it into an empty folder if it is not there yet."""
+        if not os.path.isdir(place):
+            os.makedirs(self._folder, exist_ok=True)
+            self._sweep()
+            self._make(place, install)
+        with open(self._note, "w") as file:
+            file.write(place)
+
+    def taken(self):
+        try:
+            with open(self._note) as file:
+                return [file.read()]
+        except FileNotFoundError:
+            return []
+
+    def _make(self, place, install):
+        draft = tempfile.mkdtemp(prefix=".draft-", dir=self._folder)
+        os.chmod(draft, 0o755)
+        try:
+            install(draft)
+            os.rename(draft, place)
+        except OSError:
+            # Another run may have been first.
+            if not os.path.isdir(place):
+                raise
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+    def _sweep(self):
+        for entry in os.scandir(self._folder):
+            if entry.name.startswith(".draft-") and time.time() - entry.stat().st_mtime > _DRAFT_AGE_MAX:
+                shutil.rmtree(entry.path, ignore_errors=True)
