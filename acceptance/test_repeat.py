@@ -3,12 +3,14 @@
 import base64
 import hashlib
 import json
+import shutil
 
 import pytest
 
 from harness import wait
 from harness.api import new_cluster, refused, text_of
 from harness.archive import archive
+from harness.git import git
 
 RANDOM = (
     "import os, random, numpy as np\n"
@@ -77,9 +79,34 @@ def test_what_is_not_is_shown_with_its_first_difference(api, home, cluster_id, r
     assert f"Task main, cell 2, stdout, line 2:\n- {run['run_id']}\n" in shown.stdout
 
 
-def test_a_changed_file_is_refused_by_name(api, home, dbfs_home, cluster_id, repeat):
+def test_notebooks_are_what_they_were(api, home, cluster_id, repeat):
+    paths = [f"{home}/{name}" for name in ("n", "lib", "child", "grandchild")]
+
+    def write(value):
+        api.notebook(paths[0], ["# MAGIC %run ./lib", f"print(from_lib, {value}, dbutils.notebook.run('./child', 60))"])
+        api.notebook(paths[1], [f"from_lib = {value}"])
+        api.notebook(paths[2], ["dbutils.notebook.exit(dbutils.notebook.run('./grandchild', 60))"])
+        api.notebook(paths[3], [f"dbutils.notebook.exit('grandchild {value}')"])
+
+    write(1)
+    run = api.finished(api.submit(paths[0], cluster_id))
+    assert "1 1 grandchild 1" in text_of(api.executed(run["run_id"]))
+    facts = api.get(f"/api/forebay/v1/runs/{run['run_id']}/facts")
+    assert sorted(file["path"] for file in facts["tasks"][0]["inputs"]["files"]) == sorted(paths)
+    write(2)
+    code, report = repeat(run["run_id"])
+    assert (code, report["equal"]) == (0, True), report
+    for path in paths:
+        api.post("/api/2.0/workspace/delete", {"path": path})
+    code, report = repeat(report["repeat_run_id"])
+    assert (code, report["equal"]) == (0, True), report
+
+
+def test_a_changed_file_that_is_not_kept_is_refused_by_name(api, server, home, dbfs_home, cluster_id, repeat):
     run, _ = api.run_cells(f"{home}/n", ["print(1)"], cluster_id)
     api.notebook(f"{home}/n", ["print(2)"])
+    # As retention does it.
+    (server.data / f"dev/runs/{api.run(run['run_id'])['tasks'][0]['run_id']}/notebook.json").unlink()
     answer = api.call("POST", f"/api/forebay/v1/runs/{run['run_id']}/repeat")
     message = refused(answer, 400, "INVALID_STATE")
     assert f"Notebook {home}/n has changed: its sha-256 was" in message
@@ -99,10 +126,10 @@ def test_a_changed_file_is_refused_by_name(api, home, dbfs_home, cluster_id, rep
     assert f"Script {path} has changed" in message
     api.post("/api/2.0/dbfs/delete", {"path": f"{dbfs_home}/tool.py"})
     message = refused(api.call("POST", f"/api/forebay/v1/runs/{run['run_id']}/repeat"), 400, "INVALID_STATE")
-    assert f"Script {path} is gone." in message
+    assert f"Script {path} is gone: its sha-256 was" in message
 
 
-def test_a_run_from_git_is_repeated_at_its_commit(api, origin, http_git, cluster_id, repeat):
+def test_a_run_from_git_is_repeated_at_its_commit(api, server, origin, http_git, cluster_id, repeat):
     first = origin.commit({"n.py": "# Databricks notebook source\nprint('one')\n"})
     source = {"git_url": f"{http_git.url}/{origin.bare.name}", "git_provider": "gitHub", "git_branch": "main"}
     task = {"task_key": "main", "notebook_task": {"notebook_path": "n", "source": "GIT"}, "existing_cluster_id": cluster_id}
@@ -112,6 +139,18 @@ def test_a_run_from_git_is_repeated_at_its_commit(api, origin, http_git, cluster
     code, report = repeat(run["run_id"])
     assert (code, report["equal"]) == (0, True), report
     assert api.get(f"/api/forebay/v1/runs/{report['repeat_run_id']}/facts")["commit"] == first
+
+    # History is written anew, and nobody has the commit any more.
+    git(origin.work, "checkout", "--quiet", "--orphan", "anew")
+    git(origin.work, "commit", "--quiet", "--message", "anew")
+    git(origin.work, "push", "--quiet", "--force", "origin", "HEAD:refs/heads/main")
+    git(origin.bare, "-c", "gc.reflogExpire=now", "gc", "--quiet", "--prune=now")
+    for mirror in (server.data / "dev/git/mirrors").iterdir():
+        shutil.rmtree(mirror) if mirror.is_dir() else mirror.unlink()
+    code, report = repeat(run["run_id"])
+    again = api.run(report["repeat_run_id"])
+    assert (code, again["state"]["result_state"]) == (4, "FAILED"), report
+    assert first in again["state"]["state_message"] + again["tasks"][0]["state"]["state_message"], again
 
 
 def test_what_changed_of_the_cluster_is_found_before_anything_runs(api, home, repeat, cluster_id):
@@ -137,7 +176,7 @@ def test_only_what_ended_by_itself_can_be_repeated(api, home, cluster_id):
     assert "repeat" in refused(answer, 501, "NOT_IMPLEMENTED")
 
 
-def test_libraries_are_what_they_were(api, home, dbfs_home, cluster_id, repeat):
+def test_libraries_are_what_they_were(api, server, home, dbfs_home, cluster_id, repeat):
     def wheel(value):
         info = "tiny_thing-1.0.dist-info"
         files = {
@@ -162,7 +201,15 @@ def test_libraries_are_what_they_were(api, home, dbfs_home, cluster_id, repeat):
     assert file == {"kind": "library", "path": f"/dbfs{dbfs_home}/tiny_thing-1.0-py3-none-any.whl", "sha256": digest}
     code, report = repeat(run["run_id"])
     assert code == 0, report
+    wheel(2)
+    code, report = repeat(run["run_id"])
+    assert (code, report["equal"]) == (0, True), report
+    api.post("/api/2.0/dbfs/delete", {"path": f"{dbfs_home}/tiny_thing-1.0-py3-none-any.whl"})
+    code, report = repeat(run["run_id"])
+    assert (code, report["equal"]) == (0, True), report
     other = wheel(2)
+    [kept] = server.data.glob(f"dev/**/{digest}")
+    kept.unlink()
     code, said = repeat(run["run_id"])
     assert code == 1
     assert f"has changed: its sha-256 was {digest} and is {other}" in said
@@ -193,3 +240,38 @@ def test_what_a_run_was_made_from_outlives_the_server(own_server):
     assert api.finished(again)["state"]["result_state"] == "SUCCESS"
     assert f"seed {inputs['seed']}" in text_of(api.executed(again))
     assert not list((own_server.data / "dev/runs").glob("*/inputs.json"))
+
+
+def test_requirements_files_are_what_they_were(api, home, dbfs_home, cluster_id, repeat):
+    def put(name, text):
+        contents = base64.b64encode(text.encode()).decode()
+        api.post("/api/2.0/dbfs/put", {"path": f"{dbfs_home}/{name}", "contents": contents, "overwrite": True})
+
+    put("deep/requirements.txt", "-r ../base.txt\n")
+    put("base.txt", "colorama==0.4.6\n")
+    show = "import colorama\nprint(colorama.__version__)"
+    spoil = f"open('/dbfs{dbfs_home}/base.txt', 'w').write('no-such-package-of-forebay==9.9')"
+    api.notebook(f"{home}/first", [show, spoil])
+    api.notebook(f"{home}/second", [show])
+
+    def task(key, **more):
+        library = {"requirements": f"dbfs:{dbfs_home}/deep/requirements.txt"}
+        notebook = {"notebook_path": f"{home}/{key}"}
+        return {"task_key": key, "notebook_task": notebook, "existing_cluster_id": cluster_id, "libraries": [library], **more}
+
+    # From then on the package is in the cache, of which the installer tells.
+    api.finished(api.post("/api/2.1/jobs/runs/submit", {"tasks": [task("second")]})["run_id"], 180)
+    tasks = [task("first"), task("second", depends_on=[{"task_key": "first"}])]
+    run = api.finished(api.post("/api/2.1/jobs/runs/submit", {"tasks": tasks})["run_id"], 180)
+    assert run["state"]["result_state"] == "SUCCESS", [one["state"] for one in run["tasks"]]
+    first, second = api.get(f"/api/forebay/v1/runs/{run['run_id']}/facts")["tasks"]
+    libraries = lambda task: [file for file in task["inputs"]["files"] if file["kind"] == "library"]  # noqa: E731
+    assert libraries(first) == libraries(second)
+    assert [file["path"] for file in libraries(first)] == [f"/dbfs{dbfs_home}/deep/requirements.txt", f"/dbfs{dbfs_home}/base.txt"]
+    assert libraries(first)[1]["sha256"] == hashlib.sha256(b"colorama==0.4.6\n").hexdigest()
+    api.post("/api/2.0/dbfs/delete", {"path": f"{dbfs_home}/deep", "recursive": True})
+    code, report = repeat(run["run_id"])
+    assert (code, report["equal"]) == (0, True), report
+    # A new run has what is there now.
+    missing = api.finished(api.post("/api/2.1/jobs/runs/submit", {"tasks": tasks[:1]})["run_id"])
+    assert "requirements.txt" in missing["tasks"][0]["state"]["state_message"], missing

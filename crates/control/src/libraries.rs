@@ -5,40 +5,38 @@ mod archive;
 mod catalog;
 mod install;
 mod kept;
+mod of_run;
+mod requirements;
 mod users;
 mod versions;
 
 pub use catalog::Upload;
+pub(crate) use kept::digest_of;
+pub(crate) use of_run::{RunFile, RunLibraries};
 pub use versions::{
     ClusterUser, JobUser, MoveRequest, Moved, MovedCluster, MovedJob, OneVersion, Versions,
 };
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use forebay_exec::Library;
 use forebay_runtime::{Clock, Tasks};
-use forebay_store::{ClusterLibrary, LibraryState, Store};
-use forebay_types::{ClusterId, DbfsPath, Error, PermissionLevel, Result, RunId, WorkspacePath};
+use forebay_store::{ClusterLibrary, Store};
+use forebay_types::{ClusterId, Error, PermissionLevel, Result};
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::Ctx;
-use crate::access::CHECKOUTS;
-use crate::clusters::{Clusters, ResolvedCluster};
+use crate::clusters::Clusters;
 use crate::dbfs::Dbfs;
 use crate::jobs::{LibrarySpec, check_library};
 use crate::permissions::Permissions;
-use crate::runs::{Code, library};
+use crate::runs::library;
 use crate::services::{WorkspaceDirs, WorkspaceSetup};
 use crate::workspace::Workspace;
 use archive::FileKind;
 use kept::Kept;
-
-/// In a run's folder among the checkouts: the files of its libraries.
-const FOLDER: &str = ".libraries";
 
 const TRIALS_MAX: usize = 2;
 
@@ -78,26 +76,6 @@ struct Inner {
 pub enum Change {
     Install,
     Uninstall,
-}
-
-/// What a run installs before it begins.
-#[derive(Debug, Default)]
-pub(crate) struct RunLibraries {
-    pub(crate) list: Vec<Library>,
-    /// The name of the run's folder among the checkouts, if it has one.
-    pub(crate) folder: Option<String>,
-    pub(crate) files: Vec<RunFile>,
-}
-
-/// A file among the libraries of a run.
-#[derive(Debug)]
-pub(crate) struct RunFile {
-    /// Where it was found, as the run would see it there.
-    pub(crate) path: String,
-    /// Where its bytes are kept for the run.
-    pub(crate) kept: PathBuf,
-    /// Whether the cluster installed it, and keeps its bytes whatever becomes of the path.
-    pub(crate) is_installed: bool,
 }
 
 impl Libraries {
@@ -183,130 +161,6 @@ impl Libraries {
         }
         Ok(found)
     }
-
-    /// What a run installs: what is on its cluster, then `own`. Files are taken as they are now, and
-    /// stay so for this run.
-    ///
-    /// # Errors
-    /// When a file is not there, may not be read, or is not what it has to be.
-    pub(crate) async fn for_run(
-        &self,
-        code: &Code,
-        run: RunId,
-        compute: &ResolvedCluster,
-        own: Vec<Library>,
-        java: bool,
-    ) -> Result<RunLibraries> {
-        let inner = &self.0;
-        let java = java || inner.runs_java(&compute.runtime);
-        let mut wanted = Vec::new();
-        if let Some(cluster) = &compute.cluster_id {
-            for row in inner.store.cluster_libraries(Some(cluster)).await? {
-                if row.state == LibraryState::Failed {
-                    continue;
-                }
-                let library = parsed(&row.library)?;
-                if java || !library.is_java() {
-                    wanted.push((library, row.digest));
-                }
-            }
-        }
-        for library in own {
-            if !wanted.iter().any(|(there, _)| *there == library) {
-                wanted.push((library, None));
-            }
-        }
-        let checkout = code.checkout.as_ref().map(|own| own.run);
-        let name = checkout.unwrap_or(run).to_string();
-        let folder = inner.dirs.checkouts.join(&name).join(FOLDER);
-        let mut files = Vec::new();
-        let mut list = Vec::with_capacity(wanted.len());
-        for (mut library, digest) in wanted {
-            if let Some((kind, path)) = file_of(&mut library) {
-                let (found, is_installed) = (path.clone(), digest.is_some());
-                *path = inner.placed(code, kind, path, digest, &folder).await?;
-                // Below the folder it has the same name as in the run's own.
-                let own = path.rsplit_once(&format!("/{FOLDER}/"));
-                files.push(RunFile {
-                    kept: folder.join(own.map_or("", |(_, name)| name)),
-                    path: found,
-                    is_installed,
-                });
-            }
-            list.push(library);
-        }
-        let folder = (!files.is_empty() || checkout.is_some()).then_some(name);
-        Ok(RunLibraries {
-            list,
-            folder,
-            files,
-        })
-    }
-}
-
-impl Inner {
-    /// Gives a file its place in the run's folder, and the path at which the run sees it.
-    async fn placed(
-        &self,
-        code: &Code,
-        kind: FileKind,
-        path: &str,
-        digest: Option<String>,
-        folder: &Path,
-    ) -> Result<String> {
-        let name = path.rsplit('/').next().unwrap_or(path);
-        let key: String = hex(&Sha256::digest(path)).chars().take(16).collect();
-        let place = folder.join(&key);
-        let seen = format!("/Workspace{CHECKOUTS}/{FOLDER}/{key}/{name}");
-        // An earlier attempt of the run, or another task, has it already.
-        if place.join(name).is_file() {
-            return Ok(seen);
-        }
-        let _held = self.kept.hold().await;
-        let digest = match digest {
-            Some(digest) if self.kept.path(&digest).is_file() => digest,
-            _ => self.take(code, kind, path).await?,
-        };
-        self.kept.place(&digest, place, name).await?;
-        Ok(seen)
-    }
-
-    /// Takes a file in, as the code's user may, and gives its digest. The caller holds the gate.
-    async fn take(&self, code: &Code, kind: FileKind, path: &str) -> Result<String> {
-        // A library of the workspace is its row; the file in DBFS is for people to see.
-        if let Some(file) = path.strip_prefix("/dbfs/FileStore/jars/")
-            && let Some(library) = self.store.library_by_file(file).await?
-        {
-            return Ok(library.digest);
-        }
-        let shown = shown(path);
-        let named = |e: Error| Error::new(e.code, format!("Library {shown}: {}", e.message));
-        let blob = match path.strip_prefix("/Workspace") {
-            Some(path) => code
-                .read(&WorkspacePath::parse(path)?)
-                .await
-                .map(|(_, blob)| blob),
-            None => {
-                let path = path.strip_prefix("/dbfs").unwrap_or(path);
-                self.dbfs.open_file(&DbfsPath::parse(path)?).await
-            }
-        };
-        let digest = self.kept.keep(blob.map_err(named)?, &shown).await?;
-        let (content, name) = (self.kept.path(&digest), path.rsplit('/').next());
-        let name = name.unwrap_or_default().to_owned();
-        // What was taken is looked at: the file itself may be another by now.
-        forebay_runtime::blocking(move || {
-            let file = std::fs::File::open(&content)
-                .map_err(|e| Error::internal(format!("cannot read {shown}"), e))?;
-            archive::check(kind, file, &name, &shown)
-        })
-        .await?;
-        Ok(digest)
-    }
-
-    fn runs_java(&self, runtime: &str) -> bool {
-        self.clusters.engine_of(runtime).as_deref() == Some("apache")
-    }
 }
 
 /// Of a library that is a file whose bytes a run keeps: its kind, and its path in the sandbox.
@@ -315,15 +169,8 @@ fn file_of(library: &mut Library) -> Option<(FileKind, &mut String)> {
         Library::Jar { path } => Some((FileKind::Jar, path)),
         Library::Whl { path } => Some((FileKind::Wheel, path)),
         Library::Egg { path } => Some((FileKind::Egg, path)),
+        Library::Requirements { path } => Some((FileKind::Requirements, path)),
         _ => None,
-    }
-}
-
-/// As the API writes it.
-fn shown(path: &str) -> String {
-    match path.strip_prefix("/dbfs/") {
-        Some(rest) => format!("dbfs:/{rest}"),
-        None => path.to_owned(),
     }
 }
 
@@ -362,8 +209,4 @@ fn parsed(text: &str) -> Result<Library> {
         Error::invalid(format!("Invalid value for field 'libraries': {text}: {e}."))
     })?;
     library(&spec)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -42,6 +42,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
         include_str!("../migrations/cluster_libraries.sql"),
     ),
     ("libraries", include_str!("../migrations/libraries.sql")),
+    (
+        "attempt_files",
+        include_str!("../migrations/attempt_files.sql"),
+    ),
 ];
 
 /// How many steps lead to the newest form.

@@ -282,6 +282,13 @@ impl Store {
                     ))
                 })
                 .and_then(|mut statement| statement.execute([id.0]))
+                .and_then(|_| {
+                    tx.prepare_cached(&format!(
+                        "{TREE} DELETE FROM attempt_file WHERE attempt_id IN
+                         (SELECT attempt.id FROM tree JOIN attempt ON run_id = tree.id)"
+                    ))
+                })
+                .and_then(|mut statement| statement.execute([id.0]))
                 .map_err(|e| sql("remove a run's output", e))?;
                 removed += 1;
             }

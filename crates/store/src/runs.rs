@@ -6,6 +6,7 @@ mod brief;
 mod change;
 mod claim;
 mod container;
+mod files;
 mod repair;
 mod resolved;
 mod transition;

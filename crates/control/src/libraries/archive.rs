@@ -1,6 +1,7 @@
 //! Whether a file is what a library of its kind has to be.
 
 use std::fs::File;
+use std::io::Read as _;
 
 use forebay_types::{Error, Result};
 use zip::ZipArchive;
@@ -11,13 +12,20 @@ pub(crate) enum FileKind {
     Jar,
     Egg,
     Wheel,
+    Requirements,
 }
+
+/// The largest requirements file.
+const REQUIREMENTS_BYTES_MAX: u64 = 1 << 20;
 
 /// Looks into a file whose name is `name`; `shown` is its path in errors.
 ///
 /// # Errors
 /// `INVALID_PARAMETER_VALUE` that says what it lacks.
 pub(crate) fn check(kind: FileKind, file: File, name: &str, shown: &str) -> Result<()> {
+    if kind == FileKind::Requirements {
+        return check_text(file, shown);
+    }
     let archive = ZipArchive::new(file);
     match kind {
         FileKind::Jar => {
@@ -47,8 +55,27 @@ pub(crate) fn check(kind: FileKind, file: File, name: &str, shown: &str) -> Resu
                 return not("there is no *.dist-info/METADATA in it");
             }
         }
+        FileKind::Requirements => {}
     }
     Ok(())
+}
+
+fn check_text(file: File, shown: &str) -> Result<()> {
+    let not = |why: &str| {
+        Err(Error::invalid(format!(
+            "{shown} is not a requirements file: {why}."
+        )))
+    };
+    let mut text = Vec::new();
+    let read = file.take(REQUIREMENTS_BYTES_MAX + 1).read_to_end(&mut text);
+    let length = read.map_err(|e| Error::internal(format!("cannot read {shown}"), e))?;
+    if length as u64 > REQUIREMENTS_BYTES_MAX {
+        return not("it has more than 1 MiB");
+    }
+    match std::str::from_utf8(&text) {
+        Ok(_) => Ok(()),
+        Err(_) => not("it is not UTF-8 text"),
+    }
 }
 
 #[cfg(test)]

@@ -16,9 +16,9 @@ use forebay_types::{AttemptNumber, ClusterId, ClusterState, Error, Result, RunId
 use serde_json::Value;
 use tracing::warn;
 
-use super::{FOLDER, Inner, Libraries, file_of, parsed};
+use super::of_run::FOLDER;
+use super::{Inner, Libraries, file_of, parsed};
 use crate::Ctx;
-use crate::access::CHECKOUTS;
 use crate::clusters::ResolvedCluster;
 use crate::runs::{Code, place};
 
@@ -129,13 +129,16 @@ impl Inner {
         }
     }
 
-    /// Removes content that nothing points at.
+    /// Removes content that nothing points at: no run, none whose output is kept, no cluster and no
+    /// library of the workspace.
     async fn sweep(&self) {
-        let pointed_at = async {
+        let pointed_at = async |digests| {
             let all = self.store.library_use().await?;
             let on_clusters = all.on_clusters.into_iter().filter_map(|row| row.digest);
             let own = all.libraries.into_iter().map(|library| library.digest);
-            Ok(on_clusters.chain(own).collect())
+            let mut wanted = self.store.attempt_files_of(digests).await?;
+            wanted.extend(on_clusters.chain(own));
+            Ok(wanted)
         };
         if let Err(error) = self.kept.sweep(pointed_at).await {
             warn!(error = ?error, "content of libraries stays for now");
@@ -186,6 +189,7 @@ impl Inner {
             workspace: self.workspace.clone(),
             ctx,
             checkout: None,
+            past: None,
         };
         let mut library = match parsed(&next.library) {
             Ok(library) => library,
@@ -248,14 +252,9 @@ impl Inner {
         let mut libraries = Vec::new();
         for row in before.iter().chain([next]) {
             let mut library = parsed(&row.library)?;
-            if let Some((_, path)) = file_of(&mut library)
-                && let Some(digest) = &row.digest
-            {
-                let file = path.rsplit('/').next().unwrap_or_default().to_owned();
-                let folder = own.0.join(FOLDER).join(digest);
-                self.kept.place(digest, folder, &file).await?;
-                *path = format!("/Workspace{CHECKOUTS}/{FOLDER}/{digest}/{file}");
-            }
+            let folder = own.0.join(FOLDER);
+            let digest = row.digest.clone();
+            self.placed(code, &mut library, digest, &folder).await?;
             if !matches!(library, Library::Jar { .. }) {
                 libraries.push(library);
             }

@@ -69,16 +69,29 @@ impl Kept {
         blocking(move || inner.keep(blob.file, &shown)).await
     }
 
-    /// Gives the content a name in `folder`, which is made.
+    /// The content of a small text file; `shown` names it in errors.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) async fn text(&self, digest: &str, shown: &str) -> Result<String> {
+        let (content, shown) = (self.path(digest), shown.to_owned());
+        blocking(move || {
+            std::fs::read_to_string(content)
+                .map_err(|e| Error::internal(format!("cannot read {shown}"), e))
+        })
+        .await
+    }
+
+    /// Gives the content another name; the folder of it is made.
     ///
     /// # Errors
     /// When there is no such content, or the disk is full.
-    pub(crate) async fn place(&self, digest: &str, folder: PathBuf, name: &str) -> Result<()> {
-        let (content, name) = (self.path(digest), name.to_owned());
+    pub(crate) async fn place(&self, digest: &str, target: PathBuf) -> Result<()> {
+        let content = self.path(digest);
         blocking(move || {
-            let target = folder.join(&name);
             let cannot = |e| Error::internal(format!("cannot place {}", target.display()), e);
-            std::fs::create_dir_all(&folder).map_err(cannot)?;
+            let folder = target.parent().unwrap_or(&target);
+            std::fs::create_dir_all(folder).map_err(cannot)?;
             match std::fs::hard_link(&content, &target) {
                 Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
                 // A file has so many links at most.
@@ -91,29 +104,39 @@ impl Kept {
         .await
     }
 
-    /// Removes what neither a run nor `pointed_at`, asked meanwhile, points at.
+    /// Removes what no run that is under way has, and what is not among those that `pointed_at`
+    /// picks.
     ///
     /// # Errors
     /// When the folder cannot be read.
-    pub(crate) async fn sweep(
-        &self,
-        pointed_at: impl Future<Output = Result<HashSet<String>>>,
-    ) -> Result<()> {
+    pub(crate) async fn sweep<F>(&self, pointed_at: impl FnOnce(Vec<String>) -> F) -> Result<()>
+    where
+        F: Future<Output = Result<HashSet<String>>>,
+    {
         let _alone = self.0.gate.write().await;
-        let wanted = pointed_at.await?;
         let folder = self.0.folder.clone();
-        blocking(move || {
-            let cannot = |e| Error::internal(format!("cannot read {}", folder.display()), e);
+        let cannot = |e| Error::internal("cannot look through the files of libraries", e);
+        let unlinked = blocking(move || {
+            let mut names = Vec::new();
             for entry in std::fs::read_dir(&folder).map_err(cannot)? {
                 let entry = entry.map_err(cannot)?;
-                let is_wanted = entry
-                    .file_name()
-                    .to_str()
-                    .is_some_and(|n| wanted.contains(n));
                 let links = entry.metadata().map_or(2, |meta| meta.nlink());
-                if !is_wanted && links == 1 {
-                    std::fs::remove_file(entry.path()).map_err(cannot)?;
+                if links == 1 {
+                    names.extend(entry.file_name().into_string());
                 }
+            }
+            Ok(names)
+        });
+        let mut unlinked = unlinked.await?;
+        if unlinked.is_empty() {
+            return Ok(());
+        }
+        let wanted = pointed_at(unlinked.clone()).await?;
+        unlinked.retain(|name| !wanted.contains(name));
+        let folder = self.0.folder.clone();
+        blocking(move || {
+            for name in unlinked {
+                std::fs::remove_file(folder.join(name)).map_err(cannot)?;
             }
             Ok(())
         })
@@ -202,6 +225,25 @@ fn copy(from: &mut File, to: &Path) -> std::io::Result<String> {
     Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
+/// Of a file's bytes, in hexadecimal digits; `None` when it is not there. `shown` names it in errors.
+///
+/// # Errors
+/// When it cannot be read.
+pub(crate) fn digest_of(file: &Path, shown: &str) -> Result<Option<String>> {
+    let read = || -> std::io::Result<_> {
+        let mut hash = Sha256::new();
+        std::io::copy(&mut File::open(file)?, &mut hash)?;
+        Ok(hash.finalize())
+    };
+    match read() {
+        Ok(digest) => Ok(Some(
+            digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+        )),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::internal(format!("cannot read {shown}"), e)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use forebay_blob::{Root, Staging};
@@ -225,7 +267,7 @@ mod tests {
         std::fs::write(&file, "one").unwrap();
         let one = keep().await;
         assert_eq!(one, keep().await);
-        kept.place(&one, dirs.checkouts.join("7"), "a.jar")
+        kept.place(&one, dirs.checkouts.join("7/a.jar"))
             .await
             .unwrap();
         // In place, as a program does it.
@@ -237,12 +279,15 @@ mod tests {
             b"one"
         );
 
-        kept.sweep(async { Ok(HashSet::from([two.clone()])) })
-            .await
-            .unwrap();
+        kept.sweep(async |unlinked| {
+            assert_eq!(unlinked, std::slice::from_ref(&two));
+            Ok(HashSet::from([two.clone()]))
+        })
+        .await
+        .unwrap();
         assert!(kept.path(&one).is_file() && kept.path(&two).is_file());
         std::fs::remove_dir_all(dirs.checkouts.join("7")).unwrap();
-        kept.sweep(async { Ok(HashSet::new()) }).await.unwrap();
+        kept.sweep(async |_| Ok(HashSet::new())).await.unwrap();
         assert!(!kept.path(&one).exists() && !kept.path(&two).exists());
         assert_eq!(keep().await, two);
     }

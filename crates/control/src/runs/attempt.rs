@@ -8,7 +8,7 @@ use forebay_engine::{Phase, StopReason, Verdict};
 use forebay_exec::{Adoption, CancelReason, Canceler, Execution, Host, Outcome};
 use forebay_runtime::TaskKind;
 use forebay_store::{Attempt, AttemptEnd, AttemptStart, Run, RunKind};
-use forebay_types::{Error, ErrorCode, Result};
+use forebay_types::{Error, ErrorCode, Result, RunId};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
@@ -197,26 +197,35 @@ impl Work<'_> {
         let bounds = Bounds::of(&inner.setup.config.budget, &document.spec, task);
         let stop = self.stop_signal(canceler.clone(), &bounds);
         tokio::pin!(stop);
+        let top = self.top().await?;
         // A clone can take minutes, and must be as easy to stop as a program.
         let checkout = tokio::select! {
-            checkout = self.checkout(&ctx) => checkout,
+            checkout = self.checkout(&ctx, top.as_ref()) => checkout,
             stop = &mut stop => return Ok(stopped_before_start(stop, &bounds)),
         };
         let checkout = match checkout {
             Ok(checkout) => checkout,
             Err(e) => return Ok(Some(not_checked_out(&e))),
         };
+        let above = top.as_ref().and_then(|top| {
+            let (id, task_key) = top.notebook.as_ref()?;
+            Some((*id, &top.definition.document, task_key))
+        });
+        // Of what a notebook runs, the code is as it was below the one that is repeated, and the rest
+        // follows from that.
+        let before = match above {
+            Some((_, document, task_key)) => inner.first(document, task_key).await,
+            None => inner.first(document, &attempt.task_key).await,
+        };
+        let first = before.as_ref().ok().and_then(Option::as_ref);
         let code = Code {
             workspace: inner.workspace.clone(),
             ctx,
             checkout,
+            past: first.map(|first| Arc::clone(&first.past)),
         };
-        let first = inner.first(document, &attempt.task_key).await;
-        let seed = inner.seed(
-            (run, attempt),
-            document,
-            first.as_ref().ok().and_then(Option::as_ref),
-        );
+        let repeated = first.filter(|_| above.is_none());
+        let seed = inner.seed((run, attempt), document, repeated);
         let mut writer = Writer::open(&inner.dirs, attempt.id, events)?;
         let token = inner.tokens.issue_for_run(&code.ctx.user, attempt.id);
         let host = AttemptHost::new(
@@ -228,7 +237,8 @@ impl Work<'_> {
             canceler,
             seed,
         );
-        let host = Arc::new(host.with_budget(bounds.budget));
+        let host = host.with_budget(bounds.budget);
+        let host = Arc::new(host.below(above.map(|(id, ..)| id)));
         if begin == Begin::Again {
             match self.adopt(&writer, Arc::clone(&host) as _).await {
                 Adoption::Found(execution) => {
@@ -247,6 +257,9 @@ impl Work<'_> {
                 Adoption::NeverBegun => {}
                 Adoption::Lost => return Ok(Some(interrupted())),
             }
+        }
+        if let Err(gone) = &before {
+            return Ok(Some(failed_to_start(gone)));
         }
         let libraries = tokio::select! {
             taken = self.libraries(&code, task, &compute) => taken,
@@ -268,7 +281,7 @@ impl Work<'_> {
         };
         let prepared = workload::prepare(&origin, libraries).await?;
         let inputs = Inputs::of(&origin, &prepared).await?;
-        if let Some(first) = first? {
+        if let Some(first) = repeated {
             let place = &prepared.workload.place;
             first.check(&inputs, &origin, place).await?;
         }
@@ -363,26 +376,48 @@ impl Work<'_> {
         }))
     }
 
-    /// The checkout this run sees: of its own Git source, or of the run whose notebook started it.
-    async fn checkout(&self, ctx: &Ctx) -> Result<Option<Checkout>> {
+    /// The run whose code this one shares: itself, or the one above all that it is a part of. `None`
+    /// when that was deleted.
+    async fn top(&self) -> Result<Option<Top>> {
         let inner = self.inner;
-        let mut top = Arc::clone(self.definition);
+        let mut definition = Arc::clone(self.definition);
+        let (mut notebook, mut only_notebooks) = (None, true);
         // A run of another job has a source of its own; anything else that runs below a run shares
         // the code of that.
-        while let Some(parent) = top
+        while let Some(parent) = definition
             .run
             .parent_attempt
-            .filter(|_| top.run.kind != RunKind::Job)
+            .filter(|_| definition.run.kind != RunKind::Job)
         {
+            only_notebooks &= definition.run.kind == RunKind::Workflow;
             let Some(above) = inner.store.attempt_look(parent).await? else {
                 return Ok(None);
             };
-            let above = inner.definition(above.attempt.run_id, above.repair).await?;
-            top = above.map_err(|unreadable| unreadable.error)?;
+            let Attempt {
+                id,
+                run_id,
+                task_key,
+                ..
+            } = above.attempt;
+            let above = inner.definition(run_id, above.repair).await?;
+            definition = above.map_err(|unreadable| unreadable.error)?;
+            notebook = only_notebooks.then_some((id, task_key));
         }
-        match &top.document.spec.git_source {
+        Ok(Some(Top {
+            definition,
+            notebook,
+        }))
+    }
+
+    /// The checkout this run sees: of its own Git source, or of the run whose notebook started it.
+    async fn checkout(&self, ctx: &Ctx, top: Option<&Top>) -> Result<Option<Checkout>> {
+        let Some(Top { definition, .. }) = top else {
+            return Ok(None);
+        };
+        match &definition.document.spec.git_source {
             Some(source) => {
-                let checkout = inner.checkouts.of(ctx, top.run.id, source).await?;
+                let checkouts = &self.inner.checkouts;
+                let checkout = checkouts.of(ctx, definition.run.id, source).await?;
                 Ok(Some(checkout))
             }
             None => Ok(None),
@@ -474,6 +509,13 @@ impl Work<'_> {
             }
         }
     }
+}
+
+/// The run above all that an attempt is a part of.
+struct Top {
+    definition: Arc<Definition>,
+    /// Its attempt by which notebooks run each other down to here, and the task of that.
+    notebook: Option<(RunId, String)>,
 }
 
 /// A program that has begun.

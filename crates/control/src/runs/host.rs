@@ -1,6 +1,7 @@
 //! What a running program may ask of the server, in the name of the run's user.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use base64::Engine as _;
@@ -17,7 +18,8 @@ use tokio::sync::oneshot;
 use super::Inner;
 use super::definition::Definition;
 use super::dispatch;
-use super::inputs;
+use super::inputs::{self, InputFile, InputKind};
+use super::output::Snapshot;
 use super::scope;
 use super::source::{self, Code};
 use crate::Ctx;
@@ -41,6 +43,9 @@ pub(crate) struct AttemptHost {
     /// What this attempt may use.
     budget: AttemptBudget,
     seed: u32,
+    /// The attempt at the top of the notebooks that run this one.
+    top: Option<RunId>,
+    noted: Arc<Mutex<HashSet<InputFile>>>,
 }
 
 impl AttemptHost {
@@ -64,7 +69,14 @@ impl AttemptHost {
             canceler,
             budget: AttemptBudget::default(),
             seed,
+            top: None,
+            noted: Arc::default(),
         }
+    }
+
+    pub(crate) fn below(mut self, top: Option<RunId>) -> Self {
+        self.top = top;
+        self
     }
 
     pub(crate) fn with_budget(mut self, budget: AttemptBudget) -> Self {
@@ -174,6 +186,19 @@ impl AttemptHost {
         Ok(json!({"scopes": names}))
     }
 
+    /// Of a notebook that another one runs, the first above them is made from it too.
+    fn note_included(&self, snapshot: &Snapshot) {
+        let Some(file) = InputFile::of_notebook(InputKind::Included, snapshot) else {
+            return;
+        };
+        let noted = self.noted.lock();
+        let mut noted = noted.unwrap_or_else(PoisonError::into_inner);
+        if noted.insert(file.clone()) {
+            let attempts = self.top.into_iter().chain([self.attempt]);
+            inputs::note_included(&self.inner.dirs, attempts, (file, snapshot));
+        }
+    }
+
     fn resolve(&self, target: &NotebookTarget) -> Result<WorkspacePath, HostError> {
         let from = WorkspacePath::parse(&target.from).map_err(|e| raise(e.into()))?;
         from.resolve_sibling(&target.path)
@@ -184,7 +209,7 @@ impl AttemptHost {
         let path = self.resolve(&target)?;
         let loaded = source::load(&self.code, &path).await;
         let (snapshot, notebook) = loaded.map_err(raise)?;
-        inputs::note_included(&self.inner.dirs, self.attempt, &snapshot);
+        self.note_included(&snapshot);
         let cells = notebook.exec_cells().map_err(|e| raise(e.into()))?;
         Ok(json!({"path": path.as_str(), "cells": cells}))
     }
@@ -275,7 +300,7 @@ impl AttemptHost {
     ) -> Result<(RunId, Vec<Attempt>), Error> {
         // What is not there is for the run to miss.
         if let Ok((snapshot, _)) = source::load(&self.code, path).await {
-            inputs::note_included(&self.inner.dirs, self.attempt, &snapshot);
+            self.note_included(&snapshot);
         }
         if self.depth().await? >= DEPTH_MAX {
             return Err(Error::invalid(format!(

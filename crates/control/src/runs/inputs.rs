@@ -1,13 +1,13 @@
 //! What an attempt is made from, noted when it starts: enough to do it again, or to say why not.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read as _, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use forebay_exec::{Library, Mounts, Program};
+use forebay_exec::{Mounts, Program};
 use forebay_runtime::blocking;
 use forebay_store::Run;
-use forebay_types::{Error, Result, RunId, WorkspacePath};
+use forebay_types::{Result, RunId, WorkspacePath};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use super::checkout::Checkout;
 use super::origin::Origin;
 use super::output::{self, Snapshot};
-use super::source::{self, Code};
+use super::source::{self, Code, Past};
 use super::workload::Prepared;
 use crate::clusters::ResolvedCluster;
 use crate::services::WorkspaceDirs;
@@ -39,7 +39,7 @@ pub struct Inputs {
     pub unpinned: Vec<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct InputFile {
     pub kind: InputKind,
     /// A workspace path of a notebook, else the path that the program sees.
@@ -48,7 +48,7 @@ pub struct InputFile {
     pub sha256: String,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InputKind {
     Notebook,
@@ -75,16 +75,9 @@ impl Inputs {
     /// When a file cannot be read; one that is not there is for the program to miss.
     pub(crate) async fn of(origin: &Origin<'_>, prepared: &Prepared) -> Result<Self> {
         let (workload, compute) = (&prepared.workload, origin.compute);
-        let mut files = Vec::new();
-        if let Some(snapshot) = &prepared.snapshot
-            && !is_in_commit(&snapshot.path)
-        {
-            files.push(InputFile {
-                kind: InputKind::Notebook,
-                path: snapshot.path.clone(),
-                sha256: hex(&Sha256::digest(snapshot.source.as_bytes())),
-            });
-        }
+        let notebook = prepared.snapshot.as_ref();
+        let notebook = notebook.and_then(|own| InputFile::of_notebook(InputKind::Notebook, own));
+        let mut files: Vec<InputFile> = notebook.into_iter().collect();
         let mut wanted = Vec::new();
         if let Program::Script { file, .. } = &workload.program {
             wanted.push((InputKind::Script, file.clone()));
@@ -95,14 +88,7 @@ impl Inputs {
             let file = host_file(mounts, &path);
             (kind, path, file)
         });
-        let libraries = prepared.files.iter().map(|library| {
-            let kind = match library.is_installed {
-                true => InputKind::Installed,
-                false => InputKind::Library,
-            };
-            (kind, library.path.clone(), Some(library.kept.clone()))
-        });
-        let wanted: Vec<_> = scripts.chain(libraries).collect();
+        let wanted: Vec<_> = scripts.collect();
         if !wanted.is_empty() {
             let found = blocking(move || {
                 let read = |(kind, path, file): (InputKind, String, Option<PathBuf>)| {
@@ -114,24 +100,31 @@ impl Inputs {
             });
             files.extend(found.await?.into_iter().flatten());
         }
+        files.extend(prepared.files.iter().map(|library| InputFile {
+            kind: match library.is_installed {
+                true => InputKind::Installed,
+                false => InputKind::Library,
+            },
+            path: library.path.clone(),
+            sha256: library.sha256.clone(),
+        }));
         Ok(Self {
             seed: origin.seed,
             commit: origin.code.commit().map(str::to_owned),
             runtime: compute.runtime.clone(),
             cluster_sha256: cluster_digest(compute),
             files,
-            unpinned: workload.libraries.iter().filter_map(unpinned).collect(),
+            unpinned: prepared.unpinned.clone(),
         })
     }
 
     /// Adds the notebooks that the program took in while it ran.
     pub(crate) fn with_included(mut self, dirs: &WorkspaceDirs, attempt: RunId) -> Self {
         let later = std::fs::read_to_string(output::included_file(dirs, attempt));
-        for line in later.unwrap_or_default().lines() {
-            // Half a line is what a crash left of one whose notebook was not given out.
-            let file: Option<InputFile> = serde_json::from_str(line).ok();
-            self.files
-                .extend(file.filter(|file| !self.files.contains(file)));
+        for Included { file, .. } in included(later.unwrap_or_default()) {
+            if !self.files.contains(&file) {
+                self.files.push(file);
+            }
         }
         self
     }
@@ -166,17 +159,24 @@ impl Inputs {
         found
     }
 
-    /// Which of the files have changed or gone, as the code's user sees them.
+    /// Which of the files have changed or gone, as the code's user sees them, and are not kept as
+    /// they were. Of libraries, `kept` says that of a digest.
     ///
     /// # Errors
     /// When one cannot be read for another reason.
-    pub(crate) async fn changed(&self, code: &Code, mounts: &Mounts) -> Result<Vec<String>> {
+    pub(crate) async fn changed(
+        &self,
+        code: &Code,
+        mounts: &Mounts,
+        kept: impl Fn(&str) -> bool,
+    ) -> Result<Vec<String>> {
         let mut found = Vec::new();
         for file in &self.files {
             let now = match file.kind {
                 InputKind::Notebook | InputKind::Included => {
                     notebook_digest(code, &file.path).await
                 }
+                InputKind::Library if kept(&file.sha256) => continue,
                 InputKind::Script | InputKind::Library => {
                     let (mounts, path) = (mounts.clone(), file.path.clone());
                     blocking(move || digest_of(host_file(&mounts, &path).as_deref(), &path)).await?
@@ -191,11 +191,20 @@ impl Inputs {
 }
 
 impl InputFile {
+    /// `None` when the notebook lies in the commit.
+    pub(crate) fn of_notebook(kind: InputKind, snapshot: &Snapshot) -> Option<Self> {
+        (!is_in_commit(&snapshot.path)).then(|| Self {
+            kind,
+            path: snapshot.path.clone(),
+            sha256: hex(&Sha256::digest(snapshot.source.as_bytes())),
+        })
+    }
+
     /// In words, when its digest is not the one that it was.
     fn difference(&self, now: Option<String>) -> Option<String> {
         let (what, path, was) = (self.kind.word(), &self.path, &self.sha256);
         match now {
-            None => Some(format!("{what} {path} is gone.")),
+            None => Some(format!("{what} {path} is gone: its sha-256 was {was}.")),
             Some(now) if now != *was => Some(format!(
                 "{what} {path} has changed: its sha-256 was {was} and is {now}."
             )),
@@ -204,18 +213,37 @@ impl InputFile {
     }
 }
 
-/// Notes a notebook that an attempt takes in while it runs.
-pub(crate) fn note_included(dirs: &WorkspaceDirs, attempt: RunId, snapshot: &Snapshot) {
-    if is_in_commit(&snapshot.path) {
-        return;
-    }
-    let file = InputFile {
-        kind: InputKind::Included,
-        path: snapshot.path.clone(),
-        sha256: hex(&Sha256::digest(snapshot.source.as_bytes())),
+/// A notebook that an attempt takes in while it runs, as a line of a file beside its output.
+#[derive(Debug, Serialize, Deserialize)]
+struct Included {
+    #[serde(flatten)]
+    file: InputFile,
+    // Lines of older servers have no more than that.
+    file_name: Option<String>,
+    source: Option<String>,
+}
+
+/// Half a line is what a crash left of one whose notebook was not given out.
+fn included(lines: String) -> Vec<Included> {
+    let lines = lines.lines();
+    lines
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect()
+}
+
+/// Keeps a notebook that is taken in with each of these attempts.
+pub(crate) fn note_included(
+    dirs: &WorkspaceDirs,
+    attempts: impl Iterator<Item = RunId>,
+    (file, snapshot): (InputFile, &Snapshot),
+) {
+    let line = Included {
+        file,
+        file_name: Some(snapshot.file_name.clone()),
+        source: Some(snapshot.source.clone()),
     };
-    let write = || {
-        let mut line = serde_json::to_vec(&file)?;
+    let write = |attempt: RunId| {
+        let mut line = serde_json::to_vec(&line)?;
         line.push(b'\n');
         std::fs::File::options()
             .create(true)
@@ -223,9 +251,51 @@ pub(crate) fn note_included(dirs: &WorkspaceDirs, attempt: RunId, snapshot: &Sna
             .open(output::included_file(dirs, attempt))?
             .write_all(&line)
     };
-    if let Err(error) = write() {
-        tracing::warn!(%error, "cannot note what attempt {attempt} includes");
+    for attempt in attempts {
+        if let Err(error) = write(attempt) {
+            tracing::warn!(%error, "cannot note what attempt {attempt} includes");
+        }
     }
+}
+
+/// What is kept of an ended attempt's code.
+pub(crate) fn past(dirs: &WorkspaceDirs, attempt: RunId, inputs: &Inputs) -> Past {
+    let of_inputs = |path: &str, sha256: &str| {
+        let mut files = inputs.files.iter();
+        files.any(|file| file.path == path && file.sha256 == sha256)
+    };
+    let mut past = Past::default();
+    let lines = std::fs::read_to_string(output::included_file(dirs, attempt));
+    for Included {
+        file,
+        file_name,
+        source,
+    } in included(lines.unwrap_or_default())
+    {
+        if let (Some(file_name), Some(source)) = (file_name, source)
+            && of_inputs(&file.path, &file.sha256)
+        {
+            let path = file.path.clone();
+            past.notebooks.insert(
+                file.path,
+                Snapshot {
+                    path,
+                    file_name,
+                    source,
+                },
+            );
+        }
+    }
+    if let Some(own) = Snapshot::kept(dirs, attempt).filter(|own| !is_in_commit(&own.path)) {
+        past.notebooks.insert(own.path.clone(), own);
+    }
+    for file in &inputs.files {
+        if matches!(file.kind, InputKind::Library | InputKind::Installed) {
+            past.libraries
+                .insert(file.path.clone(), file.sha256.clone());
+        }
+    }
+    past
 }
 
 /// The seed of a task, when nothing says otherwise: another one for each run, the same for all tries.
@@ -258,15 +328,6 @@ fn is_in_commit(path: &str) -> bool {
     WorkspacePath::parse(path).is_ok_and(|path| Checkout::holds(&path).unwrap_or(false))
 }
 
-fn unpinned(library: &Library) -> Option<String> {
-    match library {
-        Library::Pypi { package, .. } if !package.contains("==") => Some(format!("pypi {package}")),
-        Library::Cran { package, .. } => Some(format!("cran {package}")),
-        Library::Requirements { path } => Some(format!("what {path} names without a version")),
-        _ => None,
-    }
-}
-
 async fn notebook_digest(code: &Code, path: &str) -> Option<String> {
     let path = WorkspacePath::parse(path).ok()?;
     // A file of SQL statements is kept with a first line of its own.
@@ -279,25 +340,7 @@ async fn notebook_digest(code: &Code, path: &str) -> Option<String> {
 
 /// Of a file that programs know as `path`; `None` when there is none.
 fn digest_of(file: Option<&Path>, path: &str) -> Result<Option<String>> {
-    let Some(file) = file else {
-        return Ok(None);
-    };
-    let read = || -> io::Result<String> {
-        let mut file = std::fs::File::open(file)?;
-        let mut hash = Sha256::new();
-        let mut buffer = vec![0; 1 << 16];
-        loop {
-            match file.read(&mut buffer)? {
-                0 => return Ok(hex(&hash.finalize())),
-                length => hash.update(&buffer[..length]),
-            }
-        }
-    };
-    match read() {
-        Ok(digest) => Ok(Some(digest)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(Error::internal(format!("cannot read {path}"), e)),
-    }
+    file.map_or(Ok(None), |file| crate::libraries::digest_of(file, path))
 }
 
 /// Where the file lies, if it is one and below the folder that the program sees.

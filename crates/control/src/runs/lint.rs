@@ -65,6 +65,7 @@ impl Runs {
             workspace: self.0.workspace.clone(),
             ctx: ctx.clone(),
             checkout: None,
+            past: None,
         };
         let mounts = self.0.mounts_for(ctx).await?;
         let spec = &document.spec;

@@ -1,5 +1,7 @@
 //! Doing a run again from exactly what it was made from.
 
+use std::sync::Arc;
+
 use forebay_exec::Place;
 use forebay_store::{Attempt, NewRun, Run, RunKind};
 use forebay_types::{Error, Result, RunId};
@@ -7,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::inputs::{self, INPUTS, Inputs};
 use super::origin::Origin;
-use super::source::Code;
+use super::source::{Code, Past};
 use super::{Inner, RunView, Runs, TRIGGER_INFO};
 use crate::Ctx;
 use crate::jobs::{JobDocument, OWN_FIELD};
@@ -26,16 +28,19 @@ impl Runs {
         let run = &view.run;
         let mut reasons = refusals(&view);
         if reasons.is_empty() {
-            let code = Code {
-                workspace: self.0.workspace.clone(),
-                ctx: ctx.clone(),
-                checkout: None,
-            };
             let mounts = self.0.mounts_for(ctx).await?;
             for attempt in view.newest() {
-                if let Some(inputs) = inputs_of(attempt) {
-                    reasons.extend(inputs.changed(&code, &mounts).await?);
-                }
+                let Some(inputs) = inputs_of(attempt) else {
+                    continue;
+                };
+                let code = Code {
+                    workspace: self.0.workspace.clone(),
+                    ctx: ctx.clone(),
+                    checkout: None,
+                    past: Some(Arc::new(inputs::past(&self.0.dirs, attempt.id, &inputs))),
+                };
+                let kept = |digest: &str| self.0.libraries.has(digest);
+                reasons.extend(inputs.changed(&code, &mounts, kept).await?);
             }
         }
         if !reasons.is_empty() {
@@ -73,6 +78,8 @@ pub(crate) struct First {
     run: RunId,
     inputs: Inputs,
     environment: Option<String>,
+    /// What of it is kept.
+    pub(super) past: Arc<Past>,
 }
 
 impl Inner {
@@ -93,10 +100,12 @@ impl Inner {
         let first = newest.find(|one| one.task_key == task_key);
         let first = first.and_then(|first| {
             let environment = first.facts.get("environment").and_then(Value::as_str);
+            let inputs = inputs_of(first)?;
             Some(First {
                 run,
-                inputs: inputs_of(first)?,
                 environment: environment.map(str::to_owned),
+                past: Arc::new(inputs::past(&self.dirs, first.id, &inputs)),
+                inputs,
             })
         });
         let unknown = || Error::invalid(format!("Run {run} does not say what it was made from."));
@@ -130,8 +139,10 @@ impl First {
         origin: &Origin<'_>,
         place: &Place,
     ) -> Result<()> {
+        // Of libraries, the differences tell already.
         let mut reasons = self.inputs.differences(now);
-        reasons.extend(self.inputs.changed(origin.code, &place.mounts).await?);
+        let changed = self.inputs.changed(origin.code, &place.mounts, |_| true);
+        reasons.extend(changed.await?);
         if reasons.is_empty()
             && let Some(environment) = self.environment.as_ref().filter(|text| !text.is_empty())
         {

@@ -1,6 +1,9 @@
 //! Finding what a task names: a notebook of the workspace tree or of the run's checkout, by its path
 //! without extension.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use forebay_blob::Blob;
 use forebay_notebook::{Format, Language, NOTEBOOK_BYTES_MAX, Notebook, SNIFF_BYTES};
 use forebay_runtime::blocking;
@@ -18,9 +21,34 @@ pub(crate) struct Code {
     pub(crate) workspace: Workspace,
     pub(crate) ctx: Ctx,
     pub(crate) checkout: Option<Checkout>,
+    /// Of a run that is to be like an earlier one: what that was made from.
+    pub(crate) past: Option<Arc<Past>>,
+}
+
+/// What is kept of an earlier run's code, by the paths that it had.
+#[derive(Debug, Default)]
+pub(crate) struct Past {
+    pub(crate) notebooks: HashMap<String, Snapshot>,
+    /// Digests of the files among its libraries.
+    pub(crate) libraries: HashMap<String, String>,
 }
 
 impl Code {
+    /// The digest that a library's file had.
+    pub(crate) fn library_before(&self, path: &str) -> Option<&str> {
+        let past = self.past.as_ref()?;
+        past.libraries.get(path).map(String::as_str)
+    }
+
+    /// What is kept of a notebook, unless the code's user may not read it.
+    fn notebook_before<T>(&self, path: &WorkspacePath, now: &Result<T>) -> Option<&Snapshot> {
+        let is_denied = |e: &Error| e.code == ErrorCode::PermissionDenied;
+        if now.as_ref().err().is_some_and(is_denied) {
+            return None;
+        }
+        self.past.as_ref()?.notebooks.get(path.as_str())
+    }
+
     /// The commit that is checked out.
     pub(crate) fn commit(&self) -> Option<&str> {
         self.checkout.as_ref().map(|own| own.commit.as_str())
@@ -34,12 +62,29 @@ impl Code {
     }
 }
 
-/// Reads the notebook at `path`, in whatever form its file has.
+/// Reads the notebook at `path`, in whatever form its file has; for a repeat, as it was.
 ///
 /// # Errors
 /// `RESOURCE_DOES_NOT_EXIST` that says what was looked for; `PERMISSION_DENIED`; a file too large
 /// to be a notebook.
 pub(crate) async fn load(code: &Code, path: &WorkspacePath) -> Result<(Snapshot, Notebook)> {
+    let now = load_now(code, path).await;
+    as_it_was(code, path, now)
+}
+
+fn as_it_was(
+    code: &Code,
+    path: &WorkspacePath,
+    now: Result<(Snapshot, Notebook)>,
+) -> Result<(Snapshot, Notebook)> {
+    let Some(before) = code.notebook_before(path, &now) else {
+        return now;
+    };
+    let notebook = parse(&before.file_name, before.source.as_bytes())?;
+    Ok((before.clone(), notebook))
+}
+
+async fn load_now(code: &Code, path: &WorkspacePath) -> Result<(Snapshot, Notebook)> {
     let mut names = vec![path.clone()];
     // Where a folder has the notebook's name, the file's whole name still tells them apart.
     let extensions = Language::ALL.map(Language::extension);
@@ -92,11 +137,16 @@ pub(crate) async fn load(code: &Code, path: &WorkspacePath) -> Result<(Snapshot,
     )))
 }
 
-/// Reads the file of SQL statements at `path`, as a notebook with one cell.
+/// Reads the file of SQL statements at `path`, as a notebook with one cell; for a repeat, as it was.
 ///
 /// # Errors
 /// `RESOURCE_DOES_NOT_EXIST`, `PERMISSION_DENIED`, or what keeps it from being read as text.
 pub(crate) async fn load_sql(code: &Code, path: &WorkspacePath) -> Result<(Snapshot, Notebook)> {
+    let now = load_sql_now(code, path).await;
+    as_it_was(code, path, now)
+}
+
+async fn load_sql_now(code: &Code, path: &WorkspacePath) -> Result<(Snapshot, Notebook)> {
     const HEADER: &str = "-- Databricks notebook source\n";
     let (located, blob) = match code.read(path).await {
         Ok(found) => found,
@@ -107,11 +157,11 @@ pub(crate) async fn load_sql(code: &Code, path: &WorkspacePath) -> Result<(Snaps
             let Some(name) = name.strip_suffix(".sql") else {
                 return Err(missing);
             };
-            return load(code, &WorkspacePath::parse(name)?).await;
+            return load_now(code, &WorkspacePath::parse(name)?).await;
         }
     };
     if matches!(located.form, Form::Notebook(_)) {
-        return load(code, path).await;
+        return load_now(code, path).await;
     }
     let shown = path.to_string();
     blocking(move || {

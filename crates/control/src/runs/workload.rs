@@ -31,6 +31,8 @@ pub(crate) struct Prepared {
     pub(crate) snapshot: Option<Snapshot>,
     /// The files among its libraries.
     pub(crate) files: Vec<RunFile>,
+    /// What is looked for anew each time.
+    pub(crate) unpinned: Vec<String>,
     /// The parameters, as clients ask for them; `None` when there are none.
     pub(crate) resolved: Option<Value>,
 }
@@ -228,6 +230,7 @@ pub(crate) async fn prepare(origin: &Origin<'_>, libraries: RunLibraries) -> Res
         workload,
         snapshot,
         files: libraries.files,
+        unpinned: libraries.unpinned,
         resolved,
     })
 }

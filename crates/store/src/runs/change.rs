@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::admit::{self, admission, check_ceiling, coalesced, look_at_rooms};
 use super::claim::{claim, is_worth_a_claim, log_claim};
 use super::container::Child;
+use super::files::files_put;
 use super::resolved::resolved_put;
 use super::transition::{
     Head, Place, advance, advance_from, head_on, insert_attempt, log, outcome, set_phase, state_of,
@@ -119,6 +120,7 @@ impl Store {
             if let Some(resolved) = &start.resolved {
                 resolved_put(tx, id, resolved)?;
             }
+            files_put(tx, id, &start.facts)?;
             log(tx, run_id, now, &Record::Executing { task, attempt })?;
             notifications::began(tx, run_id, (task, attempt), now)
         })
@@ -175,6 +177,7 @@ impl Store {
                 retry: end.retry,
             };
             cost::add(tx, attempt.run_id, &end.facts, now)?;
+            files_put(tx, attempt.id, &end.facts)?;
             let ended = (&event, Some(end.code));
             advance_from(tx, &run, &mut state, &plan, ended, now)?;
             claim_some(tx, slots, now)

@@ -110,6 +110,45 @@ async fn a_start_that_is_noted_late_takes_nothing_from_the_end() {
 }
 
 #[tokio::test]
+async fn files_of_libraries_are_known_while_a_run_and_its_output_are_there() {
+    let world = World::new(2);
+    let store = &world.store;
+    let file = |kind: &str, sha256: &str| json!({"kind": kind, "sha256": sha256});
+    let noted = json!({"inputs": {"files": [
+        file("library", "one"), file("installed", "two"), file("notebook", "three"),
+    ]}});
+    let known = async || {
+        let all = ["one", "two", "three"].map(str::to_owned).to_vec();
+        let found = store.attempt_files_of(all).await.unwrap();
+        let mut found: Vec<String> = found.into_iter().collect();
+        found.sort_unstable();
+        found
+    };
+    let mut runs = Vec::new();
+    for at_end in [false, true] {
+        let created = world.create(new_run(RunKind::Submit), 1).await;
+        let attempt = created.claimed[0].clone();
+        let start = AttemptStart {
+            facts: if at_end { Value::Null } else { noted.clone() },
+            ..AttemptStart::default()
+        };
+        let started = store.attempt_executing(attempt.id, start, Millis(2));
+        started.await.unwrap();
+        let end = ended_with(if at_end { noted.clone() } else { Value::Null });
+        let ended = store.attempt_end(attempt, plan(true), end, None, Millis(3));
+        ended.await.unwrap();
+        assert_eq!(known().await, ["one", "two"]);
+        runs.push(created.id);
+    }
+    let removed = store.retention_remove_output(vec![runs[0]], Millis(4));
+    assert_eq!(removed.await.unwrap(), 1);
+    assert_eq!(known().await, ["one", "two"]);
+    store.run_delete(runs[1]).await.unwrap();
+    while store.run_purge(10).await.unwrap().is_some() {}
+    assert!(known().await.is_empty());
+}
+
+#[tokio::test]
 async fn a_call_that_became_one_with_a_waiting_run_may_be_repeated() {
     let world = World::new(1);
     let keyed = |token: &str| NewRun {
