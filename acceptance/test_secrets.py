@@ -7,7 +7,8 @@ import pytest
 from databricks.sdk.errors import NotFound, PermissionDenied, ResourceAlreadyExists
 from databricks.sdk.service.workspace import AclPermission
 
-from harness.api import Api, refused
+from harness import wait
+from harness.api import Api, new_cluster, refused, text_of
 
 
 @pytest.fixture
@@ -113,3 +114,116 @@ def test_legacy_cli_manages_scopes(legacy, server):
 
 def test_unknown_user_token_gets_nothing(server, scope):
     assert Api(server.direct(), "wrong").call("GET", "/api/2.0/secrets/list", params={"scope": scope}).status_code == 401
+
+
+def test_variables_and_settings_of_clusters_can_be_secrets(own_server):
+    api, w = own_server.api(), own_server.sdk()
+    old, new = "Old-Secret-Of-Cluster", "Newer-Secret-Of-Cluster"
+    w.secrets.create_scope("mail")
+    w.secrets.put_secret("mail", "pass", string_value=old)
+    reference = "{{secrets/mail/pass}}"
+    api.post("/api/2.0/workspace/import", {"path": "/Shared/init.sh", "format": "AUTO", "content": base64.b64encode(b"echo init $PASS").decode()})
+    settings = {
+        "spark_env_vars": {"PASS": reference, "STAGE": "prod"},
+        "spark_conf": {"spark.hadoop.my.password": reference},
+        "init_scripts": [{"workspace": {"destination": "/Shared/init.sh"}}],
+    }
+    cluster_id = new_cluster(api, **settings)
+    shown = api.get("/api/2.0/clusters/get", cluster_id=cluster_id)
+    assert (shown["spark_env_vars"]["PASS"], shown["spark_conf"]) == (reference, settings["spark_conf"])
+    cells = [
+        "import os, time\nprint('has', len(os.environ['PASS']), os.environ['PASS'], os.environ['STAGE'])",
+        "os.system('echo shell $PASS')\nimport base64\nprint(base64.b64encode(os.environ['PASS'].encode()).decode())",
+        "import glob\nwhile os.environ['FOREBAY_IDEMPOTENCY_KEY'].endswith('-0') and not glob.glob('/dbfs/tmp/go'): time.sleep(0.05)",
+        "if os.environ['FOREBAY_IDEMPOTENCY_KEY'].endswith('-0'): raise ValueError(os.environ['PASS'])",
+        "dbutils.notebook.exit(os.environ['PASS'])",
+    ]
+    path = api.notebook("/Shared/n", cells)
+    task = {"task_key": "main", "notebook_task": {"notebook_path": path}, "existing_cluster_id": cluster_id, "max_retries": 1}
+    run_id = api.post("/api/2.1/jobs/runs/submit", {"tasks": [task]})["run_id"]
+    wait.until("the program to print", lambda: f"has {len(old)} [REDACTED] prod" in text_of(api.executed(run_id)), timeout=90)
+    own_server.kill()
+    own_server.start()
+    # A retry has the value of its own start, whatever drivers are warm.
+    w.secrets.put_secret("mail", "pass", string_value=new)
+    api.post("/api/2.0/dbfs/put", {"path": "/tmp/go", "contents": ""})
+    run = api.finished(run_id, 120)
+    assert run["state"]["result_state"] == "SUCCESS", run["state"]
+    first, second = sorted(run["tasks"], key=lambda task: task["attempt_number"])[-2:] if len(run["tasks"]) > 1 else (None, run["tasks"][0])
+    assert f"has {len(new)} [REDACTED] prod" in text_of(api.executed(second["run_id"]))
+    assert api.output(second["run_id"])["notebook_output"]["result"] == "[REDACTED]"
+    facts = lambda run: api.get(f"/api/forebay/v1/runs/{run['run_id']}/facts")["tasks"][0]["inputs"]["cluster_sha256"]  # noqa: E731
+    before = facts(run)
+    w.secrets.put_secret("mail", "pass", string_value=old)
+    again = api.finished(api.post("/api/2.1/jobs/runs/submit", {"tasks": [{**task, "max_retries": 0}]})["run_id"], 120)
+    assert "[REDACTED]" in json.dumps(api.output(again["tasks"][0]["run_id"])), "it failed with the value in its message"
+    assert f"has {len(old)} [REDACTED] prod" in text_of(api.executed(again["tasks"][0]["run_id"]))
+    assert facts(again) == before, "the fingerprint is of the reference"
+    own = {"spark_version": shown["spark_version"], "node_type_id": shown["node_type_id"], "num_workers": 0, **settings}
+    conf = api.notebook("/Shared/conf", ["value = spark.conf.get('spark.hadoop.my.password')\nprint('conf', len(value), value)"])
+    job = {"tasks": [{"task_key": "main", "notebook_task": {"notebook_path": conf}, "new_cluster": own}]}
+    run = api.finished(api.post("/api/2.1/jobs/runs/submit", job)["run_id"], 120)
+    assert f"conf {len(old)} [REDACTED]" in text_of(api.executed(run["run_id"])), run["state"]
+    everything = [api.get("/api/2.0/clusters/list"), api.get("/api/2.1/jobs/runs/list", expand_tasks="true")]
+    everything += [api.post("/api/2.0/clusters/events", {"cluster_id": cluster_id})]
+    stop = [secret.encode() for secret in (old, new)]
+    assert not any(secret in json.dumps(everything).encode() for secret in stop)
+    own_server.kill()
+    for file in own_server.data.rglob("*"):
+        if file.is_file() and not file.is_symlink():
+            content = file.read_bytes()
+            assert not any(needle in content for secret in stop for needle in (secret, base64.b64encode(secret))), file
+
+
+def test_a_secret_of_a_cluster_takes_the_right_of_whom_the_run_acts_for(api, w, scope, home, plain_user):
+    name, _ = plain_user
+    w.secrets.put_secret(scope, "key", string_value="Hidden-From-Output")
+    reference = f"{{{{secrets/{scope}/key}}}}"
+    versions, nodes = api.get("/api/2.0/clusters/spark-versions")["versions"], api.get("/api/2.0/clusters/list-node-types")["node_types"]
+    cluster = {"spark_version": versions[0]["key"], "node_type_id": nodes[0]["node_type_id"], "num_workers": 0}
+    cluster["spark_env_vars"] = {"PASS": reference}
+    path = api.notebook("/Shared/secret-of-cluster", ["import os\nprint('has', len(os.environ['PASS']))"])
+    settings = {
+        "name": "as bob",
+        "tasks": [{"task_key": "main", "notebook_task": {"notebook_path": path}, "new_cluster": cluster}],
+        "run_as": {"user_name": name},
+    }
+    job_id = api.post("/api/2.2/jobs/create", settings)["job_id"]
+    run = lambda **more: api.finished(api.post("/api/2.2/jobs/run-now", {"job_id": job_id, **more})["run_id"], 120)  # noqa: E731
+    ended = lambda run: (run["state"].get("result_state"), run["tasks"][0]["state"]["state_message"])  # noqa: E731
+    state, message = ended(run())
+    assert state == "FAILED" and f"'spark_env_vars.PASS' of the cluster is {reference}: User {name} does not have READ permission" in message
+    w.secrets.put_acl(scope, name, AclPermission.READ)
+    allowed = run()
+    assert ended(allowed)[0] == "SUCCESS", ended(allowed)
+    assert "has 18" in text_of(api.executed(allowed["run_id"]))
+    w.secrets.delete_secret(scope, "key")
+    state, message = ended(run())
+    assert state == "FAILED" and reference in message and "'spark_env_vars.PASS'" in message and "does not exist" in message, message
+    api.post("/api/2.2/jobs/delete", {"job_id": job_id})
+
+    # Who may give parameters may not choose secrets.
+    settings["tasks"][0]["new_cluster"] = {**cluster, "spark_env_vars": {"PASS": "{{job.parameters.which}}"}}
+    settings["parameters"] = [{"name": "which", "default": "plain"}]
+    job_id = api.post("/api/2.2/jobs/create", settings)["job_id"]
+    assert ended(run())[0] == "SUCCESS"
+    state, message = ended(run(job_parameters={"which": reference}))
+    assert state == "FAILED" and "cannot come from a parameter" in message
+    api.post("/api/2.2/jobs/delete", {"job_id": job_id})
+
+
+def test_references_that_are_none_are_refused_by_field(api, cluster_id):
+    shown = api.get("/api/2.0/clusters/get", cluster_id=cluster_id)
+    plain = {"spark_version": shown["spark_version"], "node_type_id": shown["node_type_id"], "num_workers": 0}
+    for field, name, value in (
+        ("spark_env_vars", "PASS", "{{secrets/a}}"),
+        ("spark_env_vars", "PASS", "x{{secrets/a/b}}"),
+        ("spark_conf", "spark.x", "{{secrets/a/b/c}}"),
+        ("spark_conf", "forebay.warm", "{{secrets/a/b}}"),
+    ):
+        bad = {**plain, field: {name: value}}
+        message = refused(api.call("POST", "/api/2.0/clusters/create", json=bad), 400, "INVALID_PARAMETER_VALUE")
+        assert f"'{field}.{name}'" in message
+        job = {"tasks": [{"task_key": "main", "notebook_task": {"notebook_path": "/Shared/n"}, "new_cluster": bad}]}
+        message = refused(api.call("POST", "/api/2.2/jobs/create", json=job), 400, "INVALID_PARAMETER_VALUE")
+        assert f"{field}.{name}'" in message

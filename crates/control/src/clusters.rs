@@ -6,6 +6,7 @@ mod machine;
 mod reconcile;
 mod resolve;
 mod runtimes;
+mod secrets;
 mod spec;
 mod usage;
 
@@ -30,6 +31,7 @@ use usage::Usage;
 pub use machine::Machine;
 pub use resolve::{ClusterChoice, ResolvedCluster};
 pub use runtimes::{ExecutorRuntimes, RuntimeInfo, Runtimes};
+pub(crate) use spec::check_references;
 pub use spec::{DEFAULT_RUNTIME, ENGINE_KEY, runtime_for};
 pub use usage::ClusterUse;
 

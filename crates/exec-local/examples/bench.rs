@@ -72,6 +72,7 @@ fn workload(folder: &std::path::Path, sources: &[String], preload: bool, walls: 
         context: forebay_exec::Context::default(),
         limits: Limits::default(),
         spark_conf: BTreeMap::new(),
+        secrets: Vec::new(),
         init_scripts: Vec::new(),
         preload,
         private: None,

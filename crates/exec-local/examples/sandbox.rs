@@ -119,6 +119,7 @@ fn workload(folder: &Path, file: &str, limits: Limits) -> Workload {
         context: Context::default(),
         limits,
         spark_conf: BTreeMap::new(),
+        secrets: Vec::new(),
         init_scripts: Vec::new(),
         preload: true,
         private: None,

@@ -574,6 +574,9 @@ impl Executor for LocalExecutor {
         if let Some(token) = &workload.context.api_token {
             output.redactor.add(token.as_bytes());
         }
+        for secret in &workload.secrets {
+            output.redactor.add(secret.as_bytes());
+        }
         Ok(Box::new(LocalRun {
             ends,
             host,

@@ -467,6 +467,7 @@ mod tests {
             context: crate::Context::default(),
             limits: Limits::default(),
             spark_conf: std::collections::BTreeMap::new(),
+            secrets: Vec::new(),
             init_scripts: Vec::new(),
             preload: true,
             private: None,

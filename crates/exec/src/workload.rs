@@ -31,6 +31,9 @@ pub struct Workload {
     /// Settings of Spark (`spark.*`) for the run's session.
     #[serde(default)]
     pub spark_conf: BTreeMap<String, String>,
+    /// Values among `env` and `spark_conf` that are secrets: redacted from all output.
+    #[serde(default)]
+    pub secrets: Vec<String>,
     /// Shell scripts that come before the program, by their paths inside the sandbox. One that fails
     /// is the failure of the run.
     #[serde(default)]

@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Raised by every change that the other side could misread. A server ends a runner that speaks
 /// another one, because it cannot follow its runs.
-pub(crate) const PROTOCOL: u32 = 2;
+pub(crate) const PROTOCOL: u32 = 3;
 
 /// Beyond this a frame is taken for garbage. A driver's own limit is 41 MiB.
 const FRAME_BYTES_MAX: u32 = 128 << 20;

@@ -6,6 +6,7 @@ use forebay_types::{Error, Result};
 use serde_json::{Map, Value};
 
 use super::runtimes::RuntimeInfo;
+use super::secrets::reference;
 
 const SETTINGS_BYTES_MAX: usize = 256 << 10;
 const NAME_BYTES_MAX: usize = 255;
@@ -48,6 +49,7 @@ impl Spec {
     pub(super) fn parse(mut settings: Map<String, Value>, known: &[RuntimeInfo]) -> Result<Self> {
         settings.retain(|_, value| !value.is_null());
         refuse_unsupported(&settings)?;
+        check_references(&settings)?;
         let name = text(&settings, "cluster_name")?.unwrap_or_default();
         if name.len() > NAME_BYTES_MAX {
             return Err(invalid(
@@ -110,6 +112,26 @@ impl Spec {
             init_scripts,
         })
     }
+}
+
+/// References to secrets are well-formed, and stand where programs get their values.
+///
+/// # Errors
+/// `INVALID_PARAMETER_VALUE` that names the field.
+pub(crate) fn check_references(settings: &Map<String, Value>) -> Result<()> {
+    for field in ["spark_env_vars", "spark_conf"] {
+        let values = settings.get(field).and_then(Value::as_object);
+        for (name, value) in values.into_iter().flatten() {
+            let at = format!("{field}.{name}");
+            let text = value.as_str().unwrap_or_default();
+            let found = reference(text).map_err(|reason| invalid(&at, &reason))?;
+            if found.is_some() && field == "spark_conf" && !name.starts_with("spark.") {
+                let reason = "only settings of Spark (spark.*) can be secrets";
+                return Err(invalid(&at, reason));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Where the scripts lie that come before the program of each run.
@@ -277,19 +299,6 @@ fn refuse_unsupported(settings: &Map<String, Value>) -> Result<()> {
     ] {
         if present(field) {
             return Err(Error::not_implemented(format!("Cluster field '{field}'")));
-        }
-    }
-    for field in ["spark_env_vars", "spark_conf"] {
-        let values = settings.get(field).and_then(Value::as_object);
-        let of_secret = |value: &Value| {
-            value
-                .as_str()
-                .is_some_and(|text| text.contains("{{secrets/"))
-        };
-        // A program would get the reference in place of the secret.
-        if values.is_some_and(|values| values.values().any(of_secret)) {
-            let what = format!("A reference to a secret in '{field}'");
-            return Err(Error::not_implemented(what));
         }
     }
     for (field, what) in [
@@ -476,8 +485,12 @@ mod tests {
                 "policy_id",
             ),
             (
-                json!({"spark_version": version, "spark_env_vars": {"A": "{{secrets/s/k}}"}}),
-                "'spark_env_vars'",
+                json!({"spark_version": version, "spark_env_vars": {"A": "{{secrets/s}}"}}),
+                "'spark_env_vars.A'",
+            ),
+            (
+                json!({"spark_version": version, "spark_conf": {"forebay.warm": "{{secrets/s/k}}"}}),
+                "'spark_conf.forebay.warm'",
             ),
             (
                 json!({"spark_version": version, "init_scripts": [{"dbfs": {}}]}),

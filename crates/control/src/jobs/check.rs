@@ -7,6 +7,7 @@ use forebay_types::{Error, Result};
 
 use super::spec::{Dependency, Spec, TaskSpec};
 use super::when;
+use crate::clusters;
 
 const NAME_BYTES_MAX: usize = 4096;
 
@@ -47,6 +48,28 @@ pub(super) fn check(spec: &Spec) -> Result<()> {
     spec.tasks
         .iter()
         .try_for_each(|task| check_task(spec, task))
+}
+
+/// References to secrets in the clusters that a job defines. Not in what is stored already: older
+/// servers took them as they came.
+///
+/// # Errors
+/// The first that is none, by task and field.
+pub(super) fn check_references(spec: &Spec) -> Result<()> {
+    let of_tasks = spec.tasks.iter().filter_map(|task| {
+        let whose = format!("Task '{}'", task.task_key);
+        let task = task.for_each_task.as_ref().map_or(task, |each| &each.task);
+        Some((whose, task.new_cluster.as_ref()?))
+    });
+    let shared = spec.job_clusters.iter().map(|cluster| {
+        let whose = format!("Job cluster '{}'", cluster.job_cluster_key);
+        (whose, &cluster.new_cluster)
+    });
+    for (whose, settings) in of_tasks.chain(shared) {
+        clusters::check_references(settings)
+            .map_err(|e| Error::new(e.code, format!("{whose}: {}", e.message)))?;
+    }
+    Ok(())
 }
 
 /// What a task says about where its code lies.

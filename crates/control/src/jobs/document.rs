@@ -9,7 +9,7 @@ use forebay_types::{Error, Result};
 use forebay_wire::lenient;
 use serde_json::{Map, Value, json};
 
-use super::check::{check, compile};
+use super::check::{check, check_references, compile};
 use super::own::OWN_FIELD;
 use super::spec::Spec;
 
@@ -89,7 +89,9 @@ impl JobDocument {
     /// effect that this server cannot give it.
     pub fn parse(fields: Map<String, Value>) -> Result<Self> {
         let settings = normalise(fields)?;
-        Self::of_normal(settings)
+        let document = Self::of_normal(settings)?;
+        check_references(&document.spec)?;
+        Ok(document)
     }
 
     /// Reads back what [`JobDocument::parse`] made.

@@ -339,6 +339,7 @@ impl Inner {
                 ..Limits::default()
             },
             spark_conf: BTreeMap::new(),
+            secrets: Vec::new(),
             init_scripts: Vec::new(),
             preload: true,
             spool_dir: self.dirs.staging.join(name),

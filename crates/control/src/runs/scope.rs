@@ -144,12 +144,33 @@ async fn fill(
         *value = resolve_all(value, &references).map_err(wrong)?;
     }
     let resolved = resolved(raw, &references).map_err(wrong)?;
+    if brings_secret(raw.get("new_cluster"), resolved.get("new_cluster")) {
+        return Err(Error::invalid(format!(
+            "Task '{key}': a reference to a secret in 'new_cluster' cannot come from a parameter."
+        )));
+    }
     Ok(Scoped {
         task: lenient::from_map(resolved)?,
         job_parameters,
         overriding,
         home: top,
     })
+}
+
+/// Whether filling in made a reference to a secret: who may give parameters may not choose whose
+/// secrets the run reads.
+fn brings_secret(before: Option<&Value>, after: Option<&Value>) -> bool {
+    match (before, after) {
+        (_, Some(Value::String(after))) => {
+            let was = before.and_then(Value::as_str);
+            after.contains("{{secrets/") && was != Some(after)
+        }
+        (Some(Value::Object(before)), Some(Value::Object(after))) => {
+            let mut fields = after.iter();
+            fields.any(|(name, value)| brings_secret(before.get(name), Some(value)))
+        }
+        _ => false,
+    }
 }
 
 /// Everything but what names the task, and the inner task of a for-each: its texts are resolved by

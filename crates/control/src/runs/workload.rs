@@ -197,6 +197,11 @@ pub(crate) async fn prepare(origin: &Origin<'_>, libraries: RunLibraries) -> Res
         true => home.clone(),
         false => LOCAL_DIR.to_owned(),
     };
+    let look = async |scope: String, key: String| {
+        let found = inner.secrets.get(ctx, &scope, &key).await?;
+        Ok(found.1)
+    };
+    let revealed = compute.revealed(look).await?;
     let workload = Workload {
         run_id: attempt.id,
         attempt: AttemptNumber(attempt.attempt),
@@ -204,7 +209,7 @@ pub(crate) async fn prepare(origin: &Origin<'_>, libraries: RunLibraries) -> Res
         private: libraries.folder,
         program,
         libraries: libraries.list,
-        env: environment(origin),
+        env: environment(origin, revealed.env),
         python_path: python_path(&home),
         working_dir,
         context: Context {
@@ -221,7 +226,8 @@ pub(crate) async fn prepare(origin: &Origin<'_>, libraries: RunLibraries) -> Res
             ]),
         },
         limits,
-        spark_conf: spark_settings(&compute.spark_conf),
+        spark_conf: spark_settings(&revealed.spark_conf),
+        secrets: revealed.secrets,
         init_scripts: init_scripts(compute)?,
         preload: may_fork(&compute.spark_conf),
         spool_dir: output::spool_dir(&inner.dirs, attempt.id),
@@ -264,13 +270,12 @@ fn is_below(path: &str, folder: &str) -> bool {
 
 /// What the cluster sets, and which attempt this is. A program may be executed more than once; the
 /// key is the same each time for the same attempt, and another for each other one.
-fn environment(origin: &Origin<'_>) -> BTreeMap<String, String> {
+fn environment(origin: &Origin<'_>, mut env: BTreeMap<String, String>) -> BTreeMap<String, String> {
     let attempt = origin.attempt;
     let key = format!(
         "{}-{}-{}-{}",
         origin.inner.workspace_id, origin.run.id, attempt.task_key, attempt.attempt
     );
-    let mut env = origin.compute.env.clone();
     env.extend([
         ("FOREBAY_RUN_ID".to_owned(), origin.run.id.to_string()),
         ("FOREBAY_ATTEMPT_ID".to_owned(), attempt.id.to_string()),

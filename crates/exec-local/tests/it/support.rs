@@ -82,6 +82,7 @@ impl Bench {
                 ..Limits::default()
             },
             spark_conf: BTreeMap::new(),
+            secrets: Vec::new(),
             init_scripts: Vec::new(),
             preload: false,
             private: None,

@@ -116,6 +116,7 @@ impl Bench {
             context: Context::default(),
             limits: Limits::default(),
             spark_conf: BTreeMap::new(),
+            secrets: Vec::new(),
             init_scripts: Vec::new(),
             preload: true,
             spool_dir: self.spool(name),
