@@ -180,6 +180,14 @@ def test_a_library_of_all_clusters(own_server, folder):
         (one,) = api.get("/api/2.0/libraries/cluster-status", cluster_id=cluster_id)["library_statuses"]
         assert one["is_library_for_all_clusters"] is True
     assert old.status(library)["attachAllClusters"] is True
+    # What a job defines has what its tasks name.
+    shown = api.get("/api/2.0/clusters/get", cluster_id=after)
+    own = {name: shown[name] for name in ("spark_version", "node_type_id", "num_workers")}
+    task = {"task_key": "main", "notebook_task": {"notebook_path": api.notebook(f"{folder}/n", ["print(1)"])}, "new_cluster": own}
+    run = api.finished(api.post("/api/2.1/jobs/runs/submit", {"tasks": [task]})["run_id"])
+    job_cluster = run["tasks"][0]["cluster_instance"]["cluster_id"]
+    assert job_cluster not in (before, after)
+    assert api.get("/api/2.0/libraries/cluster-status", cluster_id=job_cluster).get("library_statuses", []) == []
     assert old.call("POST", "detach", data=both).status_code == 200
     for cluster_id in (before, after):
         api.post("/api/2.0/clusters/permanent-delete", {"cluster_id": cluster_id})
