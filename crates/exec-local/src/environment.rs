@@ -1,16 +1,17 @@
 //! Environments by digest: built once with `uv` from a shipped lock, then never touched.
 
 use std::collections::HashMap;
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use forebay_exec::StartError;
 use nix::unistd::syncfs;
 use sha2::{Digest, Sha256};
 use tokio::process::{Child, ChildStdin, Command};
-use tokio::sync::OnceCell;
 
 use crate::config::LocalConfig;
 use crate::driver;
@@ -72,20 +73,39 @@ pub(crate) struct Environment {
     pub(crate) digest: String,
     pub(crate) folder: PathBuf,
     pub(crate) python: Python,
+    pub(crate) identity: Identity,
 }
+
+/// Which folder it is. One that was deleted and built anew is another one, and whoever has it
+/// mounted still sees the old one.
+pub(crate) type Identity = (u64, u64);
 
 impl Environment {
     pub(crate) fn interpreter(&self) -> PathBuf {
         self.folder.join("bin/python")
     }
+
+    /// Whether nobody has deleted it.
+    fn is_there(&self) -> bool {
+        identity(&self.folder) == Some(self.identity)
+    }
 }
+
+/// `None` where there is no environment, or only what a deletion has left.
+fn identity(folder: &Path) -> Option<Identity> {
+    std::fs::symlink_metadata(folder.join("bin/python")).ok()?;
+    let found = std::fs::metadata(folder).ok()?;
+    Some((found.dev(), found.ino()))
+}
+
+type Kept = tokio::sync::Mutex<Option<Arc<Environment>>>;
 
 /// The environments of one folder.
 #[derive(Debug)]
 pub(crate) struct Environments {
     folder: PathBuf,
     driver: PathBuf,
-    ready: HashMap<&'static str, OnceCell<Environment>>,
+    ready: HashMap<&'static str, Kept>,
     compilers: Mutex<Vec<Compiler>>,
     drafts: AtomicU32,
 }
@@ -132,7 +152,7 @@ impl Environments {
         })?;
         let ready = RUNTIMES
             .iter()
-            .map(|runtime| (runtime.name, OnceCell::new()));
+            .map(|runtime| (runtime.name, Kept::default()));
         Ok(Self {
             folder,
             driver: driver.to_owned(),
@@ -154,22 +174,32 @@ impl Environments {
         })
     }
 
-    /// The environment, built if it is not there yet. Side by side callers wait for one build.
+    /// The environment, built if it is not there yet, or no longer. Side by side callers wait for
+    /// one build.
     pub(crate) async fn ensure(
         &self,
         config: &LocalConfig,
         runtime: &'static Runtime,
-    ) -> Result<&Environment, StartError> {
+    ) -> Result<Arc<Environment>, StartError> {
         let failed = |detail| StartError::Environment {
             runtime: runtime.name.to_owned(),
             detail,
         };
-        let Some(cell) = self.ready.get(runtime.name) else {
+        let Some(kept) = self.ready.get(runtime.name) else {
             return Err(failed("it is not among the runtimes".to_owned()));
         };
-        cell.get_or_try_init(|| async { self.open_or_build(config, runtime).await })
-            .await
-            .map_err(failed)
+        let mut kept = kept.lock().await;
+        if let Some(found) = kept.as_ref() {
+            if found.is_there() {
+                return Ok(Arc::clone(found));
+            }
+            let name = runtime.name;
+            tracing::warn!("somebody deleted the environment of {name}; it is built anew");
+        }
+        let found = self.open_or_build(config, runtime).await;
+        let found = Arc::new(found.map_err(failed)?);
+        *kept = Some(Arc::clone(&found));
+        Ok(found)
     }
 
     async fn open_or_build(
@@ -180,14 +210,17 @@ impl Environments {
         let python = tools::find_python(config, runtime.python).await?;
         sandbox::check_folders(config, &[&python.base_prefix])?;
         let digest = digest(runtime.lock, &python);
+        let folder = self.folder.join(&digest);
+        let identity = match identity(&folder) {
+            Some(found) => found,
+            None => self.build(config, runtime, &digest, &python).await?,
+        };
         let environment = Environment {
-            folder: self.folder.join(&digest),
+            folder,
             digest,
             python,
+            identity,
         };
-        if !environment.folder.exists() {
-            self.build(config, runtime, &environment).await?;
-        }
         // A newer server brings another driver to an environment that is ready.
         let markers = self.markers(&environment);
         if !markers.iter().all(|marker| marker.exists()) {
@@ -200,22 +233,24 @@ impl Environments {
         &self,
         config: &LocalConfig,
         runtime: &Runtime,
-        environment: &Environment,
-    ) -> Result<(), String> {
-        let uv = tools::find_uv(config, &environment.python).await?;
+        digest: &str,
+        python: &Python,
+    ) -> Result<Identity, String> {
+        let uv = tools::find_uv(config, python).await?;
         tracing::info!(
             runtime = runtime.name,
-            environment = environment.digest,
+            environment = digest,
             "building the environment of {}",
             runtime.name
         );
-        let draft = self.draft();
-        let built = self.fill(config, runtime, environment, &uv, &draft).await;
+        let (home, draft) = (self.folder.join(digest), self.draft());
+        let built = self.fill(config, runtime, python, &uv, &draft).await;
         let kept = built.and_then(|()| {
             // A name that survives a loss of power must not stand for files that did not.
             let synced = std::fs::File::open(&draft).and_then(|at| Ok(syncfs(at)?));
-            let kept = synced.and_then(|()| driver::publish(&draft, &environment.folder));
-            kept.map_err(|error| format!("cannot keep the environment: {error}"))
+            let kept = synced.and_then(|()| self.publish(&draft, &home));
+            kept.map_err(|error| format!("cannot keep the environment: {error}"))?;
+            identity(&home).ok_or_else(|| format!("{} is gone again", home.display()))
         });
         if kept.is_err() {
             // Nothing of a failed build is of use; what cannot be removed is swept at next start.
@@ -228,7 +263,7 @@ impl Environments {
         &self,
         config: &LocalConfig,
         runtime: &Runtime,
-        environment: &Environment,
+        python: &Python,
         uv: &Path,
         draft: &Path,
     ) -> Result<(), String> {
@@ -247,12 +282,27 @@ impl Environments {
             "--no-config",
             "--python",
         ]);
-        tools::run(venv.arg(&environment.python.executable).arg(draft)).await?;
+        tools::run(venv.arg(&python.executable).arg(draft)).await?;
         let lock = draft.join("runtime.lock");
         std::fs::write(&lock, runtime.lock).map_err(|error| format!("cannot write: {error}"))?;
         let mut sync = command(&["pip", "sync", "--quiet", "--require-hashes", "--python"]);
         tools::run(sync.arg(draft.join("bin/python")).arg(&lock)).await?;
         Ok(())
+    }
+
+    /// In the place of what a deletion has left, if need be.
+    fn publish(&self, draft: &Path, home: &Path) -> io::Result<()> {
+        let remains = self.draft();
+        if identity(home).is_none() {
+            match std::fs::rename(home, &remains) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        // At once: a byte compiler that is still at work makes folders below it.
+        let published = driver::publish(draft, home);
+        drop(std::fs::remove_dir_all(remains));
+        published
     }
 
     fn draft(&self) -> PathBuf {

@@ -195,7 +195,7 @@ impl LocalExecutor {
         Ok(())
     }
 
-    async fn ready(&self, name: &str) -> Result<(&'static Runtime, &Environment), StartError> {
+    async fn ready(&self, name: &str) -> Result<(&'static Runtime, Arc<Environment>), StartError> {
         let runtime = Environments::runtime(name)?;
         let environment = self.environments.ensure(&self.config, runtime).await?;
         Ok((runtime, environment))
@@ -225,7 +225,7 @@ impl LocalExecutor {
         let mut kept = slot.lock().await;
         if let Some(found) = kept.as_ref()
             && found.is_usable()
-            && found.has_mounted(&place.mounts)
+            && found.has_mounted(&place.mounts, environment)
         {
             return Ok(Arc::clone(found));
         }
@@ -547,6 +547,7 @@ impl Executor for LocalExecutor {
         self.admit(&workload.place)?;
         check(&workload)?;
         let (runtime, environment) = self.ready(&workload.place.runtime).await?;
+        let environment = &*environment;
         let uv = self.uv(environment).await;
         std::fs::create_dir_all(&workload.spool_dir).map_err(failed("making the spool folder"))?;
         let parents = self.parent_for(&workload, runtime, environment, uv).await?;
@@ -603,6 +604,7 @@ impl Executor for LocalExecutor {
     async fn prepare(&self, place: &Place) -> Result<Prepared, StartError> {
         self.admit(place)?;
         let (runtime, environment) = self.ready(&place.runtime).await?;
+        let environment = &*environment;
         let uv = self.uv(environment).await;
         let warm = if self.config.warm_max > 0 {
             let warmth = Warmth::Notebooks;

@@ -24,7 +24,7 @@ use tokio::io::unix::AsyncFd;
 
 use crate::cgroup::Cgroups;
 use crate::driver;
-use crate::environment::{Environment, Runtime};
+use crate::environment::{Environment, Identity, Runtime};
 use crate::launch::{Launch, Process, c_path, c_text, launch};
 use crate::owner;
 use crate::sandbox::{self, HOME, Plan, SCRATCH};
@@ -50,6 +50,8 @@ pub(crate) struct Parent {
     pub(crate) sandboxed: bool,
     /// What it has mounted, see [`sandbox::identities`].
     mounted: Vec<Option<(u64, u64)>>,
+    /// Whose interpreter it is.
+    environment: Identity,
     /// Host paths that programs see at the same place.
     pub(crate) shown: Vec<PathBuf>,
     /// Made ahead for the next run.
@@ -184,6 +186,7 @@ impl Parent {
             log,
             sandboxed,
             mounted,
+            environment: spec.environment.identity,
             shown: spec.shown(),
             spare: Mutex::default(),
         })
@@ -217,8 +220,9 @@ impl Parent {
         self.forks.load(Ordering::Relaxed) < FORKS_MAX && self.process.is_running()
     }
 
-    pub(crate) fn has_mounted(&self, mounts: &Mounts) -> bool {
-        self.mounted == sandbox::identities(mounts)
+    /// Whether these folders are still what it sees at their places.
+    pub(crate) fn has_mounted(&self, mounts: &Mounts, environment: &Environment) -> bool {
+        self.environment == environment.identity && self.mounted == sandbox::identities(mounts)
     }
 
     /// Waits until it is ready; `false` when it died before.
