@@ -8,10 +8,12 @@ import threading
 import pytest
 from test_jar import folder_of_spark
 from test_libraries import settled
+from test_runs import wheel
 from test_workspace_libraries import Old, jar, jars_of, job
 
 from harness import wait
 from harness.api import new_cluster, text_of
+from harness.archive import archive
 from harness.server import run_server
 
 pytestmark = pytest.mark.timeout(900)
@@ -166,6 +168,48 @@ def test_the_command_lists_shows_and_moves(fresh, tmp_path):
     failed = forebay.failing("libraries", "move", "recommender", "--from", "1.10.0", "--to", "2.0.0", *where)
     assert "another major" in failed.stderr
     assert forebay.failing("libraries", "show", "nothing", *where).status
+
+
+def egg_of(name, version):
+    info = f"Metadata-Version: 1.0\nName: {name}\nVersion: {version}\n"
+    return f"{name}-{version}-py3.egg", archive({f"{name}/__init__.py": "", "EGG-INFO/PKG-INFO": info})
+
+
+@pytest.mark.parametrize("kind, libtype, build", [("whl", "python-whl", wheel), ("egg", "python-egg", egg_of)])
+def test_packages_of_python_move_like_jars(server, api, forebay, home, kind, libtype, build):
+    name, old, paths = f"moving{kind}", Old(api), {}
+    for version in ("1.9.0", "1.10.0"):
+        file, content = build(name, version)
+        library = old.id_of(old.upload(f"{name}-{version}", content, home, file=file, kind=libtype))
+        paths[version] = f"dbfs:/FileStore/jars/{old.status(library)['files'][0]}"
+    assert paths["1.10.0"].endswith(build(name, "1.10.0")[0])
+    cluster_id, with_library = new_cluster(api), new_cluster(api)
+    api.notebook(f"{home}/n", [f"from importlib.metadata import version\ndbutils.notebook.exit(version('{name}'))"])
+    task = {"task_key": "t", "notebook_task": {"notebook_path": f"{home}/n"}, "existing_cluster_id": cluster_id}
+    job_id = api.post("/api/2.1/jobs/create", {"name": f"uses {name}", "tasks": [{**task, "libraries": [{kind: paths["1.9.0"]}]}]})[
+        "job_id"
+    ]
+    api.post("/api/2.0/libraries/install", {"cluster_id": with_library, "libraries": [{kind: paths["1.9.0"]}]})
+    assert settled(api, with_library)[0][1] == "INSTALLED"
+
+    def seen():
+        runs = [
+            api.post("/api/2.1/jobs/run-now", {"job_id": job_id})["run_id"],
+            api.submit(f"{home}/n", with_library),
+        ]
+        assert all(api.finished(run_id, 180)["state"]["result_state"] == "SUCCESS" for run_id in runs), api.output(runs[0])
+        return [api.output(run_id)["notebook_output"]["result"] for run_id in runs]
+
+    assert seen() == ["1.9.0", "1.9.0"]
+    (library,) = [one for one in api.get(VERSIONS)["libraries"] if one["name"] == name]
+    assert library["kind"] == libtype
+    assert [[user["job_id"] for user in one["jobs"]] for one in library["versions"]] == [[job_id], []]
+    done = json.loads(forebay("libraries", "move", name, "--to", "1.10.0", "--output", "json", "--data", server.data))
+    assert [one["job_id"] for one in done["jobs"]] == [job_id] and [one["cluster_id"] for one in done["clusters"]] == [with_library]
+    settings = api.get("/api/2.1/jobs/get", job_id=job_id)["settings"]
+    assert settings["tasks"][0]["libraries"] == [{kind: paths["1.10.0"]}]
+    assert [(one[0], one[1]) for one in settled(api, with_library)] == [({kind: paths["1.10.0"]}, "INSTALLED")]
+    assert seen() == ["1.10.0", "1.10.0"]
 
 
 SOURCE = 'package org.example; public class Version { public static String text() { return "this is %s"; } }'

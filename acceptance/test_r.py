@@ -5,8 +5,9 @@ import json
 import subprocess
 
 import pytest
+from test_libraries import settled
 
-from harness.api import text_of
+from harness.api import new_cluster, text_of
 
 HEADER = "# Databricks notebook source\n"
 
@@ -182,6 +183,12 @@ def test_a_package_that_does_not_compile_shows_the_compilers_words(repository, n
     done, output = finish(notebook("n", "1"), libraries=[library])
     assert done["state"]["result_state"] == "FAILED"
     assert "the R package broken was not installed" in output["error"] and "a.c:1:23: error" in output["error"]
+    # Of a cluster it is the message of the library.
+    cluster = new_cluster(api)
+    api.post("/api/2.0/libraries/install", {"cluster_id": cluster, "libraries": [library]})
+    ((_, status, said),) = settled(api, cluster)
+    assert status == "FAILED" and "the R package broken was not installed" in said[0] and "a.c:1:23: error" in said[0]
+    api.post("/api/2.0/clusters/permanent-delete", {"cluster_id": cluster})
     answer = api.call(
         "POST",
         "/api/2.1/jobs/create",
