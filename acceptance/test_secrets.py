@@ -122,7 +122,9 @@ def test_variables_and_settings_of_clusters_can_be_secrets(own_server):
     w.secrets.create_scope("mail")
     w.secrets.put_secret("mail", "pass", string_value=old)
     reference = "{{secrets/mail/pass}}"
-    api.post("/api/2.0/workspace/import", {"path": "/Shared/init.sh", "format": "AUTO", "content": base64.b64encode(b"echo init $PASS").decode()})
+    api.post(
+        "/api/2.0/workspace/import", {"path": "/Shared/init.sh", "format": "AUTO", "content": base64.b64encode(b"echo init $PASS").decode()}
+    )
     settings = {
         "spark_env_vars": {"PASS": reference, "STAGE": "prod"},
         "spark_conf": {"spark.hadoop.my.password": reference},
@@ -192,7 +194,9 @@ def test_a_secret_of_a_cluster_takes_the_right_of_whom_the_run_acts_for(api, w, 
     run = lambda **more: api.finished(api.post("/api/2.2/jobs/run-now", {"job_id": job_id, **more})["run_id"], 120)  # noqa: E731
     ended = lambda run: (run["state"].get("result_state"), run["tasks"][0]["state"]["state_message"])  # noqa: E731
     state, message = ended(run())
-    assert state == "FAILED" and f"'spark_env_vars.PASS' of the cluster is {reference}: User {name} does not have READ permission" in message
+    assert (
+        state == "FAILED" and f"'spark_env_vars.PASS' of the cluster is {reference}: User {name} does not have READ permission" in message
+    )
     w.secrets.put_acl(scope, name, AclPermission.READ)
     allowed = run()
     assert ended(allowed)[0] == "SUCCESS", ended(allowed)

@@ -78,7 +78,8 @@ class Layer:
                 args += ["-r", library["path"]]
         shadowed = set(self._shadowed(eggs))
         if args:
-            # An error has to carry what the installer said.
+            # An error has to carry what the installer said; otherwise a run looks alike, whether its
+            # libraries were there or not.
             self._quiet = True
             try:
                 shadowed.update(self._take(args, facts, is_exact))
@@ -164,7 +165,7 @@ class Layer:
                 name, _, origin = line[3:].partition(" (from ")
                 package = name.split("==")[0]
                 wanted.append(f"{package} @ {origin[:-1]}" if origin else name)
-        if not wanted:
+        if not wanted and not self._quiet:
             print("All requirements are already satisfied.")
         return wanted
 
@@ -176,9 +177,7 @@ class Layer:
                 yield entry.removesuffix(".py")
 
     def _pip(self, args):
-        said = self._uv_run(args, capture=self._quiet)
-        if said:
-            sys.stderr.write(said)
+        self._uv_run(args, capture=self._quiet)
 
     def _uv_run(self, args, capture):
         if not self._uv:
