@@ -58,6 +58,12 @@ def test_the_sdk_installs_and_a_notebook_imports(w, api, own_cluster, dbfs_home,
     assert run["state"]["result_state"] == "SUCCESS", output
     assert text_of(api.executed(run["run_id"])).startswith("0.4.6 /")
 
+    # On a cluster that is up it stays until the next start.
+    w.libraries.uninstall(own_cluster, packages[:1])
+    assert settled(api, own_cluster)[0][1] == "UNINSTALL_ON_RESTART"
+    w.clusters.restart(own_cluster).result()
+    assert [(one[0], one[1]) for one in settled(api, own_cluster)] == [({"whl": whl}, "INSTALLED")]
+
 
 def test_a_set_of_packages_is_installed_once(w, api, dbfs_home, home, cluster_id):
     name, content = wheel("keptpack", "1.0.0")
@@ -90,12 +96,6 @@ def test_runs_that_install_the_same_at_once_do_not_meet(w, api, dbfs_home, home,
     for run_id in runs:
         assert api.finished(run_id, 120)["state"]["result_state"] == "SUCCESS"
     assert len({text_of(api.executed(run_id)) for run_id in runs}) == 1
-
-    # On a cluster that is up it stays until the next start.
-    w.libraries.uninstall(own_cluster, packages[:1])
-    assert settled(api, own_cluster)[0][1] == "UNINSTALL_ON_RESTART"
-    w.clusters.restart(own_cluster).result()
-    assert [(one[0], one[1]) for one in settled(api, own_cluster)] == [({"whl": whl}, "INSTALLED")]
 
 
 def test_the_legacy_cli_installs_lists_and_uninstalls(legacy, own_cluster, api):
