@@ -168,13 +168,13 @@ def test_variables_and_settings_of_clusters_can_be_secrets(own_server):
     assert f"conf {len(old)} [REDACTED]" in text_of(api.executed(run["run_id"])), run["state"]
     everything = [api.get("/api/2.0/clusters/list"), api.get("/api/2.1/jobs/runs/list", expand_tasks="true")]
     everything += [api.post("/api/2.0/clusters/events", {"cluster_id": cluster_id})]
-    stop = [secret.encode() for secret in (old, new)]
-    assert not any(secret in json.dumps(everything).encode() for secret in stop)
+    values = [old.encode(), new.encode()]
+    assert not any(value in json.dumps(everything).encode() for value in values)
     own_server.kill()
     for file in own_server.data.rglob("*"):
         if file.is_file() and not file.is_symlink():
             content = file.read_bytes()
-            assert not any(needle in content for secret in stop for needle in (secret, base64.b64encode(secret))), file
+            assert not any(needle in content for value in values for needle in (value, base64.b64encode(value))), file
 
 
 def test_a_secret_of_a_cluster_takes_the_right_of_whom_the_run_acts_for(api, w, scope, home, plain_user):

@@ -13,7 +13,7 @@ pub const BOTH: &[&str] = &["2.0", "2.1"];
 const TEST: &str = "acceptance/test_clusters.py";
 /// What of a definition is kept without effect, because there is one machine.
 const KEPT: &str = "node types, workers, disks, tags, access modes and cloud attributes are kept and have no effect; \
-    references to secrets, docker_image, cluster_log_conf, ssh_public_keys and clone_from are refused; \
+    docker_image, cluster_log_conf, ssh_public_keys and clone_from are refused; \
     every spark_version of the service runs on the default runtime, and the state message names it; \
     extension: the field cluster_id chooses the id";
 const PINS: &str =
