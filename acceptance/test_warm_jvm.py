@@ -155,3 +155,32 @@ def is_java(pid):
         return Path(f"/proc/{pid}/comm").read_text() == "java\n"
     except OSError:
         return False
+
+
+def test_secrets_of_the_cluster_are_those_of_the_run_and_of_none_after_it(w, api, server, home):
+    w.secrets.create_scope("warm-jvm")
+    reference = "{{secrets/warm-jvm/key}}"
+    apache = {"forebay.engine": "apache"}
+    cluster = new_cluster(api, spark_conf={**apache, "spark.hadoop.own.key": reference}, spark_env_vars={"OWN_KEY": reference})
+    other = new_cluster(api, spark_conf=apache)
+    look = [
+        MACHINE,
+        "java = spark._jvm.java.lang.System",
+        "env, conf = java.getenv('OWN_KEY') or '', spark.conf.get('spark.hadoop.own.key', '')",
+        "dbutils.notebook.exit(f'{machine} {len(env)} {len(conf)} {env or conf}')",
+    ]
+    path = api.notebook(f"{home}/secret", ["\n".join(look)])
+
+    def run(cluster_id):
+        ended = api.finished(api.submit(path, cluster_id), 180)
+        assert ended["state"]["result_state"] == "SUCCESS", api.output(ended["run_id"])
+        return api.output(ended["run_id"])["notebook_output"]["result"]
+
+    followed(server, lambda: run(other))
+    for value in ("first-value", "a-second-value"):
+        w.secrets.put_secret("warm-jvm", "key", string_value=value)
+        result, _ = followed(server, lambda: run(cluster))
+        assert result == f"{GATEWAY} {len(value)} {len(value)} [REDACTED]"
+    # The JVM that waited beside the secret has nothing of it.
+    assert run(other) == f"{GATEWAY} 0 0 "
+    w.secrets.delete_scope("warm-jvm")
