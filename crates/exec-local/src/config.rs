@@ -31,6 +31,8 @@ pub struct LocalConfig {
     pub warm_max: usize,
     /// A warm parent without runs ends after so long.
     pub warm_idle: Duration,
+    /// A warm parent that takes longer for a child hangs, and gets no more runs.
+    pub fork_max: Duration,
 }
 
 impl LocalConfig {
@@ -47,6 +49,7 @@ impl LocalConfig {
             isolation_min: IsolationLevel::Namespaces,
             warm_max: 8,
             warm_idle: Duration::from_secs(30 * 60),
+            fork_max: Duration::from_secs(20),
         }
     }
 

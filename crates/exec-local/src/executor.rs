@@ -91,7 +91,8 @@ impl Warm {
     }
 }
 
-/// For a parent to be executed, or a run to be forked. A machine that takes longer hangs.
+/// For a parent to be executed, or a run to be forked by a parent of its own. A machine that takes
+/// longer hangs.
 const START_MAX: Duration = Duration::from_secs(60);
 
 impl LocalExecutor {
@@ -324,13 +325,15 @@ impl LocalExecutor {
         Ok(Parents { own, warm })
     }
 
-    /// Gives the run a child of its parent, and waits until it has begun.
+    /// Gives the run a child of its parent, and waits until it has begun, but not for longer than
+    /// `limit`.
     async fn begin(
         &self,
         workload: &Workload,
         (runtime, environment): (&Runtime, &Environment),
         uv: Option<&Path>,
         parent: &Arc<Parent>,
+        limit: Duration,
     ) -> io::Result<(Ends, Seat)> {
         let wish = self.wish(workload, parent);
         let private = workload.private.as_deref();
@@ -344,7 +347,7 @@ impl LocalExecutor {
         };
         if let Some(mut seat) = parent.spare(&wish) {
             let job = job(&seat);
-            let begun = take(&mut seat, parent, job, private).await;
+            let begun = take(&mut seat, parent, job, private, limit).await;
             match begun {
                 Ok(ends) => return Ok((ends, seat)),
                 // It waited, so it may have been killed while it did.
@@ -352,13 +355,16 @@ impl LocalExecutor {
                     tracing::debug!(%error, "a prepared child is gone");
                     let parent = Arc::clone(parent);
                     aside(move || seat.leave(&parent)).await?;
+                    if is_hung(&error) {
+                        return Err(error);
+                    }
                 }
             }
         }
         let name = self.number().to_string();
         let mut seat = Seat::prepare(&self.cgroups, parent, wish, name, private)?;
         let job = job(&seat);
-        match take(&mut seat, parent, job, private).await {
+        match take(&mut seat, parent, job, private, limit).await {
             Ok(ends) => Ok((ends, seat)),
             Err(error) => {
                 let parent = Arc::clone(parent);
@@ -555,13 +561,24 @@ impl Executor for LocalExecutor {
         let is_own = |kept: &Arc<Parent>| Arc::ptr_eq(kept, &parent);
         let mut warm = parents.warm.as_ref().is_some_and(is_own);
         let language = (runtime, environment);
-        let mut begun = self.begin(&workload, language, uv, &parent).await;
-        if warm && begun.is_err() {
+        let limit = if warm {
+            self.config.fork_max
+        } else {
+            START_MAX
+        };
+        let mut begun = self.begin(&workload, language, uv, &parent, limit).await;
+        if warm && let Err(error) = &begun {
             // It may just have ended for having been idle, or it is broken.
+            if is_hung(error) {
+                tracing::warn!("a warm parent hangs; it gets no more runs");
+                parent.retire();
+            }
             let place = &workload.place;
             let fresh = self.start_parent(place, runtime, environment, uv, None);
             (parent, warm) = (Arc::new(fresh.await?), false);
-            begun = self.begin(&workload, language, uv, &parent).await;
+            begun = self
+                .begin(&workload, language, uv, &parent, START_MAX)
+                .await;
         }
         let (ends, seat) = begun.map_err(failed("starting the run"))?;
         if warm {
@@ -666,15 +683,23 @@ async fn take(
     parent: &Parent,
     job: Vec<u8>,
     private: Option<&str>,
+    limit: Duration,
 ) -> io::Result<Ends> {
     let (ends, theirs) = connect(job)?;
     let taken = seat.take(parent, &theirs, private);
     // Ours alone would keep the connection open when there is nobody at the other end.
     drop(theirs);
     taken?;
-    let begun = tokio::time::timeout(START_MAX, begun(&ends, parent)).await;
+    let begun = tokio::time::timeout(limit, begun(&ends, parent)).await;
     begun.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
     Ok(ends)
+}
+
+/// Whether it does not answer, as opposed to being gone. What it holds up goes on without it.
+fn is_hung(error: &io::Error) -> bool {
+    // Its inbox is full of what it has not read.
+    let full = error.kind() == io::ErrorKind::WouldBlock;
+    full || error.kind() == io::ErrorKind::TimedOut
 }
 
 /// Waits for the child to say that everything is set up.

@@ -220,6 +220,11 @@ impl Parent {
         self.forks.load(Ordering::Relaxed) < FORKS_MAX && self.process.is_running()
     }
 
+    /// No run gets a child of it any more; those that have one go on.
+    pub(crate) fn retire(&self) {
+        self.forks.store(FORKS_MAX, Ordering::Relaxed);
+    }
+
     /// Whether these folders are still what it sees at their places.
     pub(crate) fn has_mounted(&self, mounts: &Mounts, environment: &Environment) -> bool {
         self.environment == environment.identity && self.mounted == sandbox::identities(mounts)

@@ -21,7 +21,7 @@ use tracing::{error, info, warn};
 
 use crate::execution::{FarRun, Writer};
 use crate::home::{self, Process};
-use crate::link::Link;
+use crate::link::{Followed, Link};
 use crate::protocol::{Reply, ToRunner, Welcome};
 use crate::spool::{self, Reader};
 
@@ -30,6 +30,8 @@ const READY_MAX: Duration = Duration::from_secs(60);
 /// For a runner that has the lock to listen, and for one that was asked to end to do so.
 const PATIENCE: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// Runners that may be asked to begin one attempt.
+const RUNNERS_MAX: u32 = 3;
 
 /// How to find a runner, and how to start one.
 #[derive(Debug, Clone)]
@@ -151,6 +153,42 @@ impl Inner {
             link.gone.cancel();
             Ok(())
         })
+    }
+
+    /// Asks a runner to begin an attempt. `None` when it is gone before it has answered.
+    async fn begin(
+        self: &Arc<Self>,
+        workload: &Workload,
+        host: &Arc<dyn Host>,
+    ) -> Result<Option<(Arc<Link>, Arc<Followed>)>, StartError> {
+        let link = self.link().await.map_err(unreachable_runner)?;
+        let is_session = matches!(workload.program, Program::Session { .. });
+        if is_session && link.welcome.build != self.setup.build {
+            // It may not know them, and what it does not know ends the connection.
+            return Err(StartError::Invalid(
+                "the runner is of another build; contexts start when its attempts have ended"
+                    .to_owned(),
+            ));
+        }
+        let attempt = workload.spool_dir.clone();
+        let followed = link.follow(&attempt, Arc::clone(host));
+        let mut asked = Asked {
+            link: &link,
+            attempt: Some(attempt),
+        };
+        let workload = Box::new(workload.clone());
+        let reply = link.ask(|request| ToRunner::Start { request, workload });
+        match reply.await {
+            Some(Reply::Started) => {}
+            Some(Reply::NotStarted(refusal)) => return Err(refusal.into()),
+            _ => {
+                link.gone.cancelled().await;
+                return Ok(None);
+            }
+        }
+        asked.attempt = None;
+        drop(asked);
+        Ok(Some((link, followed)))
     }
 
     /// The runner that is there, if it can be used.
@@ -280,32 +318,20 @@ impl Executor for RunnerClient {
         if self.0.stopping.load(Ordering::Relaxed) {
             return Err(StartError::Stopping);
         }
-        let link = self.0.link().await.map_err(unreachable_runner)?;
-        let is_session = matches!(workload.program, Program::Session { .. });
-        if is_session && link.welcome.build != self.0.setup.build {
-            // It may not know them, and what it does not know ends the connection.
-            return Err(StartError::Invalid(
-                "the runner is of another build; contexts start when its attempts have ended"
-                    .to_owned(),
-            ));
-        }
-        let attempt = workload.spool_dir.clone();
-        let followed = link.follow(&attempt, host);
-        let mut asked = Asked {
-            link: &link,
-            attempt: Some(attempt.clone()),
-        };
-        let workload = Box::new(workload);
-        let reply = link.ask(|request| ToRunner::Start { request, workload });
-        match reply.await {
-            Some(Reply::Started) => {}
-            Some(Reply::NotStarted(refusal)) => return Err(refusal.into()),
-            _ => {
-                link.gone.cancelled().await;
+        let mut runners = 1;
+        let (link, followed) = loop {
+            if let Some(begun) = self.0.begin(&workload, &host).await? {
+                break begun;
+            }
+            // It is dead. Without a spool it never looked at what it was asked, and the next one may
+            // begin it.
+            let untouched = matches!(Reader::open(&workload.spool_dir), Ok(None));
+            if runners == RUNNERS_MAX || !untouched {
                 return Err(unreachable_runner(io::ErrorKind::BrokenPipe.into()));
             }
-        }
-        asked.attempt = None;
+            runners += 1;
+        };
+        let attempt = workload.spool_dir;
         let spool = Reader::open(&attempt).and_then(|spool| {
             spool.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the spool"))
         });
@@ -319,7 +345,6 @@ impl Executor for RunnerClient {
             }
         })?;
         let isolation = link.welcome.isolation.level.to_string();
-        drop(asked);
         let writer = Some(Writer { link, followed });
         Ok(Box::new(FarRun::new(attempt, spool, 0, writer, isolation)))
     }

@@ -7,12 +7,9 @@ use async_trait::async_trait;
 use forebay_exec::{Canceler, Ended, Event, Execution, Meter, Outcome, StartError, Usage};
 use forebay_types::Millis;
 
-use crate::link::{Followed, Link};
+use crate::link::{Followed, LOST, Link};
 use crate::protocol::ToRunner;
 use crate::spool::{Line, Reader};
-
-/// What a run says whose runner died.
-const LOST: &str = "The process that executed this run went away; its output up to then is kept.";
 
 pub(crate) struct FarRun {
     attempt: PathBuf,
@@ -25,6 +22,8 @@ pub(crate) struct FarRun {
     cancel_sent: bool,
     happened_at: Option<Millis>,
     end: Option<Ended>,
+    /// What it says when nobody writes any more and the spool has no end.
+    lost: &'static str,
     isolation: String,
     left: bool,
 }
@@ -51,6 +50,7 @@ impl FarRun {
             cancel_sent: false,
             happened_at: None,
             end: None,
+            lost: LOST,
             isolation,
             left: false,
         }
@@ -118,7 +118,7 @@ impl Execution for FarRun {
             }
             // Nobody writes any more, and everything that was written has been read.
             let Some(writer) = &self.writer else {
-                self.end = Some(self.lost(LOST.to_owned()));
+                self.end = Some(self.lost(self.lost.to_owned()));
                 return None;
             };
             if let Some(message) = writer.followed.broken() {
@@ -132,7 +132,10 @@ impl Execution for FarRun {
                     let attempt = self.attempt.clone();
                     self.say(ToRunner::Cancel { attempt, reason });
                 }
-                () = writer.link.gone.cancelled() => self.writer = None,
+                () = writer.link.gone.cancelled() => {
+                    self.lost = writer.link.reason();
+                    self.writer = None;
+                }
             }
         }
     }
@@ -156,7 +159,7 @@ impl Execution for FarRun {
         while self.next_event().await.is_some() {}
         let end = self.end.take();
         self.left = true;
-        end.unwrap_or_else(|| self.lost(LOST.to_owned()))
+        end.unwrap_or_else(|| self.lost(self.lost.to_owned()))
     }
 
     fn happened_at(&self) -> Option<Millis> {

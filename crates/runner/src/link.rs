@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +26,13 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 /// not measured, so that a machine that was asleep does not end its runs when it wakes.
 const UNANSWERED_MAX: u32 = 3;
 
+/// What a run says whose runner died.
+pub(crate) const LOST: &str =
+    "The process that executed this run went away; its output up to then is kept.";
+/// The same, of one that was taken for hung.
+const HUNG: &str = "The process that executed this run did not answer for 30 seconds and was ended; \
+                    the run's output up to then is kept.";
+
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) welcome: Welcome,
@@ -33,6 +40,8 @@ pub(crate) struct Link {
     outbox: mpsc::UnboundedSender<ToRunner>,
     state: Mutex<State>,
     unanswered: AtomicU32,
+    /// It was ended because it did not answer.
+    hung: AtomicBool,
     /// Nobody answers here any more.
     pub(crate) closed: CancellationToken,
     /// Nothing of what the runner executed runs any more.
@@ -126,6 +135,7 @@ impl Link {
             outbox,
             state: Mutex::default(),
             unanswered: AtomicU32::new(0),
+            hung: AtomicBool::new(false),
             closed: CancellationToken::new(),
             gone: CancellationToken::new(),
         });
@@ -196,6 +206,15 @@ impl Link {
         self.process.ended().await;
     }
 
+    /// Why its attempts ended before their time.
+    pub(crate) fn reason(&self) -> &'static str {
+        if self.hung.load(Ordering::Relaxed) {
+            HUNG
+        } else {
+            LOST
+        }
+    }
+
     async fn heartbeat(self: Arc<Self>, clock: Clock) -> io::Result<()> {
         loop {
             tokio::select! {
@@ -207,6 +226,7 @@ impl Link {
                     "the runner (process {}) hangs and is ended",
                     self.process.pid
                 );
+                self.hung.store(true, Ordering::Relaxed);
                 self.kill();
                 return Ok(());
             }

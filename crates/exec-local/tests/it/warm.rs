@@ -229,6 +229,70 @@ fn a_mount_below_another_and_a_read_only_one() {
     });
 }
 
+/// The processes that write to a log of this executor's parents, and have not been stopped.
+fn parents_of(data_dir: &std::path::Path) -> Vec<String> {
+    let logs = data_dir.canonicalize().unwrap().join("scratch");
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let writes = |pid: &String| {
+        let log = std::fs::read_link(format!("/proc/{pid}/fd/2"));
+        log.is_ok_and(|log| log.starts_with(&logs) && log.extension().is_some())
+    };
+    processes
+        .filter_map(|process| process.file_name().into_string().ok())
+        .filter(writes)
+        .collect()
+}
+
+#[test]
+fn a_warm_parent_that_hangs_holds_up_no_run_for_ever_and_gets_no_more() {
+    RUNTIME.block_on(async {
+        let mut bench = warm_bench().await;
+        let own = tempfile::tempdir().unwrap();
+        let impatient = LocalConfig {
+            data_dir: own.path().to_owned(),
+            environments: Some(crate::support::data_dir()),
+            fork_max: Duration::from_millis(500),
+            ..config()
+        };
+        let impatient = LocalExecutor::open(impatient).await.unwrap();
+        assert!(impatient.prepare(&bench.workload.place).await.unwrap().warm);
+        let start = async |bench: &Bench| {
+            let started = impatient.start(bench.workload.clone(), bench.host.clone());
+            started.await.unwrap()
+        };
+        bench.workload.program = crate::support::notebook(&[
+            "import os, time\nwhile not os.path.exists('/dbfs/go'): time.sleep(0.01)\n'on'",
+        ]);
+        let neighbour = start(&bench).await;
+        let hung = parents_of(own.path());
+        assert!(!hung.is_empty());
+        let signal = |name: &str, pids: &[String]| {
+            let mut kill = std::process::Command::new("kill");
+            assert!(kill.arg(name).args(pids).status().unwrap().success());
+        };
+        signal("-STOP", &hung);
+        bench.workload.program = crate::support::notebook(&["'here'"]);
+        for warm in [false, true] {
+            if warm {
+                let place = &bench.workload.place;
+                assert!(impatient.prepare(place).await.unwrap().warm);
+            }
+            bench.workload.run_id = forebay_types::RunId(bench.workload.run_id.0 + 100_000);
+            let report = finish(bench.workload.run_id, start(&bench).await).await;
+            assert_eq!(report.succeeded().shown(), ["'here'"]);
+            assert_eq!(
+                report.ended.warm, warm,
+                "of a new parent as soon as there is one"
+            );
+        }
+        // What it had begun before goes on with it.
+        signal("-CONT", &hung);
+        std::fs::write(bench.folder.path().join("dbfs/go"), "").unwrap();
+        let report = finish(bench.workload.run_id, neighbour).await;
+        assert_eq!(report.succeeded().shown(), ["'on'"]);
+    });
+}
+
 /// What was sent to a start that was given up is never read, so the parent sees a connection that
 /// was reset.
 #[test]

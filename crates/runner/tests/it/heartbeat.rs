@@ -35,10 +35,18 @@ async fn until(mut done: impl AsyncFnMut() -> bool) {
 async fn hang(bench: &Bench, clock: &Clock) -> u32 {
     let folder = bench.setup().folder;
     let old = inspect(&folder).await.unwrap().unwrap().pid;
-    std::process::Command::new("kill")
-        .args(["-STOP", &old.to_string()])
-        .status()
-        .unwrap();
+    signal(old, "-STOP");
+    next_runner(bench, clock, old).await
+}
+
+fn signal(pid: u32, signal: &str) {
+    let mut kill = std::process::Command::new("kill");
+    let status = kill.args([signal, &pid.to_string()]).status().unwrap();
+    assert!(status.success());
+}
+
+/// Lets heartbeats go by until there is another runner than `old`.
+async fn next_runner(bench: &Bench, clock: &Clock, old: u32) -> u32 {
     let mut new = old;
     until(async || {
         clock.advance(HEARTBEAT);
@@ -90,10 +98,32 @@ async fn a_runner_that_hangs_is_ended_and_its_attempts_are_lost() {
     hang(&bench, &clock).await;
     assert_eq!(printed(&mut *execution).await, "the end");
     let ended = execution.finish().await;
-    assert!(matches!(ended.outcome, Outcome::Lost { .. }), "{ended:?}");
+    let Outcome::Lost { message } = ended.outcome else {
+        panic!("{ended:?}");
+    };
+    assert!(
+        message.contains("did not answer for 30 seconds"),
+        "{message}"
+    );
     let workload = bench.workload("b", &["print again"]);
     let start = server.client.start(workload, Answers::open());
     assert_eq!(printed(&mut *start.await.unwrap()).await, "again\n");
+    server.client.kill().await;
+}
+
+#[tokio::test]
+async fn what_a_runner_that_hangs_was_asked_to_begin_the_next_one_begins() {
+    let (bench, clock) = (Bench::new(), Clock::manual(Millis(0)));
+    let server = bench.server_by(clock.clone()).await;
+    let folder = bench.setup().folder;
+    let old = inspect(&folder).await.unwrap().unwrap().pid;
+    signal(old, "-STOP");
+    let workload = bench.workload("a", &["print at last"]);
+    let client = server.client.clone();
+    let start = tokio::spawn(async move { client.start(workload, Answers::open()).await });
+    next_runner(&bench, &clock, old).await;
+    let mut execution = start.await.unwrap().unwrap();
+    assert_eq!(printed(&mut *execution).await, "at last\n");
     server.client.kill().await;
 }
 
@@ -145,7 +175,12 @@ async fn the_runs_of_a_runner_that_hangs_are_retried_by_their_jobs_rules() {
     let lost = shown(&workspace, &runs[0]).await;
     let details = &lost["tasks"][0]["status"]["termination_details"];
     assert_eq!(details["code"], "INTERNAL_ERROR", "{lost}");
-    assert!(details["message"].as_str().unwrap().contains("went away"));
+    assert!(
+        details["message"]
+            .as_str()
+            .unwrap()
+            .contains("did not answer")
+    );
     until(async || busy().await == 1).await;
     let again = shown(&workspace, &runs[1]).await;
     assert_eq!(again["tasks"][0]["attempt_number"], 1, "{again}");
