@@ -46,6 +46,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "attempt_files",
         include_str!("../migrations/attempt_files.sql"),
     ),
+    (
+        "deleted_run_tokens",
+        include_str!("../migrations/deleted_run_tokens.sql"),
+    ),
 ];
 
 /// How many steps lead to the newest form.

@@ -391,12 +391,14 @@ impl Store {
             let mut gone = tx
                 .execute("DELETE FROM token WHERE expires_at < ?1", [before.0])
                 .map_err(|e| sql("delete expired tokens", e))?;
-            gone += tx
-                .execute(
-                    "DELETE FROM coalesced_token WHERE created_at < ?1",
-                    [before.0],
-                )
-                .map_err(|e| sql("let go of tokens", e))?;
+            for table in ["coalesced_token", "deleted_run_token"] {
+                gone += tx
+                    .execute(
+                        &format!("DELETE FROM {table} WHERE created_at < ?1"),
+                        [before.0],
+                    )
+                    .map_err(|e| sql("let go of tokens", e))?;
+            }
             for id in runs {
                 gone += tx
                     .prepare_cached("UPDATE run SET idempotency_token = NULL WHERE id = ?1")
@@ -453,6 +455,14 @@ pub(crate) fn trash_run(tx: &Transaction<'_>, id: RunId) -> Result<Vec<RunId>> {
     ))
     .and_then(|mut statement| statement.execute([id.0]))
     .map_err(|e| sql("note the parts of a run", e))?;
+    tx.prepare_cached(
+        "INSERT OR IGNORE INTO deleted_run_token
+         SELECT idempotency_token, id, created_at FROM run
+           WHERE id = ?1 AND idempotency_token IS NOT NULL
+         UNION ALL SELECT token, run_id, created_at FROM coalesced_token WHERE run_id = ?1",
+    )
+    .and_then(|mut statement| statement.execute([id.0]))
+    .map_err(|e| sql("note the tokens of a run", e))?;
     let attempts = trash_attempts(tx, id)?;
     delete_run(tx, id)?;
     Ok(attempts)

@@ -238,9 +238,9 @@ pub(super) fn readmit(tx: &Transaction<'_>, id: RunId) -> Result<()> {
     let full = |what: &str, room: Option<Room>| {
         let room = room.filter(|room| room.active >= room.max)?;
         let message = format!(
-            "Run {id} cannot be repaired now: {what} has {} active runs, as many as it may; \
+            "Run {id} cannot be repaired now: {what} has {} of {} active runs; \
              repeat the call when one has ended.",
-            room.active
+            room.active, room.max
         );
         Some(Error::new(ErrorCode::ResourceConflict, message))
     };

@@ -302,10 +302,11 @@ pub(crate) fn create_on(
     slots: Option<Slots>,
     now: Millis,
 ) -> Result<Created> {
-    if let Some(token) = &new.idempotency_token
-        && let Some(id) = run_by_token(tx, token)?
-    {
-        return Ok(Created::older(id));
+    if let Some(token) = &new.idempotency_token {
+        if let Some(id) = run_by_token(tx, token)? {
+            return Ok(Created::older(id));
+        }
+        refuse_deleted(tx, token)?;
     }
     if let Some(child) = Child::of(new)
         && let Some(id) = child.started(tx)?
@@ -395,6 +396,21 @@ fn run_by_token(tx: &Transaction<'_>, token: &str) -> Result<Option<RunId>> {
     .map_err(|e| sql("look for a repeated call", e))
 }
 
+/// # Errors
+/// When the run that was made with this token has been deleted.
+fn refuse_deleted(tx: &Transaction<'_>, token: &str) -> Result<()> {
+    let known = "SELECT run_id FROM deleted_run_token WHERE token = ?1";
+    let id: Option<i64> = tx
+        .prepare_cached(known)
+        .and_then(|mut statement| statement.query_row([token], |row| row.get(0)).optional())
+        .map_err(|e| sql("look for a repeated call", e))?;
+    id.map_or(Ok(()), |id| {
+        Err(Error::invalid(format!(
+            "Field 'idempotency_token': its run, {id}, was deleted. A new run needs a new token."
+        )))
+    })
+}
+
 /// Remembers the token of a call that became one with an older run.
 fn keep_token(tx: &Transaction<'_>, token: &str, run: RunId, now: Millis) -> Result<()> {
     tx.prepare_cached("INSERT INTO coalesced_token VALUES (?1, ?2, ?3)")
@@ -455,10 +471,13 @@ fn insert_run(tx: &Transaction<'_>, new: &NewRun, plan: &Plan, now: Millis) -> R
 }
 
 fn job_is_full(new: &NewRun) -> String {
-    format!(
-        "Skipped: the job already has {} active runs, as many as max_concurrent_runs allows.",
-        new.concurrency_max
-    )
+    match new.concurrency_max {
+        0 => "Skipped: max_concurrent_runs of the job is 0, so it starts no runs.".to_owned(),
+        1 => "Skipped: the job already has an active run, and max_concurrent_runs is 1.".to_owned(),
+        max => format!(
+            "Skipped: the job already has {max} active runs, as many as max_concurrent_runs allows."
+        ),
+    }
 }
 
 /// Ends a run that there is no room for, before anything of it started.
