@@ -1,6 +1,8 @@
 //! The rows of runs beside what their histories say. Reads only, so it may be asked of a folder
 //! that a server is working in.
 
+mod places;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -25,14 +27,15 @@ pub struct HistoryReport {
     pub event_bytes: usize,
     /// Runs from before their histories told everything; nothing can be compared.
     pub old: usize,
-    /// Runs whose rows and history differ, or whose history cannot be read.
+    /// Runs whose rows differ from their history or from their places in the lines, or whose history
+    /// cannot be read.
     pub differing: usize,
     /// What differs, one line each; at most the first hundred.
     pub problems: Vec<String>,
 }
 
 /// Compares the rows of every run in the database at `path` with the state that its history
-/// leads to.
+/// leads to, and with the lines by which slots and active runs are counted.
 ///
 /// # Errors
 /// When the file cannot be opened or is no database of ours.
@@ -72,7 +75,7 @@ fn check_run(conn: &Connection, id: RunId, report: &mut HistoryReport) -> Result
     report.runs += 1;
     report.events += texts.len();
     report.event_bytes += texts.iter().map(|(_, text)| text.len()).sum::<usize>();
-    let problems = match read(&texts) {
+    let mut problems = match read(&texts) {
         Err(RecordError::Old) => {
             report.old += 1;
             return Ok(());
@@ -83,6 +86,7 @@ fn check_run(conn: &Connection, id: RunId, report: &mut HistoryReport) -> Result
             Ok(rebuilt) => rebuilt.differences(&rows_on(conn, id)?),
         },
     };
+    problems.extend(places::differences(conn, id)?);
     report.differing += usize::from(!problems.is_empty());
     for problem in problems {
         if report.problems.len() < PROBLEMS_MAX {

@@ -26,12 +26,18 @@ pub fn integrity_problems(path: &Path) -> Result<Vec<String>> {
         }
     }
     let mut check = conn
-        .prepare("PRAGMA foreign_key_check")
+        .prepare(
+            "SELECT \"table\", parent, count(*) FROM pragma_foreign_key_check
+             GROUP BY 1, 2 ORDER BY 1, 2",
+        )
         .map_err(|e| sql(doing, e))?;
     let rows = check
         .query_map([], |row| {
-            let (table, parent): (String, String) = (row.get(0)?, row.get(2)?);
-            Ok(format!("a row of {table} points at nothing in {parent}"))
+            let (table, parent): (String, String) = (row.get(0)?, row.get(1)?);
+            Ok(match row.get::<_, i64>(2)? {
+                1 => format!("a row of {table} points at nothing in {parent}"),
+                count => format!("{count} rows of {table} point at nothing in {parent}"),
+            })
         })
         .map_err(|e| sql(doing, e))?;
     for row in rows {
@@ -53,6 +59,17 @@ mod tests {
         store.workspace_id_or(7).await.unwrap();
         drop(store);
         assert_eq!(integrity_problems(&path).unwrap(), Vec::<String>::new());
+
+        let conn = rusqlite::Connection::open(&path).unwrap();
+        let spoil = "PRAGMA foreign_keys = OFF;
+            INSERT INTO run_event VALUES (1, 1, 1, '{}'), (1, 2, 1, '{}');
+            INSERT INTO run_admission VALUES (1, 0, 'user:1', 1, 1, '', 0, 'ended');";
+        conn.execute_batch(spoil).unwrap();
+        let expected = [
+            "a row of run_admission points at nothing in run",
+            "2 rows of run_event point at nothing in run",
+        ];
+        assert_eq!(integrity_problems(&path).unwrap(), expected);
 
         // Another file: the writer may still be closing the first one.
         let spoilt = folder.path().join("spoilt.db");

@@ -88,6 +88,55 @@ async fn rows_and_histories_agree_until_somebody_changes_a_row() {
     );
 }
 
+/// A slot that is never given back would lower a cap for ever.
+#[tokio::test]
+async fn places_that_do_not_fit_their_runs_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("forebay.db");
+    let store = Store::open(&path).unwrap();
+    let ended = failed_twice(&store).await;
+    let slots = Some(Slots::of_one(1));
+    let create = async || {
+        let created = store.run_create(new_run(), plan(), slots.clone(), Millis(20));
+        created.await.unwrap()
+    };
+    let (live, waiting) = (create().await, create().await);
+    assert_eq!(history_check(&path).unwrap().problems, Vec::<String>::new());
+
+    let spoil = format!(
+        "INSERT INTO line SELECT max(id), 'user:1', 1, 1, NULL, 'live' FROM attempt WHERE run_id = {ended};
+         UPDATE run_admission SET stage = 'started' WHERE run_id = {ended};
+         DELETE FROM line WHERE state = 'live' AND attempt_id = {};
+         DELETE FROM run_admission WHERE run_id = {}",
+        live.claimed[0].id, waiting.id
+    );
+    store
+        .write(move |tx| tx.execute_batch(&spoil).map_err(|e| sql("spoil", e)))
+        .await
+        .unwrap();
+    let report = history_check(&path).unwrap();
+    let last = attempts_of(&store, ended).await.last().copied().unwrap();
+    let expected = [
+        format!("run {ended}: its place: the line says started, the rows ended"),
+        format!("run {ended}: attempt {last}: the line says a slot, the rows nothing"),
+        format!(
+            "run {}: attempt {}: the line says nothing, the rows a slot",
+            live.id, live.claimed[0].id
+        ),
+        format!(
+            "run {}: its place: the line says nothing, the rows running",
+            waiting.id
+        ),
+    ];
+    assert_eq!(report.problems, expected);
+    assert_eq!(report.differing, 3);
+}
+
+async fn attempts_of(store: &Store, run: RunId) -> Vec<RunId> {
+    let (_, attempts) = store.run_get(run).await.unwrap();
+    attempts.into_iter().map(|attempt| attempt.id).collect()
+}
+
 #[tokio::test]
 async fn runs_of_an_older_program_are_counted_and_not_compared() {
     let folder = tempfile::tempdir().unwrap();
