@@ -108,8 +108,8 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<QueueEntry> {
 }
 
 impl Store {
-    /// What runs and what waits, each list from `skip` on, at most `take`. Entries that the viewer
-    /// may not see are there, marked.
+    /// What runs, and what waits: each from `skip` on, at most `take`; queued runs come behind the
+    /// attempts that wait. Entries that the viewer may not see are there, marked.
     ///
     /// # Errors
     /// When the database refuses.
@@ -117,12 +117,17 @@ impl Store {
         self.read(move |conn| {
             let lines = lines(conn)?;
             let (running, running_total) = running(conn, &viewer, skip, take)?;
-            let (queued, queued_total) = queued(conn, &viewer, skip, take)?;
+            let waiting = waiting(conn, &viewer, &lines, (skip, take))?;
+            let waiting_total = lines.iter().map(|line| line.line.waiting).sum();
+            // Behind the attempts, so that places on a page have no gap.
+            let skip_queued = skip.saturating_sub(waiting_total);
+            let take_queued = take.saturating_sub(waiting.len());
+            let (queued, queued_total) = queued(conn, &viewer, skip_queued, take_queued)?;
             Ok(Queue {
                 running,
                 running_total,
-                waiting: waiting(conn, &viewer, &lines, (skip, take))?,
-                waiting_total: lines.iter().map(|line| line.line.waiting).sum(),
+                waiting,
+                waiting_total,
                 queued,
                 queued_total,
             })

@@ -20,7 +20,7 @@ use crate::show::{duration, exact_time, when};
 use crate::site::Pages;
 
 /// Rows of each of the lists.
-const ROWS: usize = 100;
+const ROWS: usize = 50;
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(default)]
@@ -171,7 +171,6 @@ fn waiting_row(one: &Waiting, now: Millis) -> Markup {
             (name(&one.entry))
             td data-label="Why" {
                 (why.as_deref().unwrap_or("about to start"))
-                @if !one.entry.key.is_empty() { div class="soft" { "key " (one.entry.key) } }
             }
             td data-label="Since" class="tight" { (when(one.entry.since, now)) }
             td data-label="By" { (one.entry.creator_name) }
@@ -219,7 +218,9 @@ fn name(entry: &QueueEntry) -> Markup {
         td data-label="Run" class="wide" {
             a class="name" href=(link) { (entry.name) }
             div class="soft" {
-                @if entry.task_key.is_empty() { "the whole run" } @else { (entry.task_key) }
+                "run " (entry.run_id)
+                @if !entry.task_key.is_empty() { " · " (entry.task_key) }
+                @if !entry.key.is_empty() { " · key " (entry.key) }
             }
         }
     }

@@ -82,7 +82,7 @@ impl Runs {
             .collect();
         let in_queue = queue.queued.into_iter().enumerate();
         waiting.extend(in_queue.map(|(index, entry)| Waiting {
-            place: queue.waiting_total + skip + index + 1,
+            place: queue.waiting_total.max(skip) + index + 1,
             held: run_held(entry.rooms.0, entry.rooms.1),
             entry,
         }));
@@ -95,7 +95,7 @@ impl Runs {
         } else {
             Vec::new()
         };
-        let end = skip + take;
+        let waiting_total = queue.waiting_total + queue.queued_total;
         Ok(QueuePage {
             now: inner.clock.now(),
             server,
@@ -105,10 +105,8 @@ impl Runs {
             running,
             running_total: queue.running_total,
             waiting,
-            waiting_total: queue.waiting_total + queue.queued_total,
-            more: [queue.running_total, queue.waiting_total, queue.queued_total]
-                .into_iter()
-                .any(|total| total > end),
+            waiting_total,
+            more: queue.running_total.max(waiting_total) > skip + take,
         })
     }
 

@@ -60,9 +60,9 @@ impl Triggers {
             return Ok(Some((brake.runs - fired) as usize));
         }
         let message = format!(
-            "Paused by the storm brake: {fired} runs within {} minutes, and {} are allowed. \
+            "Paused by the storm brake: it made {fired} of {} allowed runs within {} minutes. \
              To go on, unpause it: on its job's page, or by an update of the job.",
-            brake.minutes, brake.runs
+            brake.runs, brake.minutes
         );
         tracing::warn!(job.id = %trigger.job_id, "job {}: {message}", trigger.job_id);
         store.trigger_brake(trigger, message).await?;

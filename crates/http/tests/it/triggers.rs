@@ -566,7 +566,10 @@ async fn a_storm_pauses_the_trigger_and_an_update_lets_it_go_on() {
     let shown = trigger(&server, job).await;
     assert_eq!(shown["paused"], true);
     let why = shown["paused_by_brake"].as_str().unwrap();
-    assert!(why.contains("3 runs within 10 minutes"), "{why}");
+    assert!(
+        why.contains("3 of 3 allowed runs within 10 minutes"),
+        "{why}"
+    );
     let settings = server
         .get(&format!("/api/2.1/jobs/get?job_id={job}"))
         .await

@@ -33,6 +33,8 @@ async fn the_queue_tells_what_runs_what_waits_and_how_full_the_caps_are() {
     assert!(at("Running (2)") < at("Waiting (1)"), "{page}");
     assert!(at("1 of 1, full") < at("1 wait for it"), "{page}");
     at("the job has 1 of 1 concurrent runs");
+    // Runs of one name can be told apart.
+    at(&format!("run {running} · "));
     let home = browser.page("/").await;
     assert!(home.contains("href=\"/queue\""), "{home}");
 }
@@ -110,7 +112,9 @@ async fn a_trigger_that_the_brake_paused_is_named_with_the_way_to_go_on() {
     for path in ["/runs", "/jobs", "/queue", &address] {
         let page = browser.page(path).await;
         assert!(
-            page.contains("Paused by the storm brake: 1 runs within 10 minutes"),
+            page.contains(
+                "Paused by the storm brake: it made 1 of 1 allowed runs within 10 minutes"
+            ),
             "{path}: {page}"
         );
     }
