@@ -331,6 +331,36 @@ def test_full_disk_ends_a_run_with_a_reason(small_disk_server):
     assert run["state"]["result_state"] == "SUCCESS", run
 
 
+def test_what_ends_on_a_full_disk_waits_for_room(small_disk_server):
+    server, api = small_disk_server, small_disk_server.api()
+    cluster_id = new_cluster(api)
+    api.run_cells("/Shared/before", ["1"], cluster_id)
+    path = api.notebook("/Shared/short", ["import time\nprint('on')\ntime.sleep(2)", "dbutils.notebook.exit('done')"])
+    running, waiting = (api.submit(path, cluster_id, forebay={"key": "k", "key_max": 1}) for _ in range(2))
+    wait.until("the program to run", lambda: api.output(running).get("metadata", {})["state"]["life_cycle_state"] == "RUNNING")
+    wait.until("its output", lambda: "on" in text_of(api.executed(running)))
+    filler = server.folder / "filler"
+    with filler.open("wb") as file:
+        try:
+            while True:
+                file.write(bytes(1 << 16))
+                file.flush()
+        except OSError:
+            pass
+
+    def told():
+        run = api.run(running)
+        assert "result_state" not in run["state"], "its end cannot be written down"
+        return "Is its disk full?" in run["tasks"][0]["state"]["state_message"]
+
+    wait.until("the run to say what it waits for", told)
+    filler.unlink()
+    for run_id in (running, waiting):
+        run = api.finished(run_id)
+        assert run["state"]["result_state"] == "SUCCESS", run
+        assert api.output(run_id)["notebook_output"]["result"] == "done"
+
+
 def test_a_log_that_cannot_be_written_ends_nobody(tmp_path):
     server = Server(tmp_path / "forebay")
     server.stderr = Path("/dev/full")

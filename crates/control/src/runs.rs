@@ -31,7 +31,7 @@ mod standing;
 mod usage;
 mod workload;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use forebay_engine::{Effect, Phase, StopReason};
@@ -139,6 +139,8 @@ pub struct RunView {
     pub task: Option<RunId>,
     /// What attempts under way have used up to now, by their ids.
     pub using: HashMap<RunId, Usage>,
+    /// Attempts that have ended, which their rows do not say yet.
+    pub unrecorded: HashSet<RunId>,
 }
 
 impl RunView {
@@ -178,17 +180,34 @@ impl RunView {
         }
     }
 
-    /// What an attempt that has its slot does before its program begins, in words for a person.
+    /// What an attempt that says nothing itself does or waits for, in words for a person.
     #[must_use]
-    pub fn preparing(&self, attempt: &Attempt) -> Option<&'static str> {
-        if attempt.phase != Phase::Running || attempt.executed_at.is_some() {
-            return None;
+    pub fn doing(&self, attempt: &Attempt) -> Option<String> {
+        match attempt.phase {
+            Phase::Running | Phase::Terminating if self.unrecorded.contains(&attempt.id) => Some(
+                "Its program has ended; the server cannot write that down yet and goes on trying. \
+                 Is its disk full?"
+                    .to_owned(),
+            ),
+            Phase::Running if attempt.executed_at.is_none() => Some(self.preparing().to_owned()),
+            Phase::WaitingForRetry => attempt.due_at.map(|due| {
+                let due = jiff::Timestamp::from_millisecond(due.0).unwrap_or_default();
+                let due = due.strftime("%Y-%m-%d %H:%M:%S UTC");
+                format!(
+                    "Attempt {} did not succeed; the next one starts not before {due}.",
+                    attempt.attempt
+                )
+            }),
+            _ => None,
         }
+    }
+
+    fn preparing(&self) -> &'static str {
         let from_git = self.run.settings.contains_key("git_source");
-        Some(match from_git && self.run.used_commit.is_none() {
+        match from_git && self.run.used_commit.is_none() {
             true => "Checking out the Git source.",
             false => "Preparing the environment.",
-        })
+        }
     }
 
     /// Whether the definition of an attempt's task has this field, such as `for_each_task`.
@@ -233,6 +252,7 @@ impl Runs {
         self.require(ctx, &run, PermissionLevel::CanView).await?;
         Ok(RunView {
             using: self.0.live.using_of(run.id),
+            unrecorded: self.0.live.unrecorded_of(run.id),
             run,
             attempts,
             task,
@@ -252,6 +272,7 @@ impl Runs {
             .into_iter()
             .map(|(run, attempts)| RunView {
                 using: self.0.live.using_of(run.id),
+                unrecorded: self.0.live.unrecorded_of(run.id),
                 run,
                 attempts,
                 task: None,

@@ -118,6 +118,8 @@ pub struct Attempt {
     pub created_at: Millis,
     /// When it got its slot.
     pub started_at: Option<Millis>,
+    /// When it starts at the earliest, where that was to be waited for.
+    pub due_at: Option<Millis>,
     /// When its program began, after the environment was ready.
     pub executed_at: Option<Millis>,
     pub ended_at: Option<Millis>,
@@ -371,7 +373,8 @@ fn run_from_row(row: &Row<'_>) -> rusqlite::Result<Run> {
 
 pub(super) const ATTEMPT_COLUMNS: &str =
     "id, run_id, task, task_key, attempt, takes_slot, phase, verdict, code, message,
-    error, trace, exit_value, cluster_id, created_at, started_at, executed_at, ended_at, facts";
+    error, trace, exit_value, cluster_id, created_at, started_at, executed_at, ended_at, facts,
+    due_at";
 
 pub(super) fn attempt_from_row(row: &Row<'_>) -> rusqlite::Result<Attempt> {
     let verdict: Option<String> = row.get("verdict")?;
@@ -392,6 +395,7 @@ pub(super) fn attempt_from_row(row: &Row<'_>) -> rusqlite::Result<Attempt> {
         cluster_id: row.get("cluster_id")?,
         created_at: Millis(row.get("created_at")?),
         started_at: row.get::<_, Option<i64>>("started_at")?.map(Millis),
+        due_at: row.get::<_, Option<i64>>("due_at")?.map(Millis),
         executed_at: row.get::<_, Option<i64>>("executed_at")?.map(Millis),
         ended_at: row.get::<_, Option<i64>>("ended_at")?.map(Millis),
         facts: facts

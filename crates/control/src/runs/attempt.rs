@@ -159,6 +159,7 @@ async fn record(
             Err(e) if inner.tasks.stopping().is_cancelled() => return Err(e),
             Err(e) => {
                 error!(attempt.id = %attempt.id, error = ?e, "cannot record an end yet");
+                inner.live.note_unrecorded(attempt.id);
                 drop(claiming);
                 inner.clock.sleep(wait).await;
                 wait = (wait * 2).min(std::time::Duration::from_secs(10));

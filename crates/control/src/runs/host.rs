@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use forebay_engine::{AttemptBudget, StopReason};
+use forebay_engine::{AttemptBudget, StopReason, Verdict};
 use forebay_exec::{CallId, CancelReason, Canceler, Host, HostError, method};
 use forebay_runtime::TaskKind;
 use forebay_store::{Attempt, NewRun, RunKind};
@@ -46,6 +46,16 @@ pub(crate) struct AttemptHost {
     /// The attempt at the top of the notebooks that run this one.
     top: Option<RunId>,
     noted: Arc<Mutex<HashSet<InputFile>>>,
+}
+
+/// What became of a notebook that another one waited for, after its name.
+fn ended_how(verdict: Option<Verdict>) -> &'static str {
+    match verdict {
+        Some(Verdict::Failed) => "failed",
+        Some(Verdict::TimedOut) => "timed out",
+        Some(Verdict::Canceled) => "was cancelled",
+        _ => "was interrupted",
+    }
 }
 
 impl AttemptHost {
@@ -231,10 +241,10 @@ impl AttemptHost {
         let ended = attempts.into_iter().next_back();
         let ended = ended.ok_or_else(|| failed("the run has no task".to_owned()))?;
         match ended.phase.verdict() {
-            Some(forebay_engine::Verdict::Succeeded) => Ok(json!({"exit_value": ended.exit_value})),
+            Some(Verdict::Succeeded) => Ok(json!({"exit_value": ended.exit_value})),
             verdict => Err(failed(format!(
                 "Notebook {shown} {}: {}. Its run is {}.",
-                verdict.map_or("was interrupted", forebay_engine::Verdict::as_str),
+                ended_how(verdict),
                 ended.error.unwrap_or(ended.message).trim_end_matches('.'),
                 ended.id,
             ))),

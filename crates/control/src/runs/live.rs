@@ -42,6 +42,8 @@ struct Live {
     canceler: Canceler,
     /// What it uses, once its program has begun and until its end is recorded.
     metered: Option<(Meter, Using)>,
+    /// Its program has ended, and the database does not take that yet.
+    unrecorded: bool,
     /// How many events of its output are on disk.
     events: watch::Sender<u64>,
 }
@@ -63,6 +65,7 @@ impl LiveAttempts {
             run,
             canceler,
             metered: None,
+            unrecorded: false,
             events: events.clone(),
         };
         self.lock().attempts.insert(attempt, live);
@@ -100,6 +103,23 @@ impl LiveAttempts {
         let of_run = state.attempts.iter().filter(|(_, live)| live.run == run);
         of_run
             .filter_map(|(id, live)| Some((*id, live.metered.as_ref()?.0.read()?)))
+            .collect()
+    }
+
+    /// From now on it shows that an end waits to be recorded.
+    pub(crate) fn note_unrecorded(&self, attempt: RunId) {
+        if let Some(live) = self.lock().attempts.get_mut(&attempt) {
+            live.unrecorded = true;
+        }
+    }
+
+    /// The attempts of a run that have ended, which the database does not say yet.
+    pub(crate) fn unrecorded_of(&self, run: RunId) -> HashSet<RunId> {
+        let state = self.lock();
+        let attempts = state.attempts.iter();
+        attempts
+            .filter(|(_, live)| live.run == run && live.unrecorded)
+            .map(|(id, _)| *id)
             .collect()
     }
 

@@ -1,6 +1,6 @@
 //! What runs use while they go on.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use forebay_exec::Usage;
 use forebay_store::{Attempt, Run};
@@ -39,6 +39,12 @@ impl Runs {
     #[must_use]
     pub fn using_of(&self, run: RunId) -> HashMap<RunId, Usage> {
         self.0.live.using_of(run)
+    }
+
+    /// The attempts of a run that have ended, which their rows do not say yet.
+    #[must_use]
+    pub fn unrecorded_of(&self, run: RunId) -> HashSet<RunId> {
+        self.0.live.unrecorded_of(run)
     }
 
     /// The attempts under way whose use is known, the most CPU time first. Who is no administrator

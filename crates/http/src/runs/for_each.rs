@@ -63,6 +63,7 @@ fn iteration(app: &App, child: ChildRun) -> Option<Value> {
     let (run, attempts) = child.run?;
     let view = RunView {
         using: app.services.runs.using_of(run.id),
+        unrecorded: app.services.runs.unrecorded_of(run.id),
         run,
         attempts,
         task: None,

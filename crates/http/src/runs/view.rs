@@ -236,12 +236,12 @@ fn run_message(view: &RunView, flat: bool) -> String {
     }
 }
 
-/// What an attempt says, or what it does before its program can say anything.
+/// What an attempt says, or what it does or waits for before its program can say anything.
 fn message(view: &RunView, attempt: &Attempt) -> String {
-    match view.preparing(attempt) {
-        Some(words) if attempt.message.is_empty() => words.to_owned(),
-        _ => attempt.message.clone(),
+    if !attempt.message.is_empty() {
+        return attempt.message.clone();
     }
+    view.doing(attempt).unwrap_or_default()
 }
 
 /// `task`, `cluster_spec` and `cluster_instance` of a run that is one task.

@@ -1,5 +1,7 @@
 //! Runs from submission to verdict, on an executor that does what its cells say.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use forebay_testkit::TestServer;
@@ -257,6 +259,30 @@ async fn a_failed_task_is_tried_again_as_often_as_it_may() {
 }
 
 #[tokio::test]
+async fn a_task_that_waits_for_its_next_try_says_until_when() {
+    let server = start(15).await;
+    notebook(&server, "/Shared/bad", &["fail E m"]).await;
+    let mut settings = flat("/Shared/bad");
+    settings["max_retries"] = json!(1);
+    settings["min_retry_interval_millis"] = json!(90_000);
+    let run = submit(&server, settings).await;
+    let waits = async || get(&server, run).await["tasks"][0]["state"].clone();
+    forebay_testkit::wait_until(
+        "the first try to have failed",
+        || waits(),
+        |state| state["life_cycle_state"] == "WAITING_FOR_RETRY",
+    )
+    .await;
+    let due = server.clock.now().plus_ms(90_000);
+    let due = jiff::Timestamp::from_millisecond(due.0).unwrap();
+    let due = due.strftime("%Y-%m-%d %H:%M:%S UTC");
+    let told = format!("Attempt 1 did not succeed; the next one starts not before {due}.");
+    assert_eq!(waits().await["state_message"], told);
+    server.clock.advance(Duration::from_secs(90));
+    assert_eq!(ended(&server, run).await["attempt_number"], 1);
+}
+
+#[tokio::test]
 async fn a_task_over_its_time_is_stopped_and_says_so() {
     let server = start(15).await;
     notebook(&server, "/Shared/silent", &["silence"]).await;
@@ -291,7 +317,21 @@ async fn the_same_idempotency_token_gives_the_same_run() {
     let mut settings = flat("/Shared/a");
     settings["idempotency_token"] = json!("once");
     let first = submit(&server, settings.clone()).await;
-    assert_eq!(submit(&server, settings).await, first);
+    assert_eq!(submit(&server, settings.clone()).await, first);
+
+    ended(&server, first).await;
+    let gone = json!({"run_id": first});
+    server.post("/api/2.1/jobs/runs/delete", gone).await.ok();
+    let path = "/api/2.1/jobs/runs/submit";
+    let again = server.post(path, settings.clone()).await;
+    let message = again.refused(400, "INVALID_PARAMETER_VALUE");
+    let told = format!("Field 'idempotency_token': its run, {first}, was deleted");
+    assert!(message.contains(&told), "{message}");
+    // Long after, a token is a new one.
+    server.clock.advance(Duration::from_secs(31 * 86_400));
+    let path = "/api/forebay/v1/retention/apply";
+    server.post(path, json!({})).await.ok();
+    assert_ne!(submit(&server, settings).await, first);
 }
 
 pub(crate) async fn job(server: &TestServer, settings: Value) -> i64 {

@@ -87,7 +87,7 @@ fn head(
         @if let Some(why) = waits {
             p class="note" { (why.message()) " " a href="/queue" { "See the queue" } }
         }
-        @if let Some(words) = seen.attempt.as_ref().and_then(|one| seen.view.preparing(one)) {
+        @if let Some(words) = seen.attempt.as_ref().and_then(|one| seen.view.doing(one)) {
             p class="note" { (words) }
         }
         p class="soft" {
