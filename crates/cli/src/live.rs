@@ -71,7 +71,7 @@ impl<'a> Live<'a> {
         let waiting = Waiting::start(self.out, run.run_id, id);
         loop {
             let next = events.next(follow);
-            let line = match waiting.until(self.client, next).await {
+            let line = match waiting.until(self.client, printer.is_open(), next).await {
                 Ok(Some(line)) => line,
                 Ok(None) => return printer.finish(),
                 // Without an event log the output comes in one piece.

@@ -31,7 +31,7 @@ pub use queue::{CapUse, Caps, HeldBy, LaterPiece, Queue, RunningPiece, WaitingPi
 pub use repos::{Repo, Revision};
 pub use reqwest::Method;
 pub use retention::{RetentionDone, RetentionPreview, RetentionRun};
-pub use runs::{Run, RunFilter, RunOutput, RunState, Submit, TaskRun, Work};
+pub use runs::{OwnFacts, Run, RunFilter, RunOutput, RunState, Submit, TaskRun, Usage, Work};
 pub use tokens::{NewToken, Token};
 pub use triggers::ScheduleFiring;
 pub use users::User;

@@ -42,6 +42,37 @@ pub struct TaskRun {
     pub end_time: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notebook_task: Option<Value>,
+    /// What only a server of ours tells.
+    #[serde(
+        default,
+        rename = "forebay",
+        skip_serializing_if = "OwnFacts::is_empty"
+    )]
+    pub own: OwnFacts,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OwnFacts {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+}
+
+impl OwnFacts {
+    fn is_empty(&self) -> bool {
+        self.usage.is_none()
+    }
+}
+
+/// What an attempt has used; while it runs, as it was some seconds ago.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Usage {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_ms: Option<u64>,
+    /// At that moment; only while it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

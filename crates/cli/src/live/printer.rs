@@ -81,6 +81,11 @@ impl Printer {
         }
     }
 
+    /// Whether the last text left its line open.
+    pub(super) fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
     /// Says whether an error was printed.
     pub(super) fn finish(mut self) -> Result<bool, Failure> {
         self.close()?;
