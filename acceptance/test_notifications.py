@@ -4,7 +4,6 @@ import hashlib
 import hmac
 import json
 import socket
-import socketserver
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +12,7 @@ import pytest
 from databricks.sdk.errors import NotImplemented as NotThere
 from databricks.sdk.service import jobs, settings, workspace
 
+from harness.mail import mail_server
 from harness.server import run_server
 from harness.wait import until
 
@@ -39,46 +39,11 @@ def hook():
     server.shutdown()
 
 
-class Mailbox(socketserver.StreamRequestHandler):
-    """As much of SMTP as one mail needs."""
-
-    def handle(self):
-        self.say("220 test")
-        while line := self.rfile.readline():
-            verb = line.split()[0].upper() if line.split() else b""
-            if verb == b"EHLO":
-                self.say("250 test")
-            elif verb == b"DATA":
-                self.say("354 go on")
-                mail = b""
-                while (line := self.rfile.readline()) not in (b".\r\n", b""):
-                    mail += line
-                self.server.mails.append(mail.decode())
-                self.say("250 taken")
-            elif verb == b"QUIT":
-                self.say("221 bye")
-                return
-            else:
-                self.say("250 well")
-
-    def say(self, line):
-        self.wfile.write(line.encode() + b"\r\n")
-
-
-@pytest.fixture
-def mailbox():
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Mailbox) as server:
-        server.mails = []
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.shutdown()
-
-
 @contextmanager
-def configured(tmp_path, text):
+def configured(tmp_path, text, **options):
     config = tmp_path / "forebay.toml"
     config.write_text(text)
-    yield from run_server(tmp_path / "server", extra_args=["--config", str(config)])
+    yield from run_server(tmp_path / "server", extra_args=["--config", str(config)], **options)
 
 
 def failing_job(w, **more):
@@ -125,9 +90,12 @@ def test_a_webhook_gets_databricks_body_and_a_signature_that_holds(tmp_path, hoo
         w.notification_destinations.delete(made.id)
 
 
-def test_mail_goes_out_when_there_is_a_mail_server(tmp_path, mailbox):
-    smtp = f'[smtp]\nhost = "127.0.0.1"\nport = {mailbox.server_address[1]}\nfrom = "forebay@example.com"\nsecurity = "none"\n'
-    with configured(tmp_path, smtp) as server:
+@pytest.mark.parametrize("security", ["none", "starttls", "tls"])
+def test_mail_goes_out_when_there_is_a_mail_server(tmp_path, security):
+    with (
+        mail_server(tmp_path, security) as mailbox,
+        configured(tmp_path, mailbox.config(), env={"SSL_CERT_FILE": str(mailbox.certificate)}) as server,
+    ):
         w = server.sdk()
         told = jobs.JobEmailNotifications(on_failure=["ann@example.com"])
         w.jobs.run_now(failing_job(w, email_notifications=told))
@@ -136,6 +104,21 @@ def test_mail_goes_out_when_there_is_a_mail_server(tmp_path, mailbox):
         assert "To: ann@example.com" in mail
         assert "Subject: The run nightly failed" in mail
         assert "/jobs/" in mail and "Message-ID: <" in mail
+
+
+def test_a_mail_server_that_nobody_vouches_for_is_told_nothing(tmp_path):
+    with mail_server(tmp_path, "starttls") as mailbox, configured(tmp_path, mailbox.config()) as server:
+        w = server.sdk()
+        told = jobs.JobEmailNotifications(on_failure=["ann@example.com"])
+        run = w.jobs.run_now(failing_job(w, email_notifications=told)).run_id
+
+        def tried():
+            found = server.api().get(f"/api/forebay/v1/runs/{run}/notifications")["notifications"]
+            return found[0] if found and found[0]["tries"] else None
+
+        first = until("a first try", tried, timeout=60)
+        assert "certificate" in first["error"].lower(), first
+        assert first["state"] == "due" and not mailbox.mails
 
 
 def test_mail_is_refused_by_name_without_a_mail_server(tmp_path):
