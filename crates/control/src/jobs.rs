@@ -11,6 +11,8 @@ mod run_jobs;
 mod spec;
 mod when;
 
+use std::sync::Arc;
+
 use forebay_engine::AttemptBudget;
 use forebay_runtime::Clock;
 use forebay_store::{Job, JobFilter, Store};
@@ -56,6 +58,9 @@ pub struct Jobs {
     has_smtp: bool,
     /// What an attempt may use at most.
     ceiling: AttemptBudget,
+    /// Held from the look for circles until the settings are written: two changes at once, each good
+    /// alone, may close one.
+    circles: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Jobs {
@@ -67,6 +72,7 @@ impl Jobs {
             watch,
             has_smtp: false,
             ceiling: AttemptBudget::default(),
+            circles: Arc::default(),
         }
     }
 
@@ -103,7 +109,7 @@ impl Jobs {
         self.check_alerts(&document.settings).await?;
         let now = self.clock.now();
         self.check_after(ctx, &document).await?;
-        self.check_run_jobs(ctx, None, &document).await?;
+        let _alone = self.check_run_jobs(ctx, None, &document).await?;
         let wanted = document.spec.run_as.as_ref();
         self.check_run_as(ctx, &document.settings, wanted, None)
             .await?;
@@ -177,7 +183,7 @@ impl Jobs {
         let old = self.permitted(ctx, id, PermissionLevel::CanManage).await?;
         let document = JobDocument::parse(settings.clone())?;
         check_given(&document.spec)?;
-        self.check_run_jobs(ctx, Some(id), &document).await?;
+        let _alone = self.check_run_jobs(ctx, Some(id), &document).await?;
         let wanted = document.spec.run_as.as_ref();
         self.check_run_as(ctx, &document.settings, wanted, run_as(&old.settings))
             .await?;
@@ -220,16 +226,18 @@ impl Jobs {
         Ok(())
     }
 
-    /// Changes single fields; tasks and job clusters are merged by their keys.
+    /// Changes single fields; tasks and job clusters are merged by their keys. `check` looks at
+    /// what the settings come to.
     ///
     /// # Errors
-    /// As for [`Jobs::reset`], and for a field to remove that cannot be removed.
+    /// As for [`Jobs::reset`], and for a field to remove that cannot be removed; what `check` says.
     pub async fn update(
         &self,
         ctx: &Ctx,
         id: JobId,
         new_settings: Map<String, Value>,
         fields_to_remove: Vec<String>,
+        check: impl Fn(&Map<String, Value>) -> Result<()> + Send + Sync + 'static,
     ) -> Result<()> {
         let job = self.permitted(ctx, id, PermissionLevel::CanManage).await?;
         // What the change comes to is checked before, since that takes other jobs to look at.
@@ -242,12 +250,13 @@ impl Jobs {
         if new_settings.contains_key(OWN_FIELD) {
             check_given(&document.spec)?;
         }
-        self.check_run_jobs(ctx, Some(id), &document).await?;
+        let _alone = self.check_run_jobs(ctx, Some(id), &document).await?;
         let wanted = document.spec.run_as.as_ref();
         self.check_run_as(ctx, &document.settings, wanted, run_as(&job.settings))
             .await?;
         let change = move |old: Map<String, Value>| {
             let merged = merge(old, new_settings.clone(), &fields_to_remove)?;
+            check(&merged)?;
             JobDocument::parse(merged)
         };
         self.change(ctx, id, change).await

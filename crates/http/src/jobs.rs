@@ -70,7 +70,7 @@ pub(crate) fn small_enough(
     settings: Map<String, Value>,
 ) -> Result<Map<String, Value>, Error> {
     let settings = Value::Object(settings);
-    page::refuse_large(version, Some(&settings))?;
+    page::refuse_large(version, settings.get("tasks"))?;
     match settings {
         Value::Object(settings) => Ok(settings),
         _ => Ok(Map::new()),
@@ -92,7 +92,7 @@ async fn get(
 ) -> ApiResult<Json<Value>> {
     let job = app.services.jobs.get(&ctx, JobId(request.job_id)).await?;
     let mut shown = job_json(job, version, true);
-    page::refuse_large(version, shown.get("settings"))?;
+    page::refuse_large(version, shown.pointer("/settings/tasks"))?;
     if version >= ApiVersion::V2_2 {
         page::lists(&mut shown, "settings", request.page_token.as_deref())?;
     }
@@ -164,7 +164,14 @@ async fn update(
     let new_settings = small_enough(version, request.new_settings)?;
     app.services
         .jobs
-        .update(&ctx, id, new_settings, request.fields_to_remove)
+        .update(
+            &ctx,
+            id,
+            new_settings,
+            request.fields_to_remove,
+            // Few tasks may be added to many.
+            move |merged| page::refuse_large(version, merged.get("tasks")),
+        )
         .await?;
     Ok(Json(json!({})))
 }

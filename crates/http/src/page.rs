@@ -59,9 +59,8 @@ pub(crate) fn start(token: Option<&str>) -> Result<usize> {
     Ok(usize::try_from(before(token)?.unwrap_or(0)).unwrap_or(0))
 }
 
-/// Refuses what has more tasks than clients before API 2.2 can take.
-pub(crate) fn refuse_large(version: ApiVersion, holder: Option<&Value>) -> Result<()> {
-    let tasks = holder.and_then(|holder| holder.get("tasks"));
+/// Refuses more tasks than clients before API 2.2 can take.
+pub(crate) fn refuse_large(version: ApiVersion, tasks: Option<&Value>) -> Result<()> {
     let count = tasks.and_then(Value::as_array).map_or(0, Vec::len);
     if version < ApiVersion::V2_2 && count > LIST_PAGE {
         return Err(Error::invalid(

@@ -4,12 +4,17 @@ use std::str::FromStr;
 
 use forebay_engine::{CONCURRENCY_MAX, Comparison, Plan, RunIf, TaskPlan};
 use forebay_types::{Error, Result};
+use serde_json::Map;
 
 use super::spec::{Dependency, Spec, TaskSpec};
 use super::when;
 use crate::clusters;
 
 const NAME_BYTES_MAX: usize = 4096;
+const DESCRIPTION_BYTES_MAX: usize = 27_700;
+const TAGS_MAX: usize = 25;
+/// Of the parameters that a task's definition gives its program, as JSON.
+const PARAMETERS_BYTES_MAX: usize = 1 << 20;
 
 /// # Errors
 /// The first thing that is wrong, by field and task.
@@ -21,6 +26,21 @@ pub(super) fn check(spec: &Spec) -> Result<()> {
     {
         return Err(Error::invalid(format!(
             "Field 'name' has more than {NAME_BYTES_MAX} bytes."
+        )));
+    }
+    if spec
+        .description
+        .as_ref()
+        .is_some_and(|text| text.len() > DESCRIPTION_BYTES_MAX)
+    {
+        return Err(Error::invalid(format!(
+            "Field 'description' has more than {DESCRIPTION_BYTES_MAX} bytes."
+        )));
+    }
+    let tags = spec.tags.as_ref().map_or(0, Map::len);
+    if tags > TAGS_MAX {
+        return Err(Error::invalid(format!(
+            "Field 'tags' has {tags} tags, at most {TAGS_MAX}."
         )));
     }
     if let Some(max) = spec.max_concurrent_runs
@@ -152,6 +172,16 @@ fn check_task(spec: &Spec, task: &TaskSpec) -> Result<()> {
         within(&format!("{field}' of task '{key}"), value, min)?;
     }
     spec.environment_libraries(task)?;
+    if let Some(notebook) = &task.notebook_task {
+        let given = &notebook.base_parameters;
+        let bytes = serde_json::to_string(given).map_or(0, |text| text.len());
+        if bytes > PARAMETERS_BYTES_MAX {
+            return Err(Error::invalid(format!(
+                "Field 'base_parameters' of task '{key}' has {bytes} bytes as JSON, at most \
+                 {PARAMETERS_BYTES_MAX}."
+            )));
+        }
+    }
     check_control_flow(spec, task)
 }
 

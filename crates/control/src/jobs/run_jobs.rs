@@ -1,8 +1,10 @@
 //! Jobs that run other jobs: a circle of them is refused when it would be saved.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use forebay_types::{Error, JobId, PermissionLevel, Result};
+use tokio::sync::OwnedMutexGuard;
 
 use super::Jobs;
 use super::document::JobDocument;
@@ -23,7 +25,8 @@ fn targets(spec: &Spec) -> impl Iterator<Item = (&TaskSpec, JobId)> {
 }
 
 impl Jobs {
-    /// `own` is the job that the document is of, when it exists already.
+    /// `own` is the job that the document is of, when it exists already. What it gives is to be kept
+    /// until the document is written.
     ///
     /// # Errors
     /// A job that is not there or that the caller may not run, by task; a circle, with its jobs.
@@ -32,7 +35,11 @@ impl Jobs {
         ctx: &Ctx,
         own: Option<JobId>,
         document: &JobDocument,
-    ) -> Result<()> {
+    ) -> Result<Option<OwnedMutexGuard<()>>> {
+        if targets(&document.spec).next().is_none() {
+            return Ok(None);
+        }
+        let alone = Arc::clone(&self.circles).lock_owned().await;
         let mut known = HashSet::new();
         let mut open = Vec::new();
         for (task, id) in targets(&document.spec) {
@@ -83,6 +90,6 @@ impl Jobs {
                 longer
             }));
         }
-        Ok(())
+        Ok(Some(alone))
     }
 }

@@ -20,6 +20,8 @@ pub struct Spec {
     pub job_clusters: Vec<JobCluster>,
     #[serde(default)]
     pub parameters: Vec<JobParameter>,
+    pub description: Option<String>,
+    pub tags: Option<Map<String, Value>>,
     pub max_concurrent_runs: Option<i64>,
     pub queue: Option<Queue>,
     #[serde(default)]

@@ -169,7 +169,8 @@ pub(crate) async fn pause(
             "The job has no such trigger any more.".to_owned(),
         ))
     })?;
-    jobs.update(ctx, job.id, change, Vec::new()).await?;
+    jobs.update(ctx, job.id, change, Vec::new(), |_| Ok(()))
+        .await?;
     let notice = if sent.paused {
         Notice::Paused
     } else {
