@@ -1,5 +1,4 @@
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use forebay_types::Millis;
@@ -17,8 +16,21 @@ enum Kind {
 
 #[derive(Debug)]
 struct Manual {
-    now: AtomicI64,
+    hands: Mutex<Hands>,
     moved: Notify,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Hands {
+    now: i64,
+    /// How far it was moved forward in all: what sleepers go by, as those of the system do.
+    elapsed: i64,
+}
+
+impl Manual {
+    fn hands(&self) -> MutexGuard<'_, Hands> {
+        self.hands.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Clock {
@@ -31,7 +43,10 @@ impl Clock {
     #[must_use]
     pub fn manual(start: Millis) -> Self {
         Self(Kind::Manual(Arc::new(Manual {
-            now: AtomicI64::new(start.0),
+            hands: Mutex::new(Hands {
+                now: start.0,
+                elapsed: 0,
+            }),
             moved: Notify::new(),
         })))
     }
@@ -43,7 +58,7 @@ impl Clock {
     )]
     pub fn now(&self) -> Millis {
         match &self.0 {
-            Kind::Manual(manual) => Millis(manual.now.load(Ordering::SeqCst)),
+            Kind::Manual(manual) => Millis(manual.hands().now),
             Kind::System => {
                 let since_epoch = std::time::SystemTime::now().duration_since(UNIX_EPOCH);
                 Millis(since_epoch.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX)))
@@ -51,20 +66,25 @@ impl Clock {
         }
     }
 
-    /// Completes once `now() >= when`.
+    /// Completes after the time that there is from now to `when`. Who turns the clock meanwhile makes
+    /// nobody sleep longer.
     pub async fn sleep_until(&self, when: Millis) {
         match &self.0 {
             Kind::System => {
                 let wait = when.since(self.now());
                 tokio::time::sleep(Duration::from_millis(wait.unsigned_abs())).await;
             }
-            Kind::Manual(manual) => loop {
-                let moved = manual.moved.notified();
-                if self.now() >= when {
-                    return;
+            Kind::Manual(manual) => {
+                let Hands { now, elapsed } = *manual.hands();
+                let until = elapsed.saturating_add(when.since(Millis(now)));
+                loop {
+                    let moved = manual.moved.notified();
+                    if manual.hands().elapsed >= until {
+                        return;
+                    }
+                    moved.await;
                 }
-                moved.await;
-            },
+            }
         }
     }
 
@@ -77,8 +97,19 @@ impl Clock {
     pub fn advance(&self, duration: Duration) {
         if let Kind::Manual(manual) = &self.0 {
             let ms = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-            manual.now.fetch_add(ms, Ordering::SeqCst);
+            let mut hands = manual.hands();
+            hands.now = hands.now.saturating_add(ms);
+            hands.elapsed = hands.elapsed.saturating_add(ms);
+            drop(hands);
             manual.moved.notify_waiters();
+        }
+    }
+
+    /// Puts a manual clock back, as somebody does who corrects one that was wrong.
+    pub fn put_back(&self, duration: Duration) {
+        if let Kind::Manual(manual) = &self.0 {
+            let ms = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+            manual.hands().now -= ms;
         }
     }
 }
@@ -98,6 +129,20 @@ mod tests {
         clock.advance(Duration::from_secs(1));
         sleeper.await;
         assert_eq!(clock.now(), Millis(6_000));
+    }
+
+    #[tokio::test]
+    async fn nobody_sleeps_longer_because_a_clock_was_put_back() {
+        let clock = Clock::manual(Millis(10_000));
+        let sleeper = clock.sleep(Duration::from_secs(5));
+        tokio::pin!(sleeper);
+        assert!(futures_poll(sleeper.as_mut()).await.is_none());
+        clock.put_back(Duration::from_secs(8));
+        clock.advance(Duration::from_secs(4));
+        assert!(futures_poll(sleeper.as_mut()).await.is_none());
+        clock.advance(Duration::from_secs(1));
+        sleeper.await;
+        assert_eq!(clock.now(), Millis(7_000));
     }
 
     async fn futures_poll<F: Future<Output = ()>>(future: std::pin::Pin<&mut F>) -> Option<()> {

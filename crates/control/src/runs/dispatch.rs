@@ -26,8 +26,9 @@ pub(crate) fn start(inner: &Arc<Inner>) {
         .clone()
         .spawn(TaskKind::Reconciler, name, async move {
             let stop = inner.tasks.stopping();
-            // The first look finds what the last process left behind.
+            // The first look finds what the last process left behind, whatever its clock said.
             let mut look_for_orphans = true;
+            let mut last = Millis(i64::MAX);
             if let Err(e) = adoption::end_strays(&inner).await {
                 error!(error = ?e, "cannot look for strays");
             }
@@ -37,6 +38,10 @@ pub(crate) fn start(inner: &Arc<Inner>) {
                 }
                 // Before the look: what becomes due while it goes on is not waited for twice.
                 let began = inner.clock.now();
+                if began < last {
+                    overtaken(&inner, began).await;
+                }
+                last = began;
                 let due = match round(&inner).await {
                     Ok(due) => due,
                     // The store may be full or busy for a while; the poll tries again.
@@ -56,6 +61,15 @@ pub(crate) fn start(inner: &Arc<Inner>) {
             }
             Ok::<(), Error>(())
         });
+}
+
+/// A clock that was put back must not make an interval between two tries one of days.
+async fn overtaken(inner: &Arc<Inner>, now: Millis) {
+    match inner.store.attempt_overtaken(now).await {
+        Ok(0) => {}
+        Ok(count) => warn!("the clock went back; {count} tries wait no longer for their time"),
+        Err(e) => error!(error = ?e, "cannot look for tries from before the clock went back"),
+    }
 }
 
 /// One look at everything; returns when the next timer is due.

@@ -282,6 +282,53 @@ async fn a_task_that_waits_for_its_next_try_says_until_when() {
     assert_eq!(ended(&server, run).await["attempt_number"], 1);
 }
 
+/// Nothing waits for the time by which a clock was wrong.
+#[tokio::test]
+async fn a_clock_that_is_put_back_holds_up_no_run() {
+    let server = start(15).await;
+    notebook(&server, "/Shared/bad", &["fail E m"]).await;
+    notebook(&server, "/Shared/wait", &["wait"]).await;
+    notebook(&server, "/Shared/silent", &["silence"]).await;
+    let under_way = submit(&server, flat("/Shared/wait")).await;
+    let mut settings = flat("/Shared/silent");
+    settings["timeout_seconds"] = json!(120);
+    let limited = submit(&server, settings).await;
+    let nobody = json!({"task_key": "t", "max_retries": 1, "min_retry_interval_millis": 90_000,
+        "run_job_task": {"job_id": 1}});
+    let mut retried = Vec::new();
+    for task in [json!({"tasks": [nobody]}), {
+        let mut settings = flat("/Shared/bad");
+        settings["max_retries"] = json!(1);
+        settings["min_retry_interval_millis"] = json!(90_000);
+        settings
+    }] {
+        retried.push(submit(&server, task).await);
+    }
+    for run in &retried {
+        forebay_testkit::wait_until(
+            "the first try to have failed",
+            async || get(&server, *run).await["tasks"][0]["state"]["life_cycle_state"].clone(),
+            |state| state == "WAITING_FOR_RETRY",
+        )
+        .await;
+    }
+    server.clock.put_back(Duration::from_secs(86_400));
+    for _ in 0..3 {
+        server.clock.advance(Duration::from_secs(1));
+    }
+    for run in retried {
+        let run = ended(&server, run).await;
+        assert_eq!(run["tasks"][0]["attempt_number"], 1, "{run}");
+    }
+    server.executor.release();
+    let run = ended(&server, under_way).await;
+    assert_eq!(state(&run), states("TERMINATED", "SUCCESS"));
+    assert!(run["run_duration"].as_i64().unwrap() >= 0, "{run}");
+    server.clock.advance(Duration::from_secs(120));
+    let run = ended(&server, limited).await;
+    assert_eq!(state(&run), states("TERMINATED", "TIMEDOUT"));
+}
+
 #[tokio::test]
 async fn a_task_over_its_time_is_stopped_and_says_so() {
     let server = start(15).await;

@@ -9,6 +9,7 @@ use super::transition::log;
 use super::{ATTEMPT_COLUMNS, Attempt, attempt_from_row};
 use crate::connection::sql;
 use crate::slots::{Slots, Walk};
+use crate::store::Store;
 
 /// How many tenants one claim compares. A claim starts after the last tenant of the one before, so
 /// all are compared in turn, and the cost of a claim does not grow with their number.
@@ -19,11 +20,16 @@ const TENANTS_MAX: usize = 64;
 pub(super) fn is_worth_a_claim(conn: &Connection, slots: &Slots, now: Millis) -> Result<bool> {
     conn.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM attempt WHERE phase IN ('pending', 'waiting_for_retry')
-             AND NOT takes_slot AND (due_at IS NULL OR due_at <= ?1))
+             AND NOT takes_slot AND (due_at IS NULL OR due_at <= ?1
+               OR (phase = 'waiting_for_retry' AND created_at > ?1 + ?3)))
            OR EXISTS (SELECT 1 FROM line WHERE state = 'due' AND due_at <= ?1)
            OR (SELECT count(*) FROM line WHERE state = 'live') < ?2",
     )
-    .and_then(|mut statement| statement.query_row(params![now.0, slots.max()], |row| row.get(0)))
+    .and_then(|mut statement| {
+        statement.query_row(params![now.0, slots.max(), CLOCK_SLACK_MS], |row| {
+            row.get(0)
+        })
+    })
     .map_err(|e| sql("look for something to claim", e))
 }
 
@@ -47,13 +53,37 @@ pub(super) fn claim(tx: &Transaction<'_>, slots: &Slots, now: Millis) -> Result<
     Ok(claimed)
 }
 
+/// How much a clock may be put back without anybody taking notice, in milliseconds.
+const CLOCK_SLACK_MS: i64 = 60_000;
+
+impl Store {
+    /// Ends the waiting of tries that began it at a time that is to come: the clock was put back, and
+    /// when their interval is over nobody can say. How many there were.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn attempt_overtaken(&self, now: Millis) -> Result<usize> {
+        self.write(move |tx| {
+            tx.execute(
+                "UPDATE line SET state = 'waiting' WHERE state = 'due' AND EXISTS (
+                   SELECT 1 FROM attempt WHERE id = attempt_id AND phase = 'waiting_for_retry'
+                     AND created_at > ?1)",
+                [now.0.saturating_add(CLOCK_SLACK_MS)],
+            )
+            .map_err(|e| sql("look for tries of a clock that was ahead", e))
+        })
+        .await
+    }
+}
+
 /// Starts what only waits or compares: conditions, for-each and run-job tasks.
 fn claim_without_slot(tx: &Transaction<'_>, now: Millis) -> Result<Vec<Attempt>> {
     let claimed: Vec<Attempt> = tx
         .prepare_cached(&format!(
             "UPDATE attempt SET phase = 'running', started_at = ?1
              WHERE phase IN ('pending', 'waiting_for_retry') AND NOT takes_slot
-               AND (due_at IS NULL OR due_at <= ?1)
+               AND (due_at IS NULL OR due_at <= ?1
+                 OR (phase = 'waiting_for_retry' AND created_at > ?1 + {CLOCK_SLACK_MS}))
              RETURNING {ATTEMPT_COLUMNS}"
         ))
         .and_then(|mut statement| statement.query_map([now.0], attempt_from_row)?.collect())
