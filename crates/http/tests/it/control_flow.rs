@@ -268,6 +268,21 @@ async fn a_for_each_keeps_to_its_concurrency_and_fails_with_any_iteration() {
 }
 
 #[tokio::test]
+async fn a_for_each_says_what_its_programs_said() {
+    let server = start(15).await;
+    notebook(&server, "/Shared/bad", &["fail ValueError too few rows"]).await;
+    notebook(&server, "/Shared/ok", &["print x"]).await;
+    let inner = task("one", "/Shared/{{input}}", &[]);
+    let run = json!({"tasks": [for_each("each", r#"["bad","ok","bad"]"#, 3, inner)]});
+    let run = ended(&server, submit(&server, run).await).await;
+    let message = &run["tasks"][0]["state"]["state_message"];
+    assert_eq!(
+        message,
+        "2 of 3 iterations failed: ValueError: too few rows."
+    );
+}
+
+#[tokio::test]
 async fn inputs_that_are_no_array_fail_the_for_each_with_the_reason() {
     let server = start(15).await;
     for (inputs, reason) in [("{}", "it is an object"), ("[1", "not a JSON array")] {
@@ -348,6 +363,73 @@ async fn a_run_job_starts_the_other_job_with_parameters_and_ends_as_it_does() {
         message.contains(&format!("of job {bad} failed: ")),
         "{message}"
     );
+}
+
+#[tokio::test]
+async fn what_is_too_large_is_refused_with_the_field_named() {
+    let server = start(1).await;
+    let tasks = |numbers: std::ops::Range<usize>| {
+        let tasks = numbers.map(|n| task(&format!("t{n}"), "/Shared/ok", &[]));
+        json!(tasks.collect::<Vec<_>>())
+    };
+    let full = json!({"name": "full", "tasks": tasks(0..100)});
+    let full = crate::runs::job(&server, full).await;
+    let more = json!({"job_id": full, "new_settings": {"tasks": tasks(100..101)}});
+    let message = server.post("/api/2.1/jobs/update", more.clone()).await;
+    let message = message.refused(400, "INVALID_PARAMETER_VALUE");
+    assert!(message.contains("more than 100 tasks"), "{message}");
+    server.post("/api/2.2/jobs/update", more).await.ok();
+    // From here on it is too large for the older one, whatever is changed.
+    let renamed = json!({"job_id": full, "new_settings": {"name": "fuller"}});
+    let message = server.post("/api/2.1/jobs/update", renamed).await;
+    message.refused(400, "INVALID_PARAMETER_VALUE");
+
+    let mut huge = task("t", "/Shared/ok", &[]);
+    huge["notebook_task"]["base_parameters"] = json!({"p": "x".repeat(1 << 20)});
+    let tags: Value = (0..26).map(|n| (format!("k{n}"), json!("v"))).collect();
+    let one = tasks(0..1);
+    for (settings, told) in [
+        (
+            json!({"tasks": [huge]}),
+            "'base_parameters' of task 't' has 1048584 bytes",
+        ),
+        (
+            json!({"tasks": one, "tags": tags}),
+            "'tags' has 26 tags, at most 25",
+        ),
+        (
+            json!({"tasks": one, "description": "x".repeat(27_701)}),
+            "'description' has more",
+        ),
+        (
+            json!({"tasks": one, "name": "x".repeat(4097)}),
+            "'name' has more",
+        ),
+    ] {
+        let answer = server.post("/api/2.2/jobs/create", settings).await;
+        let message = answer.refused(400, "INVALID_PARAMETER_VALUE");
+        assert!(message.contains(told), "{message}");
+    }
+}
+
+/// Each of two changes is good alone; together they would close a circle.
+#[tokio::test]
+async fn changes_at_once_close_no_circle_of_jobs() {
+    let server = start(1).await;
+    let plain = || json!({"name": "plain", "tasks": [task("t", "/Shared/ok", &[])]});
+    for _ in 0..20 {
+        let one = crate::runs::job(&server, plain()).await;
+        let two = crate::runs::job(&server, plain()).await;
+        let update = |job: i64, runs: i64| {
+            let new_settings = json!({"tasks": [run_job("t", runs, json!({}))]});
+            let body = json!({"job_id": job, "new_settings": new_settings});
+            server.post("/api/2.2/jobs/update", body)
+        };
+        let (first, second) = tokio::join!(update(one, two), update(two, one));
+        let mut statuses = [first.status.as_u16(), second.status.as_u16()];
+        statuses.sort_unstable();
+        assert_eq!(statuses, [200, 400]);
+    }
 }
 
 #[tokio::test]

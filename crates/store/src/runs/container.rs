@@ -231,17 +231,21 @@ impl Store {
         .await
     }
 
-    /// The messages of children that ended badly, with how many said so, most frequent first.
+    /// Why children ended badly, by their programs' errors where there are any, with how many said so,
+    /// most frequent first.
     ///
     /// # Errors
     /// When the database refuses.
     pub async fn container_failures(&self, attempt: RunId) -> Result<Vec<(String, u32)>> {
         self.read(move |conn| {
             conn.prepare_cached(
-                "SELECT message, count(*) AS often FROM run
-                 WHERE parent_attempt = ?1 AND phase = 'ended'
+                "SELECT coalesce(
+                     (SELECT substr(error, 1, 500) FROM attempt
+                      WHERE attempt.run_id = run.id AND error <> '' ORDER BY id DESC LIMIT 1),
+                     message) AS reason, count(*) AS often
+                 FROM run WHERE parent_attempt = ?1 AND phase = 'ended'
                    AND verdict NOT IN ('succeeded', 'succeeded_with_failures')
-                 GROUP BY message ORDER BY often DESC, min(id) LIMIT 10",
+                 GROUP BY reason ORDER BY often DESC, min(run.id) LIMIT 10",
             )
             .and_then(|mut statement| {
                 statement

@@ -125,7 +125,8 @@ pub(super) fn scale(axis: &Axis) -> Markup {
 fn brief(ms: i64) -> String {
     match ms {
         ..1_000 => format!("{ms} ms"),
-        1_000..60_000 => format!("{} s", ms / 1_000),
+        1_000..60_000 if ms % 1_000 == 0 => format!("{} s", ms / 1_000),
+        1_000..60_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
         60_000..3_600_000 if ms % 60_000 == 0 => format!("{} min", ms / 60_000),
         60_000..3_600_000 => format!("{}:{:02} min", ms / 60_000, ms / 1_000 % 60),
         3_600_000..86_400_000 if ms % 3_600_000 == 0 => format!("{} h", ms / 3_600_000),
@@ -159,6 +160,7 @@ mod tests {
     fn round_times_are_brief() {
         let times = [
             500,
+            1_500,
             5_000,
             90_000,
             120_000,
@@ -167,7 +169,9 @@ mod tests {
             172_800_000,
         ]
         .map(brief);
-        let expected = ["500 ms", "5 s", "1:30 min", "2 min", "1:30 h", "2 h", "2 d"];
+        let expected = [
+            "500 ms", "1.5 s", "5 s", "1:30 min", "2 min", "1:30 h", "2 h", "2 d",
+        ];
         assert_eq!(times, expected);
     }
 }
