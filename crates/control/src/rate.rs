@@ -58,8 +58,13 @@ impl RateLimit {
             buckets.retain(|_, full_at| *full_at > now_us);
         }
         let full_at = buckets.entry(token).or_insert(now_us);
+        let whole_us = self.burst.saturating_mul(self.interval_us);
+        if full_at.saturating_sub(now_us) > whole_us {
+            // More than empty it cannot be: the clock was put back.
+            *full_at = now_us;
+        }
         let next = (*full_at).max(now_us).saturating_add(self.interval_us);
-        let allowed = next - now_us <= self.burst.saturating_mul(self.interval_us);
+        let allowed = next - now_us <= whole_us;
         if allowed {
             *full_at = next;
         }
@@ -91,7 +96,8 @@ mod tests {
     fn zero_means_no_limit_and_a_clock_that_goes_back_does_no_harm() {
         assert_eq!(takes(&RateLimit::new(0, 1), 1, 0), 100);
         let limit = RateLimit::new(10, 2);
-        assert_eq!(takes(&limit, 1, 10_000), 2);
+        assert_eq!(takes(&limit, 1, 100_000), 2);
+        assert_eq!(takes(&limit, 1, 9_000), 2);
         assert_eq!(takes(&limit, 1, 9_000), 0);
         assert_eq!(takes(&limit, 1, 20_000), 2);
     }
