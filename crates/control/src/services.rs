@@ -1,5 +1,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use forebay_config::{Config, WorkspaceConfig, git_environment};
@@ -280,6 +281,7 @@ impl Services {
                 runs: runs.clone(),
                 watch,
                 poll_ms: i64::from(setup.server.limits.trigger_poll_seconds) * 1000,
+                last_look: AtomicI64::new(i64::MAX),
             },
             &setup.tasks,
         );

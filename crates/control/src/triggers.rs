@@ -6,6 +6,7 @@ mod look;
 mod wanted;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use forebay_engine::{Cron, Zone};
@@ -49,6 +50,8 @@ pub(crate) struct Inner {
     pub(crate) watch: Watch,
     /// Milliseconds from one look at a folder to the next.
     pub(crate) poll_ms: i64,
+    /// When a round last began, in milliseconds: a clock that was put back shows by it.
+    pub(crate) last_look: AtomicI64,
 }
 
 impl std::fmt::Debug for Triggers {
@@ -114,6 +117,11 @@ impl Triggers {
     /// # Errors
     /// When the database refuses.
     pub async fn round(&self) -> Result<Option<Millis>> {
+        let now = self.0.clock.now().0;
+        // Also once at the start: nobody knows what the clock of the last process said.
+        if now < self.0.last_look.swap(now, Ordering::Relaxed) {
+            self.0.store.trigger_overtaken(Millis(now)).await?;
+        }
         for _ in 0..LOOKS_MAX {
             let now = self.0.clock.now();
             let (due, next) = self.0.store.trigger_due(now).await?;

@@ -213,6 +213,24 @@ impl Store {
         .await
     }
 
+    /// Has those triggers looked at that wait for a moment to come and not for a time of a schedule:
+    /// when a clock is put back, that moment is further away than anybody meant.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn trigger_overtaken(&self, now: Millis) -> Result<()> {
+        self.write(move |tx| {
+            tx.execute(
+                "UPDATE trigger SET due_at = ?1, version = version + 1
+                 WHERE paused = 0 AND due_at > ?1 AND kind NOT IN ('schedule', 'periodic')",
+                [now.0],
+            )
+            .map(drop)
+            .map_err(|e| sql("look at triggers anew", e))
+        })
+        .await
+    }
+
     /// Writes down what a look at a trigger came to.
     ///
     /// # Errors

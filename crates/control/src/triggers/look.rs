@@ -203,9 +203,9 @@ impl Triggers {
             return self.wait(trigger, None).await;
         }
         let delay_ms = restart_delay_ms(last.failures, last.ran_ms);
-        let start = last
-            .ended_at
-            .map_or(look.now, |ended| ended.plus_ms(delay_ms));
+        // An end that is to come says that the clock was put back.
+        let ended_at = last.ended_at.filter(|ended| *ended <= look.now);
+        let start = ended_at.map_or(look.now, |ended| ended.plus_ms(delay_ms));
         if start > look.now {
             return self.wait(trigger, Some(start)).await;
         }

@@ -34,7 +34,8 @@ pub fn debounce(policy: DebouncePolicy, arrivals: &[Millis], now: Millis) -> Nex
         due = due_after(*arrival);
         count += 1;
     }
-    if count >= policy.max_events || due <= now {
+    // An event that is to come: the clock was put back, and the wait would be that much longer.
+    if count >= policy.max_events || due <= now || *first > now {
         Next::Fire(count)
     } else {
         Next::Wait(due)
@@ -63,6 +64,7 @@ mod tests {
         assert_eq!(decide(policy, &[0, 8, 16], 20), Next::Wait(Millis(25)));
         assert_eq!(decide(policy, &[0, 8, 16], 25), Next::Fire(3));
         assert_eq!(decide(policy, &[0, 1, 2, 3, 4], 4), Next::Fire(4));
+        assert_eq!(decide(policy, &[5_000, 5_001], 7), Next::Fire(2));
     }
 
     #[test]

@@ -275,6 +275,29 @@ async fn new_files_make_one_run_for_each_batch_also_after_a_restart() {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_put_back_holds_up_no_files_and_no_continuous_job() {
+    let server = start().await;
+    put(&server, "old.csv", "1");
+    let mut patient = arrival();
+    patient["trigger"]["file_arrival"]["wait_after_last_change_seconds"] = json!(60);
+    let files = create(&server, patient).await;
+    let always = create_of(&server, "/Shared/bad", json!({"continuous": {}})).await;
+    settle(&server).await;
+    let ran = runs(&server, always).await.len();
+    put(&server, "in_time.csv", "a");
+    pass(&server, Duration::from_secs(1)).await;
+    server.clock.put_back(24 * HOUR);
+    settle(&server).await;
+    assert!(runs(&server, always).await.len() > ran);
+    pass(&server, MINUTE).await;
+    assert_eq!(runs(&server, files).await.len(), 1);
+    put(&server, "later.csv", "a");
+    pass(&server, MINUTE).await;
+    pass(&server, MINUTE).await;
+    assert_eq!(runs(&server, files).await.len(), 2);
+}
+
+#[tokio::test]
 async fn files_that_come_while_the_trigger_is_stopped_get_their_run_after() {
     let server = start().await;
     put(&server, "old.csv", "1");
