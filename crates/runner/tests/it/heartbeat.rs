@@ -119,10 +119,9 @@ async fn what_a_runner_that_hangs_was_asked_to_begin_the_next_one_begins() {
     let old = inspect(&folder).await.unwrap().unwrap().pid;
     signal(old, "-STOP");
     let workload = bench.workload("a", &["print at last"]);
-    let client = server.client.clone();
-    let start = tokio::spawn(async move { client.start(workload, Answers::open()).await });
-    next_runner(&bench, &clock, old).await;
-    let mut execution = start.await.unwrap().unwrap();
+    let start = server.client.start(workload, Answers::open());
+    let (started, _) = tokio::join!(start, next_runner(&bench, &clock, old));
+    let mut execution = started.unwrap();
     assert_eq!(printed(&mut *execution).await, "at last\n");
     server.client.kill().await;
 }
