@@ -6,6 +6,7 @@ does not fit, or that finds it dead, starts its own.
 """
 
 import contextlib
+import functools
 import logging
 import os
 import subprocess
@@ -46,6 +47,8 @@ _AT_START_WORDS = (
     "--deploy-mode",
 )
 _AT_START_VARIABLES = ("LANG", "LC_", "TZ", "JAVA_", "JDK_", "_JAVA", "LD_", "SPARK_", "HADOOP_")
+# What a query needs, in steps: a run that comes meanwhile waits for one of them alone.
+_STEPS = ("select 1", "select id % 7 as k from range(100)", "select sum(id) from range(100)")
 _QUERY = "select k, count(*) as n, sum(v) as v from (select id % 7 as k, id as v from range(100)) group by k order by k"
 
 # Netty's housekeeper, which goes by itself after a second and has nothing to do.
@@ -150,7 +153,8 @@ class Waiting:
         # Whatever goes wrong here shows when the run comes.
         with contextlib.suppress(Exception):
             self._connect()
-            for step in (self._start_spark, self._query, self._query, self._stop_spark):
+            queries = [functools.partial(self._query, text) for text in (*_STEPS, _QUERY, _QUERY)]
+            for step in (self._start_spark, *queries, self._stop_spark):
                 if not self._hurry.is_set() or (step == self._stop_spark and self._session is not None):
                     step()
 
@@ -171,8 +175,8 @@ class Waiting:
             builder = builder.config(key, value)
         self._session = builder.getOrCreate()
 
-    def _query(self):
-        self._session.sql(_QUERY).collectAsList()
+    def _query(self, text):
+        self._session.sql(text).collectAsList()
 
     def _stop_spark(self):
         java = self._gateway.jvm
