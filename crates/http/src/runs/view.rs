@@ -338,10 +338,14 @@ pub(super) fn task_json(app: &App, view: &RunView, attempt: &Attempt) -> Value {
             cluster_instance(cluster, attempt),
         );
     }
-    if attempt.facts.is_object() {
-        task.insert("forebay".to_owned(), attempt.facts.clone());
-    } else if let Some(usage) = view.using.get(&attempt.id) {
-        task.insert("forebay".to_owned(), json!({"usage": usage}));
+    let mut facts = attempt.facts.clone();
+    if let Some(usage) = view.using.get(&attempt.id)
+        && facts["usage"].is_null()
+    {
+        facts["usage"] = json!(usage);
+    }
+    if facts.is_object() {
+        task.insert("forebay".to_owned(), facts);
     }
     Value::Object(task)
 }
