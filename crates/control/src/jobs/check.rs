@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use forebay_engine::{CONCURRENCY_MAX, Comparison, Plan, RunIf, TaskPlan};
+use forebay_engine::{CONCURRENCY_MAX, Comparison, Plan, RunIf, TaskPlan, elements};
 use forebay_types::{Error, Result};
 use serde_json::Map;
 
@@ -217,6 +217,11 @@ fn check_control_flow(spec: &Spec, task: &TaskSpec) -> Result<()> {
             "Task '{key}': for_each_task.concurrency is {}; 1 to {max}.",
             each.concurrency
         )));
+    }
+    // What a reference stands for shows when the task's turn comes.
+    if !each.inputs.contains("{{") {
+        elements(&each.inputs)
+            .map_err(|e| Error::invalid(format!("Task '{key}': {e}.")))?;
     }
     if each.task.for_each_task.is_some() {
         return Err(Error::invalid(format!(

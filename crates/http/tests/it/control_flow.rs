@@ -283,12 +283,28 @@ async fn a_for_each_says_what_its_programs_said() {
 }
 
 #[tokio::test]
-async fn inputs_that_are_no_array_fail_the_for_each_with_the_reason() {
+async fn inputs_that_are_no_array_are_refused_with_the_reason() {
     let server = start(15).await;
     for (inputs, reason) in [("{}", "it is an object"), ("[1", "not a JSON array")] {
         let each = for_each("each", inputs, 1, task("one", "/Shared/ok", &[]));
-        let run = submit(&server, json!({"tasks": [each]})).await;
-        let run = ended(&server, run).await;
+        let answer = server
+            .post("/api/2.1/jobs/create", json!({"tasks": [each]}))
+            .await;
+        assert_eq!(answer.status, 400);
+        let text = answer.text();
+        assert!(
+            text.contains("Task 'each': for_each_task.inputs") && text.contains(reason),
+            "{text}"
+        );
+        // What a reference stands for is known only when the task's turn comes.
+        let all = "{{job.parameters.all}}";
+        let each = for_each("each", all, 1, task("one", "/Shared/ok", &[]));
+        let parameter = json!({"name": "all", "default": inputs});
+        let settings = json!({"tasks": [each], "parameters": [parameter]});
+        let job = server.post("/api/2.1/jobs/create", settings).await.ok();
+        let run = json!({"job_id": job["job_id"]});
+        let run = server.post("/api/2.1/jobs/run-now", run).await.ok();
+        let run = ended(&server, run["run_id"].as_i64().unwrap()).await;
         let message = run["tasks"][0]["state"]["state_message"].as_str().unwrap();
         assert!(message.contains(reason), "{message}");
     }
