@@ -114,6 +114,10 @@ def test_r(context):
     failed = r.run("stop('deep')").results
     assert (failed.result_type, "deep" in failed.summary) == (ResultType.ERROR, True)
     assert r.text("x") == "[1] 41"
+    table = r.run("display(data.frame(n = 1:2, half = c(0.5, NA), word = c('a', 'b')))").results
+    assert table.result_type == ResultType.TABLE
+    assert table.data == [[1, 0.5, "a"], [2, None, "b"]]
+    assert [(column["name"], column["type"]) for column in table.schema] == [("n", '"long"'), ("half", '"double"'), ("word", '"string"')]
     command = r.start("Sys.sleep(600)")
     wait.until("the command to run", lambda: r.status(command).status == CommandStatus.RUNNING)
     r.commands.cancel_and_wait(**r.names(command_id=command))

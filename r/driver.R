@@ -135,6 +135,7 @@ serve <- function() {
     request <- receive()
     if (is.null(request$source)) {
       set_environment(request$environment)
+      state$wants_data <- isTRUE(request$wants_data)
     } else {
       outcome <- run_cell(request$source, request$label, request$lines_before)
       reopen()

@@ -17,8 +17,29 @@ display <- function(x, ...) {
   text <- utils::capture.output(print(utils::head(shown, 60L)))
   if (nrow(x) > 60L) text <- c(text, sprintf("[%d rows]", nrow(x)))
   bundle <- list("text/plain" = paste(text, collapse = "\n"), "text/html" = html_table(shown, note))
-  ask("display", bundle)
+  if (isTRUE(state$wants_data)) {
+    ask("display", bundle, frame_data(shown, nrow(x) > nrow(shown)))
+  } else {
+    ask("display", bundle)
+  }
   invisible()
+}
+
+# For programs that read a frame: see `tables.py`.
+frame_data <- function(frame, more) {
+  type <- function(column) {
+    if (inherits(column, "Date")) return("date")
+    if (inherits(column, "POSIXt")) return("timestamp")
+    if (is.factor(column)) return("string")
+    switch(typeof(column), logical = "boolean", integer = "long", double = "double", "string")
+  }
+  values <- function(column) {
+    if (is.list(column)) column <- vapply(column, toString, "")
+    if (inherits(column, c("Date", "POSIXt", "factor"))) column <- as.character(column)
+    as.list(unname(column))
+  }
+  schema <- Map(function(name, column) list(name = name, type = type(column)), names(frame), frame)
+  list(schema = unname(schema), columns = unname(lapply(frame, values)), more = more)
 }
 
 # A list of lists of the same names, such as `dbutils.fs.ls` gives.

@@ -17,6 +17,8 @@ _EXIT = "application/vnd.forebay.exit"
 
 
 class Context(session.Session):
+    wants_data = True
+
     def __init__(self, run, job, channel):
         job["program"].update(cells=[], parameters={})
         super().__init__(run, job, channel)

@@ -56,9 +56,10 @@ def program(name="R"):
 
 
 class Interpreter:
-    """One R process, for all R cells of a notebook. `answer(method, args)` gives what R asks for."""
+    """One R process, for all R cells of a notebook. `answer(method, args)` gives what R asks for;
+    `wants_data`: whether the frames that R displays are wanted as data, too."""
 
-    def __init__(self, channel, answer, kept=None):
+    def __init__(self, channel, answer, kept=None, wants_data=False):
         self._channel = channel
         self._answer = answer
         self._pid, self._requests, self._frames, out, err = kept or _taken(channel)
@@ -69,7 +70,7 @@ class Interpreter:
         # Readable when R has ended. Its pipes do not tell: what it started may hold them open.
         self._end = os.pidfd_open(self._pid)
         if not kept:
-            self._send({"environment": dict(os.environ)})
+            self._send({"environment": dict(os.environ), "wants_data": wants_data})
 
     def keep(self):
         """For an `Interpreter` in the program that replaces this one: see `session.Restart`."""

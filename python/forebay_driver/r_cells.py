@@ -5,7 +5,7 @@ The functions in R are thin: all languages of a notebook share its widgets, secr
 
 import json
 
-from . import r, r_libraries
+from . import r, r_libraries, tables
 from .fs import FileInfo, MountInfo
 
 
@@ -19,7 +19,7 @@ class RCells:
     def run(self, source, label, lines_before):
         """Executes a cell. The value of `dbutils.notebook.exit`, if it was called."""
         if self._interpreter is None or self._interpreter.is_gone():
-            self._interpreter = r.Interpreter(self._session.channel, self._answer, self._kept)
+            self._interpreter = r.Interpreter(self._session.channel, self._answer, self._kept, self._session.wants_data)
         return self._interpreter.run(source, label, lines_before)
 
     def keep(self):
@@ -33,7 +33,9 @@ class RCells:
 
     def _answer(self, method, args):
         if method == "display":
-            return self._session.channel.bundle("display", args[0], None, display_id=None)
+            bundle, *frame = args
+            shown = {**bundle, **tables.of_r(*frame)} if frame else bundle
+            return self._session.channel.bundle("display", shown, None, display_id=None)
         if method == "image":
             return self._session.channel.bundle("display", r.image(args[0]), None, display_id=None)
         owner, _, name = method.rpartition(".")

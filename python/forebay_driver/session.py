@@ -39,6 +39,9 @@ class CellFailed(Exception):
 
 
 class Session:
+    # Whether who reads the output wants frames as data, beside what a person reads.
+    wants_data = False
+
     def __init__(self, run, job, channel):
         self.confines = run
         self.job = job

@@ -45,6 +45,12 @@ def of_pandas(frame):
     return {**bundle(columns, rows, more), _DATA: _data(columns, types, rows, more)}
 
 
+def of_r(frame):
+    """A data frame of R as data: `{"schema": ..., "columns": [...], "more": ...}`. Its row names are no column of it."""
+    rows = [list(row) for row in zip(*frame["columns"], strict=True)]
+    return {_DATA: {"schema": frame["schema"], "rows": rows, "more": frame["more"]}}
+
+
 _TYPES = {"i": "long", "u": "long", "f": "double", "b": "boolean", "M": "timestamp"}
 
 
