@@ -220,8 +220,7 @@ fn check_control_flow(spec: &Spec, task: &TaskSpec) -> Result<()> {
     }
     // What a reference stands for shows when the task's turn comes.
     if !each.inputs.contains("{{") {
-        elements(&each.inputs)
-            .map_err(|e| Error::invalid(format!("Task '{key}': {e}.")))?;
+        elements(&each.inputs).map_err(|e| Error::invalid(format!("Task '{key}': {e}.")))?;
     }
     if each.task.for_each_task.is_some() {
         return Err(Error::invalid(format!(
