@@ -170,10 +170,11 @@ class Layer:
         return wanted
 
     def _shadowed(self, entries):
+        own = (self.path, *self._shelf.taken())
         for entry in entries:
             module = sys.modules.get(entry.removesuffix(".py"))
             origin = getattr(module, "__file__", None) or ""
-            if module is not None and not origin.startswith((self.path, *self._shelf.taken())):
+            if module is not None and not origin.startswith(own):
                 yield entry.removesuffix(".py")
 
     def _pip(self, args):

@@ -7,6 +7,8 @@ import shutil
 import tempfile
 import time
 
+from .confine import check, libc
+
 # What an installation that was killed has left is removed after this many seconds.
 _DRAFT_AGE_MAX = 24 * 3600
 
@@ -42,6 +44,7 @@ class Shelf:
         os.chmod(draft, 0o755)
         try:
             install(draft)
+            _flush(draft)
             os.rename(draft, place)
         except OSError:
             # Another run may have been first.
@@ -54,3 +57,12 @@ class Shelf:
         for entry in os.scandir(self._folder):
             if entry.name.startswith(".draft-") and time.time() - entry.stat().st_mtime > _DRAFT_AGE_MAX:
                 shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def _flush(folder):
+    """A name that survives a loss of power must not stand for files that did not."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        check(libc.syncfs(fd), "write the packages to disk")
+    finally:
+        os.close(fd)

@@ -244,11 +244,16 @@ class Zygote:
             confine.setns(first, confine.CLONE_NEWPID)
         try:
             given.pid = confine.fork() if self.is_plain else os.fork()
+            if given.pid:
+                given.end_of_worker = os.pidfd_open(given.pid)
         except OSError:
             self._come_back(first)
             given.end()
             given.close()
             os.close(settled)
+            if given.pid:
+                # Its door is closed, and without a burial its namespace would stay.
+                os.waitpid(given.pid, 0)
             raise
         if given.pid == 0:
             try:
@@ -259,7 +264,6 @@ class Zygote:
         self._come_back(first)
         theirs.close()
         os.close(settled)
-        given.end_of_worker = os.pidfd_open(given.pid)
         self._watch(given.end_of_worker, lambda: self._ended(given))
         self.children.add(given)
         self.waiting[given.name] = given

@@ -304,6 +304,11 @@ if os.fork() == 0:
         os.fork = fork
         raise OSError(errno.EAGAIN, 'no processes left')
     os.fork = once
+    pidfd_open = os.pidfd_open
+    def without_descriptors(pid):
+        os.pidfd_open = pidfd_open
+        raise OSError(errno.EMFILE, 'no descriptors left')
+    os.pidfd_open = without_descriptors
     settings = {'control_fd': theirs.detach(), 'sandbox': False, 'warm': None, 'preload': [],
                 'idle_seconds': 60, 'env': {}}
     sys.argv = ['', json.dumps(settings)]
@@ -318,6 +323,7 @@ def ask():
     other.close()
     return status.recv(4096)
 assert ask() == b''
+assert ask() == b''
 assert b'begun' in ask()
 ";
 
@@ -330,4 +336,5 @@ fn a_parent_that_cannot_fork_lives_on() {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
     assert!(errors.contains("no processes left"), "{errors}");
+    assert!(errors.contains("no descriptors left"), "{errors}");
 }
