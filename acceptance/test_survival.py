@@ -52,7 +52,7 @@ def test_a_run_that_ends_while_no_server_is_there_is_recorded(own_server):
     run_id = started(api, "/Shared/n", [f"{COUNTING}\nopen('/dbfs/tmp/over', 'w')", "dbutils.notebook.exit('alone')"])
     own_server.kill()
     wait.until("the program to end", (own_server.data / "dev/dbfs/tmp/over").exists)
-    spool = next((own_server.data / "dev/runs").glob("*/spool/events.jsonl"))
+    spool = next((own_server.data / "dev/runs").glob("*/events.jsonl"))
     wait.until("its end to be noted", lambda: '"ended"' in spool.read_text())
     own_server.start()
     assert state(api.finished(run_id)) == ("TERMINATED", "SUCCESS")

@@ -41,8 +41,8 @@ pub struct Workload {
     /// Whether the run may be forked from a warm parent. Ignored (as `false`) when a library is
     /// among what the parent has already imported.
     pub preload: bool,
-    /// A host folder of this attempt alone. The executor creates it, may leave files for
-    /// diagnosis in it, and never removes it.
+    /// A host folder of this attempt alone, where its output may be, too. The executor creates what
+    /// is missing, may leave files for diagnosis in it, and never removes it.
     pub spool_dir: PathBuf,
 }
 

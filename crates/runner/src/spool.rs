@@ -43,10 +43,18 @@ impl Writer {
     /// # Errors
     /// When the folder cannot be made, or an attempt has been there before.
     pub(crate) fn create(folder: &Path) -> io::Result<Self> {
-        std::fs::create_dir_all(folder)?;
         let path = folder.join(NAME);
+        let open = || File::options().append(true).create_new(true).open(&path);
+        // Mostly the folder is there already.
+        let file = match open() {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                std::fs::create_dir_all(folder)?;
+                open()
+            }
+            other => other,
+        };
         Ok(Self {
-            file: File::options().append(true).create_new(true).open(path)?,
+            file: file?,
             lines: Vec::new(),
             events: 0,
         })
@@ -125,8 +133,6 @@ pub(crate) fn remove(folder: &Path) {
     {
         tracing::warn!(%error, "cannot remove {}", path.display());
     }
-    // Fails when something else is in it.
-    drop(std::fs::remove_dir(folder));
 }
 
 #[cfg(test)]
@@ -179,7 +185,7 @@ mod tests {
         );
         drop(first);
         remove(&spool);
-        assert!(!spool.exists());
+        assert!(Reader::open(&spool).unwrap().is_none());
         remove(&spool);
     }
 }

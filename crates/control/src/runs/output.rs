@@ -219,9 +219,10 @@ pub(super) fn of_cells(path: &PathBuf, count: usize) -> Result<(Vec<CellState>, 
     Ok((states, outputs_by_cell(count, events)))
 }
 
-/// Where an executor keeps its own things about an attempt.
+/// Where an executor keeps its own things about an attempt: beside its output, because a folder more
+/// for each attempt would be made and removed for a single file.
 pub(crate) fn spool_dir(dirs: &WorkspaceDirs, attempt: RunId) -> PathBuf {
-    folder(dirs, attempt).join("spool")
+    folder(dirs, attempt)
 }
 
 /// Appends events to an attempt's file.
@@ -249,7 +250,10 @@ impl Writer {
             .open(folder.join("output.jsonl"))
             .map_err(cannot)?;
         let (seq, bytes) = whole_lines(&file).map_err(cannot)?;
-        file.set_len(bytes).map_err(cannot)?;
+        // Not without need: a file system writes one that was cut when it is closed.
+        if file.metadata().map_err(cannot)?.len() > bytes {
+            file.set_len(bytes).map_err(cannot)?;
+        }
         watchers.send_replace(seq);
         Ok(Self {
             file,
