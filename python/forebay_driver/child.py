@@ -91,7 +91,7 @@ def _settle(run, walls, groups):
         os.write(fd, b"0")
         os.close(fd)
     if run["sandbox"]:
-        walls.enter_run(run["name"], run["private"])
+        walls.enter_run(run["folder"], run["private"])
     walls.give_up_privileges()
 
 

@@ -22,13 +22,13 @@ def split(libraries):
 
 class Library:
     def __init__(self, job):
+        # Made with the folder that it is in, see scratch.rs.
         self._own = os.path.join(job["local_dir"], "r")
         self._shelf = shelf.Shelf(os.path.join(job["env"]["UV_CACHE_DIR"], "r"), os.path.join(job["local_dir"], ".r-library"))
 
     def activate(self):
         """For every R of this run, also one that a shell starts. What a program installs goes to
         the first folder."""
-        os.makedirs(self._own, exist_ok=True)
         folders = [self._own, *self._shelf.taken()]
         inherited = os.environ.get("R_LIBS", "").split(os.pathsep)
         folders += [folder for folder in inherited if folder and folder not in folders]

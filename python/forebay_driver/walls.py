@@ -52,10 +52,10 @@ class Walls:
         """Gives the calling process mounts of its own and a `/proc` that shows its own namespace."""
         _make(self._namespaces)
 
-    def enter_run(self, name, private):
-        """After `enter_namespaces`: from here on only this run's files can change. `name` is that of its
-        folder in the scratch folder, `private` that of its folders in private mounts, if it is known."""
-        own = [_bind(f"{self._scratch}/{name}", self._local_dir), _hide(self._scratch)]
+    def enter_run(self, folder, private):
+        """After `enter_namespaces`: from here on only this run's files can change. `folder` is the name of
+        its own in the scratch folder, `private` that of its folders in private mounts, if it is known."""
+        own = [_bind(f"{self._scratch}/{folder}", self._local_dir), _hide(self._scratch)]
         for path in self._private_mounts:
             # Over the folders of all runs, so that only what is in this one is left to see.
             own.append(_bind(f"{path}/{private}", path) if private else _hide(path))

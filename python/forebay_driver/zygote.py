@@ -270,7 +270,7 @@ class Zygote:
 
     def _plan(self, request):
         """Prepares the walls for runs of this kind, if the last one was of another."""
-        kind = {key: value for key, value in request.items() if key not in ("name", "private")}
+        kind = {key: value for key, value in request.items() if key not in ("name", "folder", "private")}
         if kind != self.kind:
             self.walls, self.kind = Walls(kind), kind
 

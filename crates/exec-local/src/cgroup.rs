@@ -278,10 +278,17 @@ impl Counts {
     }
 
     fn find(&self, file: &str) -> io::Result<PathBuf> {
-        let mut paths = self.folders.iter().map(|folder| folder.join(file));
-        paths
-            .find(|path| path.exists())
-            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, file.to_owned()))
+        let folder = match &self.version {
+            Cgroups::V2(_) => self.folders.first(),
+            Cgroups::V1(known) => {
+                let controller = file.split('.').next();
+                let place = known.iter().position(|(name, _)| Some(*name) == controller);
+                place.and_then(|place| self.folders.get(place))
+            }
+            Cgroups::None => None,
+        };
+        let folder = folder.ok_or(io::ErrorKind::NotFound)?;
+        Ok(folder.join(file))
     }
 
     /// Whether the kernel killed for memory in this group.

@@ -341,7 +341,7 @@ impl LocalExecutor {
             let local_dir = if parent.sandboxed {
                 Path::new(LOCAL_DIR)
             } else {
-                seat.scratch.as_path()
+                seat.scratch.path()
             };
             frame::encode(&self.job(workload, runtime, environment, uv, local_dir))
         };
@@ -492,7 +492,7 @@ impl LocalExecutor {
     ) -> BTreeMap<String, String> {
         let mut env = self.common_variables(&workload.place, environment);
         if self.isolation.level == IsolationLevel::None {
-            let home = workload.spool_dir.to_string_lossy().into_owned();
+            let home = home(workload).to_string_lossy().into_owned();
             env.insert("HOME".to_owned(), home);
         }
         env.extend(workload.env.clone());
@@ -555,7 +555,9 @@ impl Executor for LocalExecutor {
         let (runtime, environment) = self.ready(&workload.place.runtime).await?;
         let environment = &*environment;
         let uv = self.uv(environment).await;
-        std::fs::create_dir_all(&workload.spool_dir).map_err(failed("making the spool folder"))?;
+        if self.isolation.level == IsolationLevel::None {
+            std::fs::create_dir_all(home(&workload)).map_err(failed("making the home folder"))?;
+        }
         let parents = self.parent_for(&workload, runtime, environment, uv).await?;
         let mut parent = parents.own;
         let is_own = |kept: &Arc<Parent>| Arc::ptr_eq(kept, &parent);
@@ -605,7 +607,7 @@ impl Executor for LocalExecutor {
             warm,
             habit,
             next_java,
-            scratch: seat.scratch,
+            scratch: Some(seat.scratch),
             environment: environment.digest.clone(),
             isolation: self.isolation.level.as_str().to_owned(),
             canceler: Canceler::new(),
@@ -745,6 +747,11 @@ fn check(workload: &Workload) -> Result<(), StartError> {
         return invalid("the script has no path".to_owned());
     }
     Ok(())
+}
+
+/// Of a program that sees the host's files: it must not take its own folder for the user's.
+fn home(workload: &Workload) -> PathBuf {
+    workload.spool_dir.join("home")
 }
 
 fn failed(doing: &str) -> impl FnOnce(io::Error) -> StartError {

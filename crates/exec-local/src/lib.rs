@@ -21,6 +21,7 @@ mod output;
 mod owner;
 mod run;
 mod sandbox;
+mod scratch;
 mod seat;
 mod seccomp;
 mod tools;

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,7 +26,7 @@ use crate::frame::{self, Decoder, Frame, FrameKind};
 use crate::habits::Habit;
 use crate::java;
 use crate::output::Output;
-use crate::owner;
+use crate::scratch::Folder;
 use crate::verdict::{Done, Report};
 use crate::zygote::Parent;
 
@@ -58,7 +57,8 @@ pub(crate) struct LocalRun {
     pub(crate) habit: Option<Habit>,
     /// For the next run, when the program used Java.
     pub(crate) next_java: Option<java::Next>,
-    pub(crate) scratch: PathBuf,
+    /// Until it is given back.
+    pub(crate) scratch: Option<Folder>,
     pub(crate) environment: String,
     pub(crate) isolation: String,
     pub(crate) canceler: Canceler,
@@ -188,7 +188,7 @@ impl Drop for LocalRun {
         if !self.state.gone {
             self.kill();
             // `finish` says when this does not work; here nobody would listen.
-            drop(owner::remove_tree(&self.scratch));
+            drop(self.scratch.take().map(Folder::remove));
         }
     }
 }
@@ -568,11 +568,21 @@ impl LocalRun {
             self.group.kill_all();
         }
         // The kernel takes a moment to take the dead out of their groups.
-        while !self.group.remove() && Instant::now() < end {
+        let mut removed = self.group.remove();
+        while !removed && Instant::now() < end {
             self.group.kill_all();
             tokio::time::sleep(Duration::from_millis(1)).await;
+            removed = self.group.remove();
         }
-        if let Err(error) = owner::remove_tree(&self.scratch) {
+        let Some(folder) = self.scratch.take() else {
+            return;
+        };
+        let gone = if removed && gone.is_ok() {
+            self.parent.folders.give_back(folder)
+        } else {
+            folder.remove()
+        };
+        if let Err(error) = gone {
             tracing::warn!(%error, "the scratch folder of a run was not removed");
         }
     }

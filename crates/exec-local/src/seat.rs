@@ -6,12 +6,11 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 
 use crate::cgroup::{Cgroups, RunGroup};
-use crate::owner;
+use crate::scratch::Folder;
 use crate::zygote::Parent;
 use forebay_exec::Limits;
 
@@ -32,8 +31,8 @@ pub(crate) struct Seat {
     /// Whether it was told to start a JVM, see [`crate::java`].
     java: bool,
     pub(crate) group: RunGroup,
-    /// Removed with what the run has left there by whoever takes the seat.
-    pub(crate) scratch: PathBuf,
+    /// Given back with what the run has left there by whoever takes the seat.
+    pub(crate) scratch: Folder,
 }
 
 impl Seat {
@@ -45,8 +44,7 @@ impl Seat {
         name: String,
         private: Option<&str>,
     ) -> io::Result<Self> {
-        let scratch = parent.scratch.join(&name);
-        std::fs::create_dir_all(&scratch)?;
+        let scratch = parent.folders.take()?;
         let seat = Self {
             group: cgroups.create(&name, &wish.limits)?,
             name,
@@ -58,14 +56,18 @@ impl Seat {
         let mut request = seat.wish.request.clone();
         request.insert("do".to_owned(), "prepare".into());
         request.insert("name".to_owned(), seat.name.clone().into());
+        request.insert("folder".to_owned(), seat.scratch.name().into());
         request.insert("private".to_owned(), json!(private));
         let doors = seat.group.doors()?;
         let doors: Vec<BorrowedFd<'_>> = doors.iter().map(AsFd::as_fd).collect();
         let asked = parent.fork(&Value::Object(request), &doors);
-        if asked.is_err() {
-            seat.clear();
+        match asked {
+            Ok(()) => Ok(seat),
+            Err(error) => {
+                seat.clear();
+                Err(error)
+            }
         }
-        asked.map(|()| seat)
     }
 
     /// Has the child start a JVM. Its name.
@@ -102,8 +104,8 @@ impl Seat {
         self.clear();
     }
 
-    fn clear(&self) {
-        // What stays goes with the parent, or at the next start.
-        drop(owner::remove_tree(&self.scratch));
+    fn clear(self) {
+        // The child may still be there. What stays goes with the parent, or at the next start.
+        drop(self.scratch.remove());
     }
 }

@@ -28,6 +28,7 @@ use crate::environment::{Environment, Identity, Runtime};
 use crate::launch::{Launch, Process, c_path, c_text, launch};
 use crate::owner;
 use crate::sandbox::{self, HOME, Plan, SCRATCH};
+use crate::scratch::Folders;
 use crate::seat::{Seat, Wish};
 use crate::tools::last_lines;
 
@@ -44,8 +45,8 @@ pub(crate) struct Parent {
     control: AsyncFd<OwnedFd>,
     ready: AtomicBool,
     forks: AtomicU64,
-    /// Host folder with one folder per run.
-    pub(crate) scratch: PathBuf,
+    /// Of its runs.
+    pub(crate) folders: Folders,
     log: PathBuf,
     pub(crate) sandboxed: bool,
     /// What it has mounted, see [`sandbox::identities`].
@@ -150,8 +151,7 @@ impl Parent {
     /// Blocks until the interpreter is executed.
     pub(crate) fn start(spec: &ParentSpec) -> io::Result<Self> {
         let name = format!("{}-{}", std::process::id(), spec.number);
-        let scratch = spec.data_dir.join("scratch").join(&name);
-        std::fs::create_dir_all(&scratch)?;
+        let folders = Folders::new(spec.data_dir.join("scratch").join(&name))?;
         let log = spec.data_dir.join("scratch").join(format!("{name}.log"));
         let (ours, theirs) = seqpacket_pair()?;
         nonblocking(&ours)?;
@@ -172,7 +172,7 @@ impl Parent {
             keep: theirs,
             log: File::create(&log)?,
             walls: if sandboxed {
-                Some(plan(spec, &scratch)?.walls()?)
+                Some(plan(spec, folders.root())?.walls()?)
             } else {
                 None
             },
@@ -182,7 +182,7 @@ impl Parent {
             control: watch(ours)?,
             ready: AtomicBool::new(false),
             forks: AtomicU64::new(0),
-            scratch,
+            folders,
             log,
             sandboxed,
             mounted,
@@ -327,10 +327,7 @@ impl Drop for Parent {
             Ok(false) => tracing::error!("a parent of runs outlives its kill; it is given up"),
             Err(error) => tracing::warn!(%error, "a parent of runs could not be waited for"),
         }
-        for gone in [
-            owner::remove_tree(&self.scratch),
-            std::fs::remove_file(&self.log),
-        ] {
+        for gone in [self.folders.remove(), std::fs::remove_file(&self.log)] {
             if let Err(error) = gone {
                 tracing::debug!(%error, "a scratch folder stays until the next start");
             }
