@@ -141,16 +141,21 @@ def test_a_library_that_fails_ends_its_run_with_its_own_code(api, home, cluster_
         assert words in api.output(run["run_id"])["error"]
 
 
-@contextlib.contextmanager
-def index_of(folder, name, content):
-    """A package index of one wheel, on the loopback address that runs share; yields its address."""
-    package = name.split("-")[0]
-    pages = folder / "simple" / package
-    pages.mkdir(parents=True)
+def publish(folder, name, content):
+    """Adds a wheel to the pages of a package index."""
+    pages = folder / "simple" / name.split("-")[0]
+    pages.mkdir(parents=True, exist_ok=True)
     (pages / name).write_bytes(content)
-    (pages / "index.html").write_text(f'<!DOCTYPE html><a href="{name}">{name}</a>')
-    (folder / "simple" / "index.html").write_text(f'<!DOCTYPE html><a href="{package}/">{package}</a>')
-    handler = functools.partial(QuietHandler, directory=str(folder))
+    links = (f'<a href="{wheel.name}">{wheel.name}</a>' for wheel in pages.glob("*.whl"))
+    (pages / "index.html").write_text("<!DOCTYPE html>" + "".join(links))
+
+
+@contextlib.contextmanager
+def index_of(folder, name, content, asked=None):
+    """A package index of one wheel, on the loopback address that runs share; yields its address. `asked` gets
+    each path that it is asked for."""
+    publish(folder, name, content)
+    handler = functools.partial(QuietHandler, [] if asked is None else asked, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}/simple"
@@ -158,6 +163,13 @@ def index_of(folder, name, content):
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def __init__(self, asked, *args, **options):
+        self.asked = asked
+        super().__init__(*args, **options)
+
+    def log_request(self, *_):
+        self.asked.append(self.path)
+
     def log_message(self, *_):
         pass
 
@@ -180,6 +192,31 @@ def test_what_was_installed_once_needs_no_index(api, home, cluster_id, tmp_path)
         assert "imported" in run(repo)
     # Nobody answers there any more.
     assert "imported" in run(repo)
+
+
+def test_an_index_is_asked_only_for_what_it_could_answer_otherwise(api, home, cluster_id, tmp_path):
+    asked = []
+    with index_of(tmp_path, *wheel("leafpack", "1.0.0"), asked=asked) as repo:
+        publish(tmp_path, *wheel("stempack", "1.0.0", needs=["leafpack"]))
+
+        def run(*packages):
+            """Which leafpack a run with these packages finds, and whether the index was asked for it."""
+            api.notebook(f"{home}/n", ["from importlib.metadata import version\nprint(version('leafpack'))"])
+            asked.clear()
+            libraries = [{"pypi": {"package": package, "repo": repo}} for package in packages]
+            run_id = api.submit(f"{home}/n", cluster_id, libraries=libraries)
+            assert api.finished(run_id, timeout=180)["state"]["result_state"] == "SUCCESS", api.output(run_id)
+            return text_of(api.executed(run_id)).strip(), bool(asked)
+
+        assert run("leafpack==1.0.0") == ("1.0.0", True)
+        # Another set, of the same packages: whatever the index had, it would be the same.
+        assert run("leafpack==1.0.0; python_version > '3'") == ("1.0.0", False)
+        assert run("stempack==1.0.0") == ("1.0.0", True)
+        # What a package needs without a version is the newest, not what is in the cache.
+        publish(tmp_path, *wheel("leafpack", "1.1.0"))
+        assert run("stempack==1.0.0; python_version > '3'") == ("1.1.0", True)
+        assert run("stempack==1.0.0", "leafpack==1.0.0") == ("1.0.0", False)
+        assert run("stempack==1.0.0", "leafpack==1.1.0") == ("1.1.0", False)
 
 
 def test_a_run_keeps_the_bytes_it_started_with(w, api, home, dbfs_home, cluster_id):

@@ -242,13 +242,14 @@ def test_script_exit_status_fails_the_run(api, w, dbfs_home, cluster_id):
     assert "before" in api.output(run_id)["logs"]
 
 
-def wheel(name="riskpack", version="1.2.3", init=""):
+def wheel(name="riskpack", version="1.2.3", init="", needs=()):
     """A minimal wheel with one console entry point, built by hand so that no build tool is needed."""
     info = f"{name}-{version}.dist-info"
     files = {
         f"{name}/__init__.py": init,
         f"{name}/main.py": "import sys\n\ndef run():\n    print('wheel', sys.argv)\n",
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        + "".join(f"Requires-Dist: {need}\n" for need in needs),
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: forebay-acceptance\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         f"{info}/entry_points.txt": f"[console_scripts]\nscore = {name}.main:run\n",
     }

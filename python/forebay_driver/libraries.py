@@ -1,10 +1,8 @@
 """Libraries of one run: a folder before all others on `sys.path`, filled by `uv`."""
 
 import contextlib
-import hashlib
 import importlib
 import os
-import re
 import shlex
 import shutil
 import subprocess
@@ -12,11 +10,10 @@ import sys
 import tempfile
 import zipfile
 
+from . import requirements
 from .shelf import Shelf
 
 _LOG_LINES_MAX = 60
-# A package with its version: `name==1.2`, `name[extra]==1.2`.
-_EXACT = re.compile(r"[A-Za-z0-9._-]+(\[[A-Za-z0-9._, -]+\])?\s*==\s*[A-Za-z0-9.+!]+\s*(;[^-]*)?(\s+--hash=\S+)*$")
 # What uv says when it could not reach an index.
 _UNREACHABLE = ("error sending request", "Failed to fetch", "dns error", "Connect", "timed out", "Request failed")
 
@@ -59,11 +56,11 @@ class Layer:
 
     def install(self, libraries):
         """Installs the libraries of the task. The names of modules that it came too late for."""
-        args, eggs, facts, is_exact = [], set(), [], True
+        args, eggs, facts, pins = [], set(), [], set()
         for library in libraries:
-            fact, names_versions = _facts(library)
+            fact, own = requirements.facts(library)
             facts.append(fact)
-            is_exact &= names_versions
+            pins = None if pins is None or own is None else pins | own
             if library["type"] == "egg":
                 needs, new = self._unpack(library["path"])
                 args += needs
@@ -82,23 +79,23 @@ class Layer:
             # libraries were there or not.
             self._quiet = True
             try:
-                shadowed.update(self._take(args, facts, is_exact))
+                shadowed.update(self._take(args, facts, pins))
             finally:
                 self._quiet = False
         return sorted(shadowed)
 
-    def _take(self, args, facts, is_exact):
+    def _take(self, args, facts, pins):
         """Has the run use the set of these packages, which is installed if no run had it before. What
-        fits packages without a version is looked for anew each time."""
-        wanted = None if is_exact else self._missing(args)
+        fits packages without a version (`pins` is `None`) is looked for anew each time."""
+        wanted = self._missing(args, None) if pins is None else None
         if wanted == []:
             return []
 
         def install(draft):
-            missing = self._missing(args) if wanted is None else wanted
+            missing = self._missing(args, pins) if wanted is None else wanted
             if missing:
                 # Beside what was downloaded, so nothing is copied.
-                self._pip(["install", "--link-mode", "hardlink", "--target", draft, "--no-deps", *_options(args), *missing])
+                self._put(draft, args, missing, pins, "--link-mode", "hardlink")
 
         place = self._shelf.place(self._interpreter, facts, wanted)
         self._shelf.take(place, install)
@@ -115,7 +112,7 @@ class Layer:
             facts = os.path.join(draft, "EGG-INFO")
             if not os.path.exists(os.path.join(facts, "PKG-INFO")):
                 raise InstallError(f"{path} is not an egg: it has no EGG-INFO/PKG-INFO")
-            needs = _requirements(os.path.join(facts, "requires.txt"))
+            needs = requirements.of_egg(os.path.join(facts, "requires.txt"))
             # Where `importlib.metadata` finds it.
             os.rename(facts, os.path.join(draft, f"{name}.egg-info"))
             entries = set(os.listdir(draft))
@@ -139,7 +136,7 @@ class Layer:
                     args.insert(0, "--upgrade")
                 shadowed += self._install(args)
             elif words[0] in ("list", "show", "freeze"):
-                self._pip([*words, "--python", self._interpreter])
+                self._uv_run([*words, "--python", self._interpreter], capture=self._quiet)
             else:
                 raise InstallError(f"%pip {words[0]} is not available; only install, list, show")
         return shadowed
@@ -147,27 +144,42 @@ class Layer:
     def _install(self, args):
         os.makedirs(self.path, exist_ok=True)
         before = set(os.listdir(self.path))
+        pins = requirements.pins(args)
         # `--target` alone would install every dependency again; ask first what is missing.
-        wanted = self._missing(args)
+        wanted = self._missing(args, pins)
         if wanted:
-            options = list(_options(args))
-            self._pip(["install", "--target", self.path, "--no-deps", *options, *wanted])
+            self._put(self.path, args, wanted, pins)
         importlib.invalidate_caches()
         new = set(os.listdir(self.path)) - before
         return sorted(self._shadowed(new))
 
-    def _missing(self, args):
-        """Exact requirements that the environment lacks, as resolved against it."""
-        plan = self._uv_run(["install", "--dry-run", "--python", self._interpreter, *args], capture=True)
-        wanted = []
-        for line in plan.splitlines():
-            if line.startswith(" + "):
-                name, _, origin = line[3:].partition(" (from ")
-                package = name.split("==")[0]
-                wanted.append(f"{package} @ {origin[:-1]}" if origin else name)
+    def _missing(self, args, pins):
+        """Exact requirements that the environment lacks, as resolved against it. `pins` of all arguments, or `None`:
+        where nothing else is missing, an index has nothing to add to what is in the cache."""
+        command = ["install", "--dry-run", "--python", self._interpreter, *args]
+        plan = self._cached(command, pins)
+        wanted = None if plan is None else list(requirements.planned(plan))
+        if wanted is None or not requirements.are_given(wanted, pins):
+            wanted = list(requirements.planned(self._uv_run(command, capture=True)))
         if not wanted and not self._quiet:
             print("All requirements are already satisfied.")
         return wanted
+
+    def _put(self, folder, args, wanted, pins, *how):
+        command = ["install", *how, "--target", folder, "--no-deps", *requirements.options(args), *wanted]
+        said = self._cached(command, pins)
+        if said is None:
+            self._uv_run(command, capture=self._quiet)
+        elif not self._quiet:
+            print(said, end="", file=sys.stderr)
+
+    def _cached(self, command, pins):
+        """What the installer says when it has to do without an index; `None` if it cannot."""
+        if not self._uv or self._offline or pins is None:
+            return None
+        command = requirements.from_cache(command)
+        done = command and self._uv_call(command, capture=True)
+        return done.stdout + done.stderr if done and done.returncode == 0 else None
 
     def _shadowed(self, entries):
         own = (self.path, *self._shelf.taken())
@@ -176,9 +188,6 @@ class Layer:
             origin = getattr(module, "__file__", None) or ""
             if module is not None and not origin.startswith(own):
                 yield entry.removesuffix(".py")
-
-    def _pip(self, args):
-        self._uv_run(args, capture=self._quiet)
 
     def _uv_run(self, args, capture):
         if not self._uv:
@@ -211,51 +220,12 @@ class Layer:
         )
 
 
-def _facts(library):
-    """What determines which files are installed, and whether that is all that does."""
-    kind = library["type"]
-    if kind == "pypi":
-        return [kind, library["package"], library["repo"]], bool(_EXACT.match(library["package"]))
-    if kind == "egg":
-        return [kind, library["path"]], False
-    with open(library["path"], "rb") as file:
-        content = file.read()
-    fact = [kind, os.path.basename(library["path"]), hashlib.sha256(content).hexdigest()]
-    if kind == "whl":
-        return fact, True
-    lines = content.decode("utf-8", "replace").replace("\\\n", " ").splitlines()
-    return fact, all(_EXACT.match(line) for line in (line.split("#")[0].strip() for line in lines) if line)
-
-
 def _put_first(name, folders):
     """In a variable that lists folders."""
     others = [folder for folder in os.environ.get(name, "").split(os.pathsep) if folder and folder not in folders]
     os.environ[name] = os.pathsep.join([*folders, *others])
 
 
-def _requirements(path):
-    """Without those of extras, which follow in sections of their own."""
-    try:
-        with open(path) as file:
-            lines = file.read().split("\n[", 1)[0].splitlines()
-    except FileNotFoundError:
-        return []
-    return [line.strip() for line in lines if line.strip() and not line.startswith(("[", "#"))]
-
-
 def _commands(source):
     joined = source.replace("\\\n", " ")
     return [line.strip() for line in joined.splitlines() if line.strip()]
-
-
-def _options(args):
-    """The index options among the arguments, which the second step needs as well."""
-    words = iter(args)
-    for word in words:
-        name = word.split("=")[0]
-        if name in ("--index", "--index-url", "-i", "--extra-index-url", "-f", "--find-links"):
-            yield word
-            if "=" not in word:
-                yield next(words, "")
-        elif name == "--no-index":
-            yield word

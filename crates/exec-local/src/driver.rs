@@ -37,6 +37,7 @@ const PYTHON: &[(&str, &str)] = files!(in "python/forebay_driver":
     "r_cells.py",
     "r_embedded.py",
     "r_libraries.py",
+    "requirements.py",
     "reserved.py",
     "sail.py",
     "sail_server.py",

@@ -244,7 +244,11 @@ impl Environments {
             runtime.name
         );
         let (home, draft) = (self.folder.join(digest), self.draft());
-        let built = self.fill(config, runtime, python, &uv, &draft).await;
+        // Otherwise each parent that starts first compiles the driver for itself.
+        let (built, ()) = tokio::join!(
+            self.fill(config, runtime, python, &uv, &draft),
+            self.compile_driver(python)
+        );
         let kept = built.and_then(|()| {
             // A name that survives a loss of power must not stand for files that did not.
             let synced = std::fs::File::open(&draft).and_then(|at| Ok(syncfs(at)?));
@@ -285,9 +289,25 @@ impl Environments {
         tools::run(venv.arg(&python.executable).arg(draft)).await?;
         let lock = draft.join("runtime.lock");
         std::fs::write(&lock, runtime.lock).map_err(|error| format!("cannot write: {error}"))?;
-        let mut sync = command(&["pip", "sync", "--quiet", "--require-hashes", "--python"]);
-        tools::run(sync.arg(draft.join("bin/python")).arg(&lock)).await?;
+        let sync = |words: &[&str]| {
+            let mut sync = command(&["pip", "sync", "--quiet", "--require-hashes"]);
+            sync.args(words).arg("--python");
+            sync.arg(draft.join("bin/python")).arg(&lock);
+            sync
+        };
+        // An index has nothing to add to what is there with the hashes of the lock.
+        if tools::run(&mut sync(&["--offline"])).await.is_err() {
+            tools::run(&mut sync(&[])).await?;
+        }
         Ok(())
+    }
+
+    async fn compile_driver(&self, python: &Python) {
+        let mut compile = Command::new(&python.executable);
+        compile.args(["-I", "-m", "compileall", "-q"]);
+        if let Err(error) = tools::run(compile.arg(&self.driver)).await {
+            tracing::warn!(%error, "the driver was not compiled");
+        }
     }
 
     /// In the place of what a deletion has left, if need be.
