@@ -102,7 +102,7 @@ def test_notebooks_are_what_they_were(api, home, cluster_id, repeat):
     assert (code, report["equal"]) == (0, True), report
 
 
-def test_a_changed_file_that_is_not_kept_is_refused_by_name(api, server, home, dbfs_home, cluster_id, repeat):
+def test_a_changed_file_that_is_not_kept_is_refused_by_name(api, server, home, cluster_id, repeat):
     run, _ = api.run_cells(f"{home}/n", ["print(1)"], cluster_id)
     api.notebook(f"{home}/n", ["print(2)"])
     # As retention does it.
@@ -114,19 +114,59 @@ def test_a_changed_file_that_is_not_kept_is_refused_by_name(api, server, home, d
     assert code == 1
     assert "has changed" in said
 
-    path = f"/dbfs{dbfs_home}/tool.py"
-    put = {"path": f"{dbfs_home}/tool.py", "contents": "cHJpbnQoMSkK", "overwrite": True}
-    api.post("/api/2.0/dbfs/put", put)
+
+def test_a_script_is_what_it_was(api, server, forebay, dbfs_home, cluster_id, repeat, again):
+    def write(path, text):
+        body = {"path": path, "contents": base64.b64encode(text.encode()).decode(), "overwrite": True}
+        api.post("/api/2.0/dbfs/put", body)
+
+    def run_of(path):
+        task = {"task_key": "main", "spark_python_task": {"python_file": f"dbfs:{path}"}, "existing_cluster_id": cluster_id}
+        return api.finished(api.post("/api/2.1/jobs/runs/submit", {"tasks": [task]})["run_id"])
+
+    for path, first, other in [
+        (f"{dbfs_home}/tool.py", "import sys\nprint('first', sys.argv[0])", "print('other')"),
+        (f"{dbfs_home}/tool.R", "cat('first', 1:3)", "cat('other')"),
+    ]:
+        write(path, first)
+        run = run_of(path)
+        assert run["state"]["result_state"] == "SUCCESS", api.output(run["tasks"][0]["run_id"])
+        code, report = repeat(run["run_id"])
+        assert (code, report["equal"], report["kept"]) == (0, True, [])
+        write(path, other)
+        code, report = repeat(run["run_id"])
+        assert (code, report["equal"], report["kept"]) == (0, True, [f"/dbfs{path}"]), report
+        output = api.output(api.run(report["repeat_run_id"])["tasks"][0]["run_id"])
+        assert output["logs"].startswith("first") and "other" not in output["logs"]
+        api.post("/api/2.0/dbfs/delete", {"path": path})
+        # Also of a repeat, from which it is kept as well.
+        shown = again(report["repeat_run_id"])
+        assert shown.status == 0
+        assert f"As it was, not as it is now: /dbfs{path}" in shown.stdout + shown.stderr
+
+        # As retention does it, and then as a crash may leave it.
+        kept = server.data / f"dev/runs/{run['tasks'][0]['run_id']}/script"
+        refuse = f"/api/forebay/v1/runs/{run['run_id']}/repeat"
+        kept.write_text("half")
+        assert f"Script /dbfs{path} is gone" in refused(api.call("POST", refuse), 400, "INVALID_STATE")
+        kept.unlink()
+        write(path, other)
+        assert f"Script /dbfs{path} has changed" in refused(api.call("POST", refuse), 400, "INVALID_STATE")
+
+
+def test_a_run_has_the_script_it_started_with(api, dbfs_home, cluster_id):
+    def write(text):
+        body = {"path": f"{dbfs_home}/tool.py", "contents": base64.b64encode(text.encode()).decode(), "overwrite": True}
+        api.post("/api/2.0/dbfs/put", body)
+
+    write("import os\nopen(__file__, 'w').write('print(2)')\nprint(1)")
     task = {"task_key": "main", "spark_python_task": {"python_file": f"dbfs:{dbfs_home}/tool.py"}, "existing_cluster_id": cluster_id}
-    run = api.finished(api.post("/api/2.1/jobs/runs/submit", {"tasks": [task]})["run_id"])
-    code, report = repeat(run["run_id"])
-    assert (code, report["equal"]) == (0, True)
-    api.post("/api/2.0/dbfs/put", {**put, "contents": "cHJpbnQoMikK"})
-    message = refused(api.call("POST", f"/api/forebay/v1/runs/{run['run_id']}/repeat"), 400, "INVALID_STATE")
-    assert f"Script {path} has changed" in message
-    api.post("/api/2.0/dbfs/delete", {"path": f"{dbfs_home}/tool.py"})
-    message = refused(api.call("POST", f"/api/forebay/v1/runs/{run['run_id']}/repeat"), 400, "INVALID_STATE")
-    assert f"Script {path} is gone: its sha-256 was" in message
+    body = {"tasks": [task]}
+    run = api.finished(api.post("/api/2.1/jobs/runs/submit", body)["run_id"])
+    assert api.output(run["tasks"][0]["run_id"])["logs"] == "1\n"
+    facts = api.get(f"/api/forebay/v1/runs/{run['run_id']}/facts")
+    [noted] = facts["tasks"][0]["inputs"]["files"]
+    assert noted["kind"] == "script" and noted["path"] == f"/dbfs{dbfs_home}/tool.py"
 
 
 def test_a_run_from_git_is_repeated_at_its_commit(api, server, origin, http_git, cluster_id, repeat):

@@ -1,12 +1,16 @@
 """Scripts and entry points of packages: plain Python, without a notebook's shell."""
 
+import base64
 import builtins
 import importlib
 import importlib.metadata
+import importlib.util
+import linecache
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 import types
@@ -84,13 +88,15 @@ def _call(job, jars, channel):
         jar.run(job, jars, channel)
         return
     if program["type"] == "script":
-        path = program["file"]
+        path, source = program["file"], program.get("source")
+        # What was there when the attempt began.
+        source = None if source is None else base64.b64decode(source)
         if path.endswith((".R", ".r")):
-            _rscript(path, program["args"])
+            _rscript(_file_of(path, source, job["local_dir"]), program["args"])
             return
         sys.argv[:] = [path, *program["args"]]
         sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
-        _execute(path)
+        _execute(path, source)
         return
     named = [f"--{key}={value}" for key, value in program["named"].items()]
     sys.argv[:] = [program["package"], *program["args"], *named]
@@ -109,15 +115,41 @@ def _rscript(path, args):
         raise r.RError(f"Rscript ended with exit code {done.returncode}; what it said is above")
 
 
-def _execute(path):
+def _file_of(path, source, folder):
+    """Where a script is: at its place, among its neighbours, unless that has another one by now."""
+    if source is None or _has(path, source):
+        return path
+    file = os.path.join(tempfile.mkdtemp(prefix="script-", dir=folder), os.path.basename(path))
+    with open(file, "xb") as copy:
+        copy.write(source)
+    return file
+
+
+def _has(path, source):
+    try:
+        with open(path, "rb") as file:
+            return file.read() == source
+    except OSError:
+        return False
+
+
+def _execute(path, source):
     """As `python PATH` does; `runpy` would take the module away again before threads and exit
     handlers are done with it."""
-    with open(path, "rb") as file:
-        code = compile(file.read(), path, "exec", dont_inherit=True)
+    if source is None:
+        with open(path, "rb") as file:
+            source = file.read()
+    code = compile(source, path, "exec", dont_inherit=True)
     main = types.ModuleType("__main__")
     main.__dict__.update(__file__=path, __builtins__=builtins, __cached__=None)
     sys.modules["__main__"] = main
-    exec(code, main.__dict__)
+    try:
+        exec(code, main.__dict__)
+    except Exception:
+        # Tracebacks show the lines that were executed.
+        lines = importlib.util.decode_source(source).splitlines(keepends=True)
+        linecache.cache[path] = len(source), None, lines, path
+        raise
 
 
 def _entry_point(package, name):

@@ -26,6 +26,7 @@ mod repeat;
 mod request;
 mod run_job;
 mod scope;
+mod script;
 mod source;
 mod standing;
 mod usage;

@@ -111,6 +111,7 @@ fn workload(folder: &Path, file: &str, limits: Limits) -> Workload {
         program: Program::Script {
             file: file.to_owned(),
             args: Vec::new(),
+            source: None,
         },
         libraries: Vec::new(),
         env: BTreeMap::new(),

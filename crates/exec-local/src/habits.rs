@@ -103,6 +103,7 @@ mod tests {
         let script = |file: &str| Program::Script {
             file: file.to_owned(),
             args: Vec::new(),
+            source: None,
         };
         let notebook = Program::Notebook {
             path: "/n".to_owned(),

@@ -459,6 +459,7 @@ mod tests {
             program: Program::Script {
                 file: String::new(),
                 args: Vec::new(),
+                source: None,
             },
             libraries: Vec::new(),
             env: BTreeMap::new(),

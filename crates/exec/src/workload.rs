@@ -128,8 +128,14 @@ pub enum Program {
         /// Widget values by name; they beat the defaults that the notebook declares.
         parameters: BTreeMap<String, String>,
     },
-    /// A Python file, run as `__main__`.
-    Script { file: String, args: Vec<String> },
+    /// A Python file, run as `__main__`, or an R script.
+    Script {
+        file: String,
+        args: Vec<String>,
+        /// What is executed, in base64, whatever lies at `file` by then; `None` for what lies there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        source: Option<String>,
+    },
     /// An entry point of an installed package; `named` become `--key=value` after `args`.
     Wheel {
         package: String,

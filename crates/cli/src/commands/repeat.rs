@@ -21,8 +21,7 @@ pub(crate) async fn run(args: &RepeatArgs) -> Outcome {
     let out = args.connection.out();
     let client = args.connection.client()?;
     let first = args.run_id;
-    let facts = format!("/api/forebay/v1/runs/{first}/facts");
-    let facts = client.read(&facts, &[]).await?;
+    let facts = facts_of(&client, first).await?;
     let before = client.run_get(first).await?;
     let path = format!("/api/forebay/v1/runs/{first}/repeat");
     let started = client.write(Method::POST, &path, &json!({})).await?;
@@ -56,7 +55,11 @@ pub(crate) async fn run(args: &RepeatArgs) -> Outcome {
         &results(&client, &before).await?,
         &results(&client, &after).await?,
     );
-    report(out, (first, second), &unpinned(&facts), &found)?;
+    let notes = Notes {
+        unpinned: names(&facts, "unpinned"),
+        kept: names(&facts_of(&client, second).await?, "kept"),
+    };
+    report(out, (first, second), &notes, &found)?;
     Ok(match found.is_empty() {
         true => Exit::Ok,
         false => Exit::Different,
@@ -74,8 +77,7 @@ async fn ended(client: &Client, run: i64) -> Result<Run, Failure> {
 
 /// The newest attempt of each task.
 async fn results(client: &Client, run: &Run) -> Result<Vec<TaskResult>, Failure> {
-    let path = format!("/api/forebay/v1/runs/{}/facts", run.run_id);
-    let facts = client.read(&path, &[]).await?;
+    let facts = facts_of(client, run.run_id).await?;
     let mut found = Vec::new();
     for task in facts["tasks"].as_array().into_iter().flatten() {
         let id = task["run_id"].as_i64().unwrap_or_default();
@@ -107,10 +109,23 @@ fn cells(document: &Value) -> Vec<Vec<Value>> {
     outputs.collect()
 }
 
-/// What the run found for itself, and may find otherwise.
-fn unpinned(facts: &Value) -> Vec<String> {
+async fn facts_of(client: &Client, run: i64) -> Result<Value, Failure> {
+    let path = format!("/api/forebay/v1/runs/{run}/facts");
+    Ok(client.read(&path, &[]).await?)
+}
+
+/// What is worth knowing of a repeat beside what came out.
+struct Notes {
+    /// What the run found for itself, and may find otherwise.
+    unpinned: Vec<String>,
+    /// Files that were not taken as they are now.
+    kept: Vec<String>,
+}
+
+/// Of all tasks.
+fn names(facts: &Value, field: &str) -> Vec<String> {
     let tasks = facts["tasks"].as_array().into_iter().flatten();
-    let names = tasks.flat_map(|task| task["inputs"]["unpinned"].as_array().into_iter().flatten());
+    let names = tasks.flat_map(|task| task["inputs"][field].as_array().into_iter().flatten());
     let mut names: Vec<String> = names
         .filter_map(|name| name.as_str().map(str::to_owned))
         .collect();
@@ -122,7 +137,7 @@ fn unpinned(facts: &Value) -> Vec<String> {
 fn report(
     out: Out,
     (first, second): (i64, i64),
-    unpinned: &[String],
+    notes: &Notes,
     found: &[Difference],
 ) -> Result<(), Failure> {
     if out.is_json() {
@@ -131,11 +146,15 @@ fn report(
             "repeat_run_id": second,
             "equal": found.is_empty(),
             "differences": found,
-            "unpinned": unpinned,
+            "unpinned": notes.unpinned,
+            "kept": notes.kept,
         }));
     }
-    for name in unpinned {
+    for name in &notes.unpinned {
         out.note(format_args!("Not pinned: {name}"));
+    }
+    for path in &notes.kept {
+        out.note(format_args!("As it was, not as it is now: {path}"));
     }
     if found.is_empty() {
         return out.line(format_args!("Run {second} is equal to run {first}"));

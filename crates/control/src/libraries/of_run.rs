@@ -98,6 +98,13 @@ impl Libraries {
     }
 }
 
+impl Libraries {
+    /// Opens a file that runs see at `path`, as the code's user may.
+    pub(crate) async fn open(&self, code: &Code, path: &str) -> Result<Blob> {
+        self.0.open(code, path).await
+    }
+}
+
 impl Inner {
     /// Gives the file of a library, if it is one, and those that it takes in a place in the run's
     /// folder; the library names that place from then on. With a digest, the cluster installed it.

@@ -289,12 +289,16 @@ impl Work<'_> {
         let Prepared {
             mut workload,
             snapshot,
+            script,
             resolved,
             ..
         } = prepared;
         workload.context.api_token = Some(token.value.clone());
         if let Some(snapshot) = &snapshot {
             snapshot.keep(&inner.dirs, attempt.id)?;
+        }
+        if let Some(taken) = &script {
+            taken.script.keep(&inner.dirs, attempt.id)?;
         }
         // The same holds for making an environment ready.
         let started = tokio::select! {

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use super::checkout::Checkout;
 use super::origin::Origin;
 use super::output::{self, Snapshot};
+use super::script::{self, Script};
 use super::source::{self, Code, Past};
 use super::workload::Prepared;
 use crate::clusters::ResolvedCluster;
@@ -37,6 +38,9 @@ pub struct Inputs {
     pub files: Vec<InputFile>,
     /// What is found anew each time, such as a package without a version.
     pub unpinned: Vec<String>,
+    /// Scripts that have changed or gone since the run that this one repeats, and are what they were.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -79,11 +83,15 @@ impl Inputs {
         let notebook = notebook.and_then(|own| InputFile::of_notebook(InputKind::Notebook, own));
         let mut files: Vec<InputFile> = notebook.into_iter().collect();
         let mut wanted = Vec::new();
-        if let Program::Script { file, .. } = &workload.program {
+        let script = prepared.script.as_ref();
+        files.extend(script.map(|taken| taken.script.input()));
+        if let Program::Script { file, .. } = &workload.program
+            && script.is_none()
+        {
             wanted.push((InputKind::Script, file.clone()));
         }
         let mounts = &workload.place.mounts;
-        wanted.retain(|(_, path)| !is_in_commit(path.trim_start_matches("/Workspace")));
+        wanted.retain(|(_, path)| !script::in_commit(path));
         let scripts = wanted.into_iter().map(|(kind, path)| {
             let file = host_file(mounts, &path);
             (kind, path, file)
@@ -115,6 +123,11 @@ impl Inputs {
             cluster_sha256: cluster_digest(compute),
             files,
             unpinned: prepared.unpinned.clone(),
+            kept: script
+                .filter(|taken| taken.is_past)
+                .map(|taken| taken.script.path.clone())
+                .into_iter()
+                .collect(),
         })
     }
 
@@ -177,6 +190,7 @@ impl Inputs {
                     notebook_digest(code, &file.path).await
                 }
                 InputKind::Library if kept(&file.sha256) => continue,
+                InputKind::Script if code.script_before(&file.path).await.is_some() => continue,
                 InputKind::Script | InputKind::Library => {
                     let (mounts, path) = (mounts.clone(), file.path.clone());
                     blocking(move || digest_of(host_file(&mounts, &path).as_deref(), &path)).await?
@@ -289,6 +303,7 @@ pub(crate) fn past(dirs: &WorkspaceDirs, attempt: RunId, inputs: &Inputs) -> Pas
     if let Some(own) = Snapshot::kept(dirs, attempt).filter(|own| !is_in_commit(&own.path)) {
         past.notebooks.insert(own.path.clone(), own);
     }
+    past.script = Script::kept(dirs, attempt, &inputs.files);
     for file in &inputs.files {
         if matches!(file.kind, InputKind::Library | InputKind::Installed) {
             past.libraries
@@ -324,7 +339,7 @@ fn cluster_digest(compute: &ResolvedCluster) -> String {
     hex(&Sha256::digest(all.to_string()))
 }
 
-fn is_in_commit(path: &str) -> bool {
+pub(super) fn is_in_commit(path: &str) -> bool {
     WorkspacePath::parse(path).is_ok_and(|path| Checkout::holds(&path).unwrap_or(false))
 }
 
@@ -359,7 +374,7 @@ pub(super) fn host_file(mounts: &Mounts, path: &str) -> Option<PathBuf> {
     (file.starts_with(&root) && file.is_file()).then_some(file)
 }
 
-fn hex(digest: &[u8]) -> String {
+pub(super) fn hex(digest: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

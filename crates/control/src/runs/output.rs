@@ -158,19 +158,34 @@ pub(crate) struct Snapshot {
 
 impl Snapshot {
     pub(crate) fn keep(&self, dirs: &WorkspaceDirs, attempt: RunId) -> Result<()> {
-        let folder = folder(dirs, attempt);
-        let cannot = |e| storage("keep a run's notebook", e);
         let text =
             serde_json::to_vec(self).map_err(|e| Error::internal("cannot keep the notebook", e))?;
-        std::fs::create_dir_all(&folder).map_err(cannot)?;
-        std::fs::write(folder.join("notebook.json"), text).map_err(cannot)
+        keep(dirs, attempt, (NOTEBOOK, "notebook"), &text)
     }
 
     /// As an earlier process kept it; `None` when the attempt is not of a notebook.
     pub(crate) fn kept(dirs: &WorkspaceDirs, attempt: RunId) -> Option<Self> {
-        let text = std::fs::read(folder(dirs, attempt).join("notebook.json")).ok()?;
-        serde_json::from_slice(&text).ok()
+        serde_json::from_slice(&kept(dirs, attempt, NOTEBOOK)?).ok()
     }
+}
+
+const NOTEBOOK: &str = "notebook.json";
+
+/// Keeps a file beside what an attempt puts out; `what` says in errors what it is.
+pub(super) fn keep(
+    dirs: &WorkspaceDirs,
+    attempt: RunId,
+    (name, what): (&str, &str),
+    content: &[u8],
+) -> Result<()> {
+    let folder = folder(dirs, attempt);
+    let cannot = |e| storage(&format!("keep a run's {what}"), e);
+    std::fs::create_dir_all(&folder).map_err(cannot)?;
+    std::fs::write(folder.join(name), content).map_err(cannot)
+}
+
+pub(super) fn kept(dirs: &WorkspaceDirs, attempt: RunId, name: &str) -> Option<Vec<u8>> {
+    std::fs::read(folder(dirs, attempt).join(name)).ok()
 }
 
 /// Where what an attempt puts out is written.

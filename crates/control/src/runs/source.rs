@@ -11,6 +11,7 @@ use forebay_types::{Error, ErrorCode, Result, WorkspacePath};
 
 use super::checkout::Checkout;
 use super::output::Snapshot;
+use super::script::Script;
 use crate::Ctx;
 use crate::workspace::{Form, Located, Workspace};
 
@@ -29,6 +30,7 @@ pub(crate) struct Code {
 #[derive(Debug, Default)]
 pub(crate) struct Past {
     pub(crate) notebooks: HashMap<String, Snapshot>,
+    pub(crate) script: Option<Script>,
     /// Digests of the files among its libraries.
     pub(crate) libraries: HashMap<String, String>,
 }
@@ -47,6 +49,19 @@ impl Code {
             return None;
         }
         self.past.as_ref()?.notebooks.get(path.as_str())
+    }
+
+    /// What is kept of a script, unless the code's user may not read it.
+    pub(crate) async fn script_before(&self, path: &str) -> Option<&Script> {
+        let before = self.past.as_ref()?.script.as_ref();
+        let before = before.filter(|script| script.path == path)?;
+        if let Some(path) = path.strip_prefix("/Workspace")
+            && let Err(e) = self.read(&WorkspacePath::parse(path).ok()?).await
+            && e.code == ErrorCode::PermissionDenied
+        {
+            return None;
+        }
+        Some(before)
     }
 
     /// The commit that is checked out.

@@ -13,6 +13,7 @@ use super::bounds::Bounds;
 use super::origin::Origin;
 use super::output::{self, Snapshot};
 use super::scope::{Scoped, text, texts};
+use super::script::Taken;
 use super::source::{self, Code};
 use crate::Ctx;
 use crate::access::CHECKOUTS;
@@ -29,6 +30,7 @@ const SEED: &str = "FOREBAY_SEED";
 pub(crate) struct Prepared {
     pub(crate) workload: Workload,
     pub(crate) snapshot: Option<Snapshot>,
+    pub(crate) script: Option<Taken>,
     /// The files among its libraries.
     pub(crate) files: Vec<RunFile>,
     /// What is looked for anew each time.
@@ -67,7 +69,7 @@ pub(crate) async fn prepare(origin: &Origin<'_>, libraries: RunLibraries) -> Res
         let list = overriding.get(field)?.as_array()?;
         Some(list.iter().cloned().map(text).collect::<Vec<_>>())
     };
-    let mut snapshot = None;
+    let (mut snapshot, mut own_script) = (None, None);
     let (program, home) = if let Some(notebook) = &task.notebook_task {
         let path = &notebook.notebook_path;
         let path = match in_checkout(code, spec, task, path)? {
@@ -100,11 +102,13 @@ pub(crate) async fn prepare(origin: &Origin<'_>, libraries: RunLibraries) -> Res
             None => in_sandbox(file)?,
         };
         let args = args(&script.parameters);
+        own_script = Taken::of(code, &inner.libraries, &file).await?;
+        let source = own_script.as_ref().map(|taken| taken.script.source());
         let folder = file
             .rsplit_once('/')
             .map_or("/", |(folder, _)| folder)
             .to_owned();
-        (Program::Script { file, args }, folder)
+        (Program::Script { file, args, source }, folder)
     } else if let Some(wheel) = &task.python_wheel_task {
         let mut named = wheel.named_parameters.clone();
         named.extend(texts(overriding.get("python_named_params")));
@@ -235,6 +239,7 @@ pub(crate) async fn prepare(origin: &Origin<'_>, libraries: RunLibraries) -> Res
     Ok(Prepared {
         workload,
         snapshot,
+        script: own_script,
         files: libraries.files,
         unpinned: libraries.unpinned,
         resolved,

@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use forebay_exec::{CellStatus, Executor, Library, Outcome, Program};
 
 use crate::support::{Bench, RUNTIME, executor};
@@ -13,6 +15,7 @@ fn script(bench: &mut Bench, text: &str, args: &[&str]) {
     bench.workload.program = Program::Script {
         file: "/Workspace/project/job.py".to_owned(),
         args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+        source: None,
     };
 }
 
@@ -56,8 +59,40 @@ fn a_script_fails_with_its_own_traceback_only() {
         bench.workload.program = Program::Script {
             file: "/Workspace/none.py".into(),
             args: vec![],
+            source: None,
         };
         bench.run().await.failed("FileNotFoundError");
+    });
+}
+
+#[test]
+fn a_script_is_what_was_sent_whatever_lies_at_its_path_by_then() {
+    RUNTIME.block_on(async {
+        let mut bench = Bench::new();
+        script(&mut bench, "print('another one')\n", &["a"]);
+        let beside = bench.folder.path().join("Workspace/project/beside.py");
+        std::fs::write(beside, "NAME = 'beside'\n").unwrap();
+        let text = "# coding: latin-1\nimport sys, beside\nprint(beside.NAME, __file__, sys.argv, ascii('\u{e9}'))\n\
+                    raise KeyError('k')  # here\n";
+        let mut bytes = text.replace('\u{e9}', "?").into_bytes();
+        *bytes.iter_mut().find(|byte| **byte == b'?').unwrap() = 0xe9;
+        let Program::Script { file, source, .. } = &mut bench.workload.program else {
+            unreachable!()
+        };
+        *source = Some(BASE64.encode(&bytes));
+        let file = file.clone();
+        for gone in [false, true] {
+            if gone {
+                std::fs::remove_file(bench.folder.path().join("Workspace/project/job.py")).unwrap();
+            }
+            let report = bench.run().await;
+            let Outcome::Failed { trace, .. } = report.failed("KeyError").outcome() else {
+                unreachable!()
+            };
+            assert!(trace.contains("raise KeyError('k')  # here"), "{trace}");
+            let line = format!("beside {file} ['{file}', 'a'] '\\xe9'\n");
+            assert_eq!(report.stdout(), line);
+        }
     });
 }
 
@@ -87,6 +122,7 @@ fn a_script_gets_the_parent_that_suits_it() {
         bench.workload.program = Program::Script {
             file: "/Workspace/project/heavy.py".to_owned(),
             args: vec![],
+            source: None,
         };
         for expected in ["False\n", "True\n", "True\n"] {
             let report = bench.run().await;

@@ -221,6 +221,7 @@ fn a_script_is_a_program_of_its_own() {
         let script = |args: &[&str]| Program::Script {
             file: "/Workspace/project/score.R".to_owned(),
             args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+            source: None,
         };
         bench.workload.program = script(&["a b"]);
         let report = bench.run().await;

@@ -114,6 +114,7 @@ fn a_script_has_spark_too_and_a_python_function_runs_in_the_engine() {
         bench.workload.program = Program::Script {
             file: "/Workspace/project/etl.py".to_owned(),
             args: Vec::new(),
+            source: None,
         };
         let report = bench.run().await;
         report.succeeded();

@@ -1,0 +1,103 @@
+//! A script of a task: its content goes along with the attempt, so that nothing that is written meanwhile
+//! reaches it, and is kept beside what the attempt puts out.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use forebay_runtime::blocking;
+use forebay_types::{Result, RunId};
+use sha2::{Digest, Sha256};
+
+use super::inputs::{InputFile, InputKind, hex, is_in_commit};
+use super::output;
+use super::source::Code;
+use crate::libraries::Libraries;
+use crate::services::WorkspaceDirs;
+
+/// The most of a script that is kept, in bytes; a larger one is read where it lies.
+const SCRIPT_BYTES_MAX: usize = 10 << 20;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Script {
+    /// As the program sees it.
+    pub(crate) path: String,
+    pub(crate) content: Vec<u8>,
+}
+
+/// A script that is about to run.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) script: Script,
+    /// Whether the file at its path is another one by now, or gone.
+    pub(crate) is_past: bool,
+}
+
+impl Taken {
+    /// The script at `path`, as it is now; for a repeat, as it was. `None` for one that lies in the commit,
+    /// is too large, or cannot be read: that is for the program to find out.
+    ///
+    /// # Errors
+    /// When reading does not come to its end.
+    pub(crate) async fn of(code: &Code, libraries: &Libraries, path: &str) -> Result<Option<Self>> {
+        if in_commit(path) {
+            return Ok(None);
+        }
+        let now = match libraries.open(code, path).await {
+            Ok(blob) if blob.meta.size_bytes <= SCRIPT_BYTES_MAX as u64 => {
+                let read = move || Ok(blob.read(0, SCRIPT_BYTES_MAX).ok());
+                blocking(read).await?
+            }
+            _ => None,
+        };
+        if let Some(before) = code.script_before(path).await {
+            return Ok(Some(Self {
+                script: before.clone(),
+                is_past: now.as_ref() != Some(&before.content),
+            }));
+        }
+        Ok(now.map(|content| Self {
+            script: Script {
+                path: path.to_owned(),
+                content,
+            },
+            is_past: false,
+        }))
+    }
+}
+
+impl Script {
+    /// As programs are given it.
+    pub(crate) fn source(&self) -> String {
+        STANDARD.encode(&self.content)
+    }
+
+    pub(crate) fn input(&self) -> InputFile {
+        InputFile {
+            kind: InputKind::Script,
+            path: self.path.clone(),
+            sha256: hex(&Sha256::digest(&self.content)),
+        }
+    }
+
+    pub(crate) fn keep(&self, dirs: &WorkspaceDirs, attempt: RunId) -> Result<()> {
+        output::keep(dirs, attempt, (FILE, "script"), &self.content)
+    }
+
+    /// As an attempt kept it, among what it was made from.
+    pub(crate) fn kept(dirs: &WorkspaceDirs, attempt: RunId, files: &[InputFile]) -> Option<Self> {
+        let mut files = files.iter();
+        let noted = files.find(|file| file.kind == InputKind::Script)?;
+        let script = Self {
+            path: noted.path.clone(),
+            content: output::kept(dirs, attempt, FILE)?,
+        };
+        // Half of it is what a crash may have left.
+        (script.input() == *noted).then_some(script)
+    }
+}
+
+/// Beside what the attempt puts out.
+const FILE: &str = "script";
+
+pub(crate) fn in_commit(path: &str) -> bool {
+    is_in_commit(path.trim_start_matches("/Workspace"))
+}
