@@ -16,6 +16,7 @@ mod for_each;
 mod host;
 mod inputs;
 mod keep;
+mod limits;
 mod lint;
 mod live;
 mod origin;

@@ -353,6 +353,23 @@ impl Store {
         .await
     }
 
+    /// Has those messages delivered now that wait since a time that is to come: the clock was put back.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn notification_overtaken(&self, now: Millis) -> Result<()> {
+        self.write(move |tx| {
+            tx.execute(
+                "UPDATE notification SET due_at = ?1
+                 WHERE state = 'due' AND due_at > ?1 AND coalesce(tried_at, created_at) > ?1",
+                [now.0],
+            )
+            .map(drop)
+            .map_err(|e| sql("look at notifications anew", e))
+        })
+        .await
+    }
+
     /// Records a try: delivered when there is no `error`, else due again at `again`, or given up.
     ///
     /// # Errors

@@ -137,6 +137,22 @@ pub struct LiveAttempt {
     pub repair: Option<RunId>,
 }
 
+/// The time-out of an active run.
+#[derive(Debug, Clone, Copy)]
+pub struct RunLimit {
+    pub id: RunId,
+    /// Its start, or that of its last repair.
+    pub began: Millis,
+    pub timeout_ms: i64,
+}
+
+impl RunLimit {
+    #[must_use]
+    pub fn due(&self) -> Millis {
+        self.began.plus_ms(self.timeout_ms)
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct NewRun {
     pub job_id: Option<JobId>,
@@ -601,6 +617,30 @@ impl Store {
             let timers = [run, retry, without_slot];
             Ok((timed_out, timers.into_iter().flatten().min().map(Millis)))
         })
+    }
+
+    /// Active runs with a time-out of their own that nobody has stopped yet.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn run_limits(&self) -> Result<Vec<RunLimit>> {
+        self.read(|conn| {
+            let limit = |row: &Row<'_>| {
+                Ok(RunLimit {
+                    id: RunId(row.get("id")?),
+                    began: Millis(row.get("began")?),
+                    timeout_ms: row.get("timeout_ms")?,
+                })
+            };
+            conn.prepare_cached(&format!(
+                "SELECT id, timeout_ms, max(started_at, coalesce((SELECT max(repair.created_at)
+                   FROM repair WHERE repair.run_id = run.id), started_at)) AS began
+                 FROM run WHERE {TIMED}"
+            ))
+            .and_then(|mut statement| statement.query_map([], limit)?.collect())
+            .map_err(|e| sql("read the limits of runs", e))
+        })
+        .await
     }
 
     /// Active runs that nobody has stopped yet, oldest first: of one job, of one user, or of all.

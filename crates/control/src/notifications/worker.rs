@@ -7,7 +7,7 @@ use std::time::Duration;
 use forebay_engine::{Recipient, next_try};
 use forebay_runtime::TaskKind;
 use forebay_store::Notification;
-use forebay_types::{Error, ErrorCode, Result};
+use forebay_types::{Error, ErrorCode, Millis, Result};
 use futures_util::StreamExt;
 use futures_util::stream;
 
@@ -26,12 +26,17 @@ pub(super) fn spawn(inner: &Arc<Inner>) {
         let inner = Arc::clone(&inner);
         async move {
             let stop = inner.tasks.stopping();
+            // The first look also finds what waits for a time of the last process's clock.
+            let mut last = Millis(i64::MAX);
             loop {
                 tokio::select! {
                     () = stop.cancelled() => return Ok::<(), Error>(()),
                     () = inner.clock.sleep(EVERY) => {}
                 }
-                if let Err(e) = round(&inner).await {
+                let now = inner.clock.now();
+                let is_back = now < last;
+                last = now;
+                if let Err(e) = round(&inner, is_back).await {
                     tracing::error!(error = ?e, "notifications cannot be looked at");
                 }
             }
@@ -42,8 +47,12 @@ pub(super) fn spawn(inner: &Arc<Inner>) {
         .spawn(TaskKind::Reconciler, "notifications", work);
 }
 
-async fn round(inner: &Inner) -> Result<()> {
+/// `is_back` when the clock has been put back since the last round.
+async fn round(inner: &Inner, is_back: bool) -> Result<()> {
     let now = inner.clock.now();
+    if is_back {
+        inner.store.notification_overtaken(now).await?;
+    }
     inner.store.notification_slow(now).await?;
     let due = inner.store.notification_due(now, BATCH).await?;
     let mut results =

@@ -13,6 +13,7 @@ use tracing::{error, warn};
 use super::Inner;
 use super::adoption;
 use super::attempt::{self, Begin};
+use super::limits::Limits;
 use crate::jobs::JobDocument;
 
 /// The slow poll behind the wake-ups.
@@ -28,7 +29,8 @@ pub(crate) fn start(inner: &Arc<Inner>) {
             let stop = inner.tasks.stopping();
             // The first look finds what the last process left behind, whatever its clock said.
             let mut look_for_orphans = true;
-            let mut last = Millis(i64::MAX);
+            let mut last = None;
+            let mut limits = Limits::default();
             if let Err(e) = adoption::end_strays(&inner).await {
                 error!(error = ?e, "cannot look for strays");
             }
@@ -38,11 +40,11 @@ pub(crate) fn start(inner: &Arc<Inner>) {
                 }
                 // Before the look: what becomes due while it goes on is not waited for twice.
                 let began = inner.clock.now();
-                if began < last {
-                    overtaken(&inner, began).await;
+                if last.is_none_or(|last| began < last) {
+                    overtaken(&inner, &mut limits, last, began).await;
                 }
-                last = began;
-                let due = match round(&inner).await {
+                last = Some(began);
+                let due = match round(&inner, &mut limits).await {
                     Ok(due) => due,
                     // The store may be full or busy for a while; the poll tries again.
                     Err(e) => {
@@ -63,8 +65,12 @@ pub(crate) fn start(inner: &Arc<Inner>) {
         });
 }
 
-/// A clock that was put back must not make an interval between two tries one of days.
-async fn overtaken(inner: &Arc<Inner>, now: Millis) {
+/// A clock that was put back must not make an interval between two tries, or a limit, one of days.
+async fn overtaken(inner: &Arc<Inner>, limits: &mut Limits, last: Option<Millis>, now: Millis) {
+    match inner.store.run_limits().await {
+        Ok(runs) => limits.put_back(runs, last, now),
+        Err(e) => error!(error = ?e, "cannot look for limits from before the clock went back"),
+    }
     match inner.store.attempt_overtaken(now).await {
         Ok(0) => {}
         Ok(count) => warn!("the clock went back; {count} tries wait no longer for their time"),
@@ -73,7 +79,7 @@ async fn overtaken(inner: &Arc<Inner>, now: Millis) {
 }
 
 /// One look at everything; returns when the next timer is due.
-async fn round(inner: &Arc<Inner>) -> Result<Option<Millis>> {
+async fn round(inner: &Arc<Inner>, limits: &mut Limits) -> Result<Option<Millis>> {
     let now = inner.clock.now();
     let (timed_out, next) = inner.store.run_timers(now).await?;
     for id in timed_out {
@@ -82,6 +88,17 @@ async fn round(inner: &Arc<Inner>) -> Result<Option<Millis>> {
             warn!(run.id = %id, error = ?e, "run {id} cannot be stopped at its time");
         }
     }
+    for id in limits.due(now) {
+        match inner.store.run_look(id).await {
+            Ok(run) if !run.phase.is_ended() && run.stopping.is_none() => {
+                inner.stop(&run, StopReason::TimedOut).await?;
+            }
+            // It has ended, or was deleted.
+            _ => {}
+        }
+        limits.forget(id);
+    }
+    let next = next.into_iter().chain(limits.next()).min();
     expire(inner, now).await?;
     admit(inner, now).await?;
     let _claiming = inner.claiming.read().await;

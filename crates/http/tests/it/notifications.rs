@@ -197,6 +197,29 @@ async fn a_receiver_that_is_down_is_tried_again_and_given_up_in_sight() {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_put_back_holds_up_no_message() {
+    let (server, receiver) = (start().await, Receiver::start().await);
+    let id = destination(&server, json!({"slack": {"url": receiver.url}})).await;
+    notebook(&server, "/Shared/n", &["print x"]).await;
+    let hooks = json!({"webhook_notifications": {"on_success": [{"id": id}]}});
+    let job = job(&server, "/Shared/n", hooks).await;
+    receiver.answer(StatusCode::SERVICE_UNAVAILABLE);
+    let run = ran(&server, job).await;
+    receiver.wait_for(&server, 1).await;
+    let tried = || async { deliveries(&server, run).await[0].clone() };
+    wait_until("the first try", tried, |one| one["tries"] == 1).await;
+    receiver.answer(StatusCode::OK);
+    server.clock.put_back(Duration::from_secs(86_400));
+    let look = || async {
+        server.clock.advance(Duration::from_secs(1));
+        deliveries(&server, run).await[0].clone()
+    };
+    let before = server.clock.now();
+    wait_until("the second try", look, |one| one["state"] == "delivered").await;
+    assert!(server.clock.now().since(before) < 3_600_000);
+}
+
+#[tokio::test]
 async fn a_run_that_takes_too_long_is_told_once() {
     let (server, receiver) = (start().await, Receiver::start().await);
     let id = destination(&server, json!({"generic_webhook": {"url": receiver.url}})).await;
