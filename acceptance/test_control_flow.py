@@ -263,3 +263,17 @@ def test_run_as_somebody_else_takes_an_administrator(w, api, home, cluster_id, p
     me = w.current_user.me().user_name
     stranger = {**settings, "run_as": {"user_name": me}}
     refused(server.api(token=token).call("POST", "/api/2.2/jobs/create", json=stranger), 403, "PERMISSION_DENIED")
+
+
+def test_some_tasks_of_a_job_run_alone(w, notebook):
+    job_id = create(
+        w,
+        "some",
+        jobs.Task("load", **notebook("load", "raise ValueError('not wanted')")),
+        jobs.Task("train", depends_on=after("load"), **notebook("train", "print(1)")),
+        jobs.Task("score", depends_on=after("train"), **notebook("score", "print(2)")),
+    )
+    run = w.jobs.run_now(job_id, only=["train+"]).result(timeout=timedelta(minutes=3))
+    assert results(run) == {"train": "SUCCESS", "score": "SUCCESS"}
+    with pytest.raises(InvalidParameterValue, match="no task 'sell'"):
+        w.jobs.run_now(job_id, only=["sell"])

@@ -112,6 +112,9 @@ def test_parameters_of_run_now_replace_those_of_the_task(w, jars):
     job = w.jobs.create(name="jar", tasks=[task])
     run = w.jobs.run_now(job.job_id, jar_params=["given"]).result()
     assert "args given" in w.jobs.get_run_output(run.tasks[0].run_id).logs
+    run, _ = succeeded(w, run_job_task=jobs.RunJobTask(job_id=job.job_id, jar_params=["passed on"]))
+    child = w.jobs.get_run(w.jobs.get_run_output(run.tasks[0].run_id).run_job_output.run_id)
+    assert "args passed on" in w.jobs.get_run_output(child.tasks[0].run_id).logs
 
 
 def test_a_file_of_sql_runs_with_parameters(w, api, home):

@@ -19,6 +19,7 @@ mod keep;
 mod limits;
 mod lint;
 mod live;
+mod only;
 mod origin;
 mod output;
 mod queue;

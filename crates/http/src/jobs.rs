@@ -211,6 +211,7 @@ async fn run_now(
         jar_params: request.jar_params,
         spark_submit_params: request.spark_submit_params,
         sql_params: request.sql_params,
+        only: request.only.unwrap_or_default(),
         idempotency_token: request.idempotency_token,
         queue: request.queue.map(|queue| queue.enabled),
     };

@@ -14,9 +14,9 @@ const TEST: &str = "acceptance/test_jobs.py";
 
 /// What a job may not ask for yet; each answers 501 by its name.
 const SETTINGS: &str = "trigger.table_update, trigger.model, git_source.job_source, git_source.sparse_checkout, task types other than notebook, \
-    Python script, wheel, JAR, spark-submit, SQL file, condition, for-each and run-job, and libraries other than pypi, whl, requirements, \
-    jar and cran answer 501; so do sql_task without a file, warehouse_id, spark_jar_task.jar_uri, triggers, environment_variables, compute, \
-    and parameters of run_job_task for types other than notebook and Python; \
+    Python script, wheel, JAR, spark-submit, SQL file, condition, for-each and run-job answer 501; \
+    so do sql_task without a file, warehouse_id, spark_jar_task.jar_uri, triggers, environment_variables, compute, \
+    and dbt and pipeline parameters of run_job_task; Maven coordinates are of one exact version; \
     of environments the dependencies count, of run_as a user or service principal; budget_policy_id, usage_policy_id, \
     performance_target, duration_target, parent_path, continuous.maintenance_window and who is to be told of a streaming \
     backlog are kept and have no effect";
@@ -29,7 +29,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     works(Post, ALL, "/jobs/update", TEST).partial(SETTINGS),
     works(Post, ALL, "/jobs/delete", TEST),
     works(Post, ALL, "/jobs/run-now", TEST)
-        .partial("jar, spark-submit, sql, dbt and pipeline parameters and `only` answer 501"),
+        .partial("dbt and pipeline parameters, performance_target and duration_target answer 501"),
     works(
         Get,
         &[],
@@ -88,6 +88,8 @@ pub struct RunNow {
     pub spark_submit_params: Option<Vec<Value>>,
     #[serde(default)]
     pub sql_params: Map<String, Value>,
+    /// The tasks to run; all unless it names some.
+    pub only: Option<Vec<String>>,
     pub idempotency_token: Option<String>,
     pub queue: Option<Queue>,
     /// What is refused by name when it is given.

@@ -14,7 +14,7 @@ const TEST: &str = "acceptance/test_libraries.py";
 
 pub const ENDPOINTS: &[Endpoint] = &[
     works(Post, BOTH, "/libraries/install", TEST).partial(
-        "egg and maven are refused as in tasks; a library is tried out behind the walls of a run, \
+        "Maven coordinates are of one exact version; a library is tried out behind the walls of a run, \
          with those that are there, before it counts as installed",
     ),
     works(Post, BOTH, "/libraries/uninstall", TEST),

@@ -30,7 +30,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
         "/jobs/runs/repair",
         "acceptance/test_control_flow.py",
     )
-    .partial("jar, spark-submit, sql, dbt and pipeline parameters answer 501"),
+    .partial("dbt and pipeline parameters answer 501"),
     works(Get, &[], "/api/forebay/v1/runs/{run_id}", TEST),
     works(Get, &[], "/api/forebay/v1/runs/{run_id}/events", TEST),
     works(Get, &[], "/api/forebay/v1/runs/{run_id}/notebook", TEST),

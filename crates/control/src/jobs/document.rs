@@ -47,16 +47,7 @@ const MISSED_IN_TYPE: [(&str, &[&str]); 4] = [
     ("spark_jar_task", &["jar_uri"]),
     ("sql_task", &["query", "dashboard", "alert", "warehouse_id"]),
     ("notebook_task", &["warehouse_id"]),
-    (
-        "run_job_task",
-        &[
-            "jar_params",
-            "sql_params",
-            "dbt_commands",
-            "pipeline_params",
-            "spark_submit_params",
-        ],
-    ),
+    ("run_job_task", &["dbt_commands", "pipeline_params"]),
 ];
 
 /// What of a flat document belongs to its one task.
@@ -488,8 +479,10 @@ mod tests {
                 "'warehouse_id' of notebook_task of task 'a'",
             ),
             (
-                task(json!({"task_key": "a", "run_job_task": {"job_id": 1, "jar_params": ["x"]}})),
-                "'jar_params' of run_job_task of task 'a'",
+                task(
+                    json!({"task_key": "a", "run_job_task": {"job_id": 1, "dbt_commands": ["x"]}}),
+                ),
+                "'dbt_commands' of run_job_task of task 'a'",
             ),
         ] {
             let error = parse(document).unwrap_err();

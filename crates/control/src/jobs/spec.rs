@@ -267,6 +267,10 @@ pub struct RunJobTask {
     pub python_params: Option<Vec<Value>>,
     #[serde(default)]
     pub python_named_params: Map<String, Value>,
+    pub jar_params: Option<Vec<Value>>,
+    pub spark_submit_params: Option<Vec<Value>>,
+    #[serde(default)]
+    pub sql_params: Map<String, Value>,
 }
 
 /// Packages that tasks share by naming the key.

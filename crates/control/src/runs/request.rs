@@ -11,6 +11,7 @@ use forebay_types::{
 use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 
+use super::only::only;
 use super::standing::standing;
 use super::{Runs, TRIGGER_INFO, dispatch};
 use crate::Ctx;
@@ -34,6 +35,8 @@ pub struct RunNow {
     pub jar_params: Option<Vec<Value>>,
     pub spark_submit_params: Option<Vec<Value>>,
     pub sql_params: Map<String, Value>,
+    /// Not all tasks of the job, but these; see [`only`].
+    pub only: Vec<String>,
     pub idempotency_token: Option<String>,
     pub queue: Option<bool>,
 }
@@ -198,6 +201,7 @@ impl Runs {
 pub(super) fn run_of(ctx: &Ctx, job: Job, request: RunNow) -> Result<(NewRun, Plan)> {
     let id = job.id;
     let document = with_retries(JobDocument::of_normal(job.settings)?)?;
+    let document = only(document, &request.only)?;
     let parameters = parameters(&request)?;
     let spec = &document.spec;
     let queue = request

@@ -24,7 +24,10 @@ pub(crate) async fn child(container: &Container<'_>) -> Result<(NewRun, Plan)> {
     let job = inner.jobs.permitted(&ctx, id, wanted).await?;
     let legacy = !task.notebook_params.is_empty()
         || task.python_params.is_some()
-        || !task.python_named_params.is_empty();
+        || !task.python_named_params.is_empty()
+        || task.jar_params.is_some()
+        || task.spark_submit_params.is_some()
+        || !task.sql_params.is_empty();
     let mut job_parameters = task.job_parameters.clone();
     if !legacy {
         let declared = JobDocument::of_normal(job.settings.clone())?
@@ -43,6 +46,9 @@ pub(crate) async fn child(container: &Container<'_>) -> Result<(NewRun, Plan)> {
         notebook_params: task.notebook_params.clone(),
         python_params: task.python_params.clone(),
         python_named_params: task.python_named_params.clone(),
+        jar_params: task.jar_params.clone(),
+        spark_submit_params: task.spark_submit_params.clone(),
+        sql_params: task.sql_params.clone(),
         ..RunNow::default()
     };
     let (new, plan) = run_of(&ctx, job, request)?;

@@ -382,6 +382,58 @@ async fn a_run_job_starts_the_other_job_with_parameters_and_ends_as_it_does() {
 }
 
 #[tokio::test]
+async fn a_run_job_passes_parameters_of_the_older_kind_to_tasks_of_their_type() {
+    let server = start(1).await;
+    notebook(&server, "/Shared/ok", &["print x"]).await;
+    let sql = json!({"path": "/Shared/q.sql", "format": "AUTO", "content": "c2VsZWN0IDE="});
+    server.post("/api/2.0/workspace/import", sql).await.ok();
+    let mut query = json!({"task_key": "q", "sql_task": {"file": {"path": "/Shared/q.sql"}}});
+    query["sql_task"]["parameters"] = json!({"word": "own", "other": "kept"});
+    let child = json!({"name": "child", "tasks": [query, task("n", "/Shared/ok", &["q"])]});
+    let child = crate::runs::job(&server, child).await;
+    let mut call = run_job("call", child, json!({}));
+    call["run_job_task"]["sql_params"] = json!({"word": "{{task.name}}"});
+    let run = submit(&server, json!({"tasks": [call]})).await;
+    let run = ended(&server, run).await;
+    assert_eq!(state(&run), states("TERMINATED", "SUCCESS"), "{run}");
+    let expected = [json!({"word": "call", "other": "kept"}), json!({})];
+    assert_eq!(parameters(&server), expected);
+}
+
+#[tokio::test]
+async fn a_run_of_some_tasks_waits_for_no_other() {
+    let server = start(15).await;
+    notebook(&server, "/Shared/ok", &["print x"]).await;
+    notebook(&server, "/Shared/bad", &["fail E m"]).await;
+    let tasks = [
+        task("a", "/Shared/bad", &[]),
+        task("b", "/Shared/ok", &["a"]),
+        task("c", "/Shared/bad", &["b"]),
+    ];
+    let job = crate::runs::job(&server, json!({"name": "j", "tasks": tasks})).await;
+    let request = json!({"job_id": job, "only": ["b+"]});
+    let run = crate::runs::run_now(&server, request).await;
+    let shown = ended(&server, run).await;
+    assert_eq!(results(&shown), [("b", "SUCCESS"), ("c", "FAILED")]);
+    // A repair is one of this run, not of the job.
+    notebook(&server, "/Shared/bad", &["print x"]).await;
+    repair(
+        &server,
+        json!({"run_id": run, "rerun_all_failed_tasks": true}),
+    )
+    .await;
+    let shown = ended(&server, run).await;
+    assert_eq!(results(&shown), [("b", "SUCCESS"), ("c", "SUCCESS")]);
+    let request = json!({"job_id": job, "only": ["d"]});
+    let answer = server.post("/api/2.1/jobs/run-now", request).await;
+    let message = answer.refused(400, "INVALID_PARAMETER_VALUE");
+    assert!(
+        message.contains("'only'") && message.contains("'d'"),
+        "{message}"
+    );
+}
+
+#[tokio::test]
 async fn what_is_too_large_is_refused_with_the_field_named() {
     let server = start(1).await;
     let tasks = |numbers: std::ops::Range<usize>| {
