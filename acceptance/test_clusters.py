@@ -6,7 +6,8 @@ import json
 import pytest
 from databricks.sdk.errors import BadRequest
 from databricks.sdk.errors.platform import ResourceDoesNotExist
-from databricks.sdk.service.compute import State
+from databricks.sdk.service.compute import ClusterSpec, State
+from databricks.sdk.service.jobs import JobCluster, NotebookTask, Task, TaskDependency
 
 from harness.api import new_cluster, refused
 
@@ -134,6 +135,28 @@ def test_run_on_a_new_cluster(api, home):
         "/api/2.0/jobs/runs/submit", {"run_name": "x", "new_cluster": new_cluster, "notebook_task": {"notebook_path": f"{home}/n"}}
     )["run_id"]
     assert api.finished(run_id)["state"]["result_state"] == "SUCCESS"
+
+
+def test_tasks_of_a_run_share_the_cluster_of_their_job_and_runs_do_not(w, api, home):
+    version = w.clusters.spark_versions().versions[0].key
+    notebook = NotebookTask(notebook_path=api.notebook(f"{home}/n", ["print('shared')"]))
+    job = w.jobs.create(
+        name="shared",
+        job_clusters=[JobCluster("etl", ClusterSpec(spark_version=version, node_type_id="any", num_workers=0))],
+        tasks=[
+            Task(task_key="first", job_cluster_key="etl", notebook_task=notebook),
+            Task(task_key="second", job_cluster_key="etl", notebook_task=notebook, depends_on=[TaskDependency("first")]),
+            Task(task_key="alone", new_cluster=ClusterSpec(spark_version=version, num_workers=0), notebook_task=notebook),
+        ],
+    )
+    runs = [w.jobs.run_now_and_wait(job.job_id) for _ in range(2)]
+    found = [{task.task_key: task.cluster_instance.cluster_id for task in run.tasks} for run in runs]
+    for of_run in found:
+        assert of_run["first"] == of_run["second"] != of_run["alone"], found
+        for cluster in set(of_run.values()):
+            ended = w.clusters.wait_get_cluster_terminated(cluster)
+            assert ended.cluster_source.value == "JOB" and ended.termination_reason.code.value == "JOB_FINISHED"
+    assert not set(found[0].values()) & set(found[1].values())
 
 
 def test_cluster_without_warm_parents_gives_each_run_a_process_of_its_own(api, home):

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use forebay_runtime::{Clock, Tasks};
-use forebay_store::{Cluster, ClusterEvent, Store};
+use forebay_store::{Cluster, ClusterEvent, ClusterOwner, Store};
 use forebay_types::{
     ClusterId, ClusterSource, ClusterState, Error, Grant, ObjectKind, ObjectRef, PermissionLevel,
     Principal, Result,
@@ -53,6 +53,14 @@ struct Inner {
     nudge: Arc<Notify>,
     /// Counts changes of state, for those who wait for one.
     changes: watch::Sender<u64>,
+}
+
+/// What makes a cluster.
+enum Maker {
+    /// Of the API, with its idempotency token.
+    Call(Option<String>),
+    /// For whom in it; the same one has the same cluster again.
+    Run(ClusterOwner),
 }
 
 impl Clusters {
@@ -164,7 +172,7 @@ impl Clusters {
         };
         let spec = Spec::parse(settings, &self.runtimes())?;
         let created = self
-            .insert(ctx, id, ClusterSource::Api, idempotency_token, spec)
+            .insert(ctx, id, Maker::Call(idempotency_token), spec)
             .await?;
         self.inner.nudge.notify_one();
         Ok(created)
@@ -174,10 +182,13 @@ impl Clusters {
         &self,
         ctx: &Ctx,
         id: ClusterId,
-        source: ClusterSource,
-        idempotency_token: Option<String>,
+        maker: Maker,
         spec: Spec,
     ) -> Result<ClusterId> {
+        let (source, idempotency_token, owner) = match maker {
+            Maker::Call(token) => (ClusterSource::Api, token, None),
+            Maker::Run(owner) => (ClusterSource::Job, None, Some(owner)),
+        };
         let now = self.inner.clock.now();
         let details = json!({"user": ctx.user.name, "attributes": spec.settings});
         let cluster = Cluster {
@@ -199,7 +210,7 @@ impl Clusters {
         let event = lifecycle::event(now, "CREATING", details);
         self.inner
             .store
-            .cluster_create(cluster, idempotency_token, event)
+            .cluster_create(cluster, idempotency_token, owner, event)
             .await
     }
 
@@ -402,6 +413,11 @@ impl Clusters {
             Ok(None)
         })
         .await
+    }
+
+    /// A run or an attempt ended that may have had a cluster of its own.
+    pub(crate) fn owner_ended(&self) {
+        self.inner.nudge.notify_one();
     }
 
     /// The clusters were changed past this service.

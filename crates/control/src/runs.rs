@@ -40,7 +40,9 @@ use std::sync::Arc;
 use forebay_engine::{Effect, Phase, StopReason};
 use forebay_exec::{CancelReason, Executor, Usage};
 use forebay_runtime::{Clock, Tasks};
-use forebay_store::{Attempt, Run, RunBrief, RunFilter, RunKind, Slots, Store, TaskBrief};
+use forebay_store::{
+    Attempt, ClusterOwner, Run, RunBrief, RunFilter, RunKind, Slots, Store, TaskBrief,
+};
 use forebay_types::{
     ClusterId, Error, ErrorCode, JobId, ObjectKind, ObjectRef, PermissionLevel, Result, RunId,
 };
@@ -495,7 +497,13 @@ impl Inner {
     }
 
     /// What the cluster of a task comes down to.
-    async fn compute(&self, ctx: &Ctx, spec: &Spec, task: &TaskSpec) -> Result<ResolvedCluster> {
+    async fn compute(
+        &self,
+        ctx: &Ctx,
+        spec: &Spec,
+        task: &TaskSpec,
+        owner: ClusterOwner,
+    ) -> Result<ResolvedCluster> {
         let shared = task.job_cluster_key.as_ref().and_then(|key| {
             let known = spec.job_clusters.iter();
             known
@@ -508,7 +516,7 @@ impl Inner {
             (.., Some(shared)) => ClusterChoice::New(shared.new_cluster.clone()),
             _ => ClusterChoice::Unnamed,
         };
-        self.clusters.resolve_for_run(ctx, choice).await
+        self.clusters.resolve_for_run(ctx, choice, owner).await
     }
 
     /// Stops a run: what waits is closed in the store, what runs is told to end.
@@ -561,5 +569,9 @@ impl Inner {
             self.containers.touch(parent);
         }
         self.triggers.wake();
+        // It may have been the end of the run.
+        if run.settings.contains_key("job_clusters") {
+            self.clusters.owner_ended();
+        }
     }
 }

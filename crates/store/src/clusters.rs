@@ -1,5 +1,6 @@
 use forebay_types::{
-    ClusterId, ClusterSource, ClusterState, Error, Millis, ObjectKind, ObjectRef, Principal, Result,
+    ClusterId, ClusterSource, ClusterState, Error, Millis, ObjectKind, ObjectRef, Principal,
+    Result, RunId,
 };
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde_json::{Map, Value};
@@ -35,6 +36,15 @@ pub struct Cluster {
     pub last_used_at: Millis,
     /// The wire's `termination_reason`.
     pub termination: Option<Value>,
+}
+
+/// For whom a cluster is made, which ends with that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterOwner {
+    /// A run, or an attempt.
+    pub id: RunId,
+    /// Which of several that it has.
+    pub key: String,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -181,7 +191,8 @@ pub(crate) fn change_on(
 impl Store {
     /// Keeps a new cluster with its first event, and makes its creator its manager.
     ///
-    /// A repeated `idempotency_token` gives the cluster that the first call made.
+    /// A repeated `idempotency_token` gives the cluster that the first call made, and so does the
+    /// same owner.
     ///
     /// # Errors
     /// `RESOURCE_ALREADY_EXISTS` when the id is taken.
@@ -189,17 +200,23 @@ impl Store {
         &self,
         cluster: Cluster,
         idempotency_token: Option<String>,
+        owner: Option<ClusterOwner>,
         event: ClusterEvent,
     ) -> Result<ClusterId> {
         self.write(move |tx| {
-            if let Some(token) = &idempotency_token {
-                let earlier: Option<String> = tx
-                    .prepare_cached("SELECT id FROM cluster WHERE idempotency_token = ?1")
-                    .and_then(|mut s| s.query_row([token], |row| row.get(0)).optional())
-                    .map_err(|e| sql("read a cluster", e))?;
-                if let Some(id) = earlier {
-                    return Ok(ClusterId(id));
-                }
+            let (owner, key) = owner.map(|owner| (owner.id.0, owner.key)).unzip();
+            let earlier: Option<String> = tx
+                .prepare_cached(
+                    "SELECT id FROM cluster WHERE idempotency_token = ?1
+                       OR (owner = ?2 AND owner_key = ?3)",
+                )
+                .and_then(|mut statement| {
+                    let same = params![idempotency_token, owner, key];
+                    statement.query_row(same, |row| row.get(0)).optional()
+                })
+                .map_err(|e| sql("read a cluster", e))?;
+            if let Some(id) = earlier {
+                return Ok(ClusterId(id));
             }
             if get(tx, &cluster.id)?.is_some() {
                 return Err(Error::exists(format!(
@@ -209,8 +226,9 @@ impl Store {
             }
             tx.prepare_cached(
                 "INSERT INTO cluster (id, settings, settings_version, creator, source, state,
-                   state_message, version, created_at, last_used_at, idempotency_token)
-                 VALUES (?1, '{}', ?2, ?3, ?4, ?5, '', 0, ?6, ?6, ?7)",
+                   state_message, version, created_at, last_used_at, idempotency_token,
+                   owner, owner_key)
+                 VALUES (?1, '{}', ?2, ?3, ?4, ?5, '', 0, ?6, ?6, ?7, ?8, ?9)",
             )
             .and_then(|mut statement| {
                 statement.execute(params![
@@ -220,7 +238,9 @@ impl Store {
                     cluster.source.as_str(),
                     cluster.state.as_str(),
                     cluster.created_at.0,
-                    idempotency_token
+                    idempotency_token,
+                    owner,
+                    key
                 ])
             })
             .map_err(|e| sql("create a cluster", e))?;
@@ -242,6 +262,24 @@ impl Store {
     pub async fn cluster_get(&self, id: &ClusterId) -> Result<Option<Cluster>> {
         let id = id.clone();
         self.glance(|conn| get(conn, &id))
+    }
+
+    /// Whether the owner of a cluster has not ended yet; no for one without owner.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn cluster_is_owned(&self, id: &ClusterId) -> Result<bool> {
+        let id = id.clone();
+        self.glance(|conn| {
+            conn.prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM cluster JOIN run ON run.id = owner
+                     WHERE cluster.id = ?1 AND run.phase <> 'ended')
+                   OR EXISTS (SELECT 1 FROM cluster JOIN attempt ON attempt.id = owner
+                     WHERE cluster.id = ?1 AND attempt.phase <> 'ended')",
+            )
+            .and_then(|mut statement| statement.query_row([&id.0], |row| row.get(0)))
+            .map_err(|e| sql("look for the owner of a cluster", e))
+        })
     }
 
     /// All clusters, newest first; with `states` only those in one of them.

@@ -35,7 +35,7 @@ mod triggers;
 mod users;
 
 pub use cluster_libraries::{ClusterLibrary, LibraryState};
-pub use clusters::{Cluster, ClusterEvent};
+pub use clusters::{Cluster, ClusterEvent, ClusterOwner};
 pub use contexts::{CommandRow, ContextRow, NewContext};
 pub use copy::{SCHEMA_VERSION, copy_database, forget_deleted, schema_version};
 pub use cost::{Cost, CostBy, Used, day_of};

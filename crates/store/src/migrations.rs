@@ -50,6 +50,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "deleted_run_tokens",
         include_str!("../migrations/deleted_run_tokens.sql"),
     ),
+    (
+        "cluster_owner",
+        include_str!("../migrations/cluster_owner.sql"),
+    ),
 ];
 
 /// How many steps lead to the newest form.

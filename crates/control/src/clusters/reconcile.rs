@@ -80,6 +80,11 @@ impl Inner {
         let last_used = cluster.last_used_at.max(self.usage.last_end(&cluster.id));
         let idle = minutes > 0 && now.since(last_used) >= minutes.saturating_mul(60_000);
         let ending = if cluster.source == ClusterSource::Job {
+            // Between two of its tasks nobody uses a cluster that they share; after a restart nobody
+            // says yet that he does.
+            if self.store.cluster_is_owned(&cluster.id).await? {
+                return Ok(false);
+            }
             Ending::JobFinished
         } else if idle && cluster.state == ClusterState::Running {
             Ending::Inactivity { minutes }

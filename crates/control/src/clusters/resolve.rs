@@ -1,14 +1,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use forebay_store::Cluster;
+use forebay_store::{Cluster, ClusterOwner};
 use forebay_types::{
-    ClusterId, ClusterSource, ClusterState, Error, ObjectKind, ObjectRef, PermissionLevel, Result,
+    ClusterId, ClusterState, Error, ObjectKind, ObjectRef, PermissionLevel, Result,
 };
 use serde_json::{Map, Value};
 
 use super::spec::{Spec, runtime_for};
-use super::{ClusterUse, Clusters, lifecycle};
+use super::{ClusterUse, Clusters, Maker, lifecycle};
 use crate::Ctx;
 
 /// How exactly the last use of a running cluster is kept; idle times are counted in minutes.
@@ -18,7 +18,7 @@ const TOUCH_EVERY_MS: i64 = 20_000;
 #[derive(Debug, Clone, PartialEq)]
 pub enum ClusterChoice {
     Existing(ClusterId),
-    /// The `new_cluster` of a job; the cluster ends with the run.
+    /// The definition in a task or job; the cluster ends with its owner.
     New(Map<String, Value>),
     /// Nothing was said: the default runtime, without a cluster.
     Unnamed,
@@ -43,7 +43,7 @@ pub struct ResolvedCluster {
 
 impl Clusters {
     /// The environment and limits of a run, for the identity the run has; starts a cluster that is
-    /// terminated and makes a new one where that is asked for. Does not wait for the environment:
+    /// terminated and makes a new one where that is asked for, or finds the one that `owner` has. Does not wait for the environment:
     /// an executor prepares what is not ready. Who wants to wait calls [`Clusters::ready`].
     ///
     /// # Errors
@@ -53,10 +53,11 @@ impl Clusters {
         &self,
         ctx: &Ctx,
         choice: ClusterChoice,
+        owner: ClusterOwner,
     ) -> Result<ResolvedCluster> {
         match choice {
             ClusterChoice::Existing(id) => self.resolve_existing(ctx, id).await,
-            ClusterChoice::New(settings) => self.resolve_new(ctx, settings).await,
+            ClusterChoice::New(settings) => self.resolve_new(ctx, owner, settings).await,
             ClusterChoice::Unnamed => {
                 let runtimes = self.runtimes();
                 let default = runtimes.first().map(|runtime| runtime.name.clone());
@@ -99,30 +100,42 @@ impl Clusters {
             let object = ObjectRef::new(ObjectKind::Cluster, &id);
             let wanted = PermissionLevel::CanRestart;
             inner.permissions.require(ctx, &object, wanted).await?;
-            self.change(ctx, &id, |cluster, user, now| {
-                // Another run may have started it meanwhile, which is as good.
-                match cluster.state.is_active() {
-                    true => Ok(None),
-                    false => lifecycle::start(cluster, user, now).map(Some),
-                }
-            })
-            .await?;
+            self.start_again(ctx, &id).await?;
         }
         let spec = Spec::parse(cluster.settings, &self.runtimes())?;
         Ok(resolved(id, spec, in_use))
     }
 
+    /// Starts a cluster that somebody may have ended.
+    async fn start_again(&self, ctx: &Ctx, id: &ClusterId) -> Result<()> {
+        let found = self.inner.store.cluster_get(id).await?;
+        if found.is_some_and(|cluster| cluster.state.is_active()) {
+            return Ok(());
+        }
+        self.change(ctx, id, |cluster, user, now| {
+            // Another run may have started it meanwhile, which is as good.
+            match cluster.state.is_active() {
+                true => Ok(None),
+                false => lifecycle::start(cluster, user, now).map(Some),
+            }
+        })
+        .await
+    }
+
     async fn resolve_new(
         &self,
         ctx: &Ctx,
+        owner: ClusterOwner,
         settings: Map<String, Value>,
     ) -> Result<ResolvedCluster> {
         let spec = Spec::parse(settings, &self.runtimes())?;
-        let id = self.fresh_id();
+        let fresh = self.fresh_id();
+        let maker = Maker::Run(owner);
+        let id = self.insert(ctx, fresh.clone(), maker, spec.clone()).await?;
         let in_use = self.inner.usage.begin(&id);
-        let source = ClusterSource::Job;
-        self.insert(ctx, id.clone(), source, None, spec.clone())
-            .await?;
+        if id != fresh {
+            self.start_again(ctx, &id).await?;
+        }
         self.inner.nudge.notify_one();
         Ok(resolved(id, spec, in_use))
     }

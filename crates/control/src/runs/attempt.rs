@@ -7,7 +7,7 @@ use std::sync::Arc;
 use forebay_engine::{Phase, StopReason, Verdict};
 use forebay_exec::{Adoption, CancelReason, Canceler, Execution, Host, Outcome};
 use forebay_runtime::TaskKind;
-use forebay_store::{Attempt, AttemptEnd, AttemptStart, Run, RunKind};
+use forebay_store::{Attempt, AttemptEnd, AttemptStart, ClusterOwner, Run, RunKind};
 use forebay_types::{Error, ErrorCode, Result, RunId};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -88,6 +88,7 @@ pub(crate) async fn run(
         definition: &definition,
         run,
         attempt: &attempt,
+        repair: own.repair,
         document,
     };
     let end = match work.execute(canceler, events, begin).await {
@@ -116,6 +117,10 @@ pub(crate) async fn run(
     drop(owned);
     inner.checkouts.settle(run.id).await;
     inner.moved(run);
+    let task = document.spec.tasks.get(attempt.task);
+    if task.is_some_and(|task| task.new_cluster.is_some()) {
+        inner.clusters.owner_ended();
+    }
     info!(run.id = %run.id, attempt.id = %attempt.id, verdict = verdict.as_str(), "attempt {} ended", attempt.id);
     recorded
 }
@@ -173,6 +178,8 @@ struct Work<'a> {
     definition: &'a Arc<Definition>,
     run: &'a Run,
     attempt: &'a Attempt,
+    /// The last one of the run.
+    repair: Option<RunId>,
     document: &'a JobDocument,
 }
 
@@ -430,7 +437,35 @@ impl Work<'_> {
     }
 
     async fn compute(&self, ctx: &Ctx, task: &TaskSpec) -> Result<ResolvedCluster> {
-        self.inner.compute(ctx, &self.document.spec, task).await
+        let owner = match &task.job_cluster_key {
+            Some(key) => self.owner_of_shared(key).await?,
+            None => ClusterOwner {
+                id: self.attempt.id,
+                key: String::new(),
+            },
+        };
+        let spec = &self.document.spec;
+        self.inner.compute(ctx, spec, task, owner).await
+    }
+
+    /// All tasks of a run share a cluster of its job, and all iterations of its for-eaches. A repair
+    /// may find another definition of it, so it has one of its own.
+    async fn owner_of_shared(&self, key: &str) -> Result<ClusterOwner> {
+        let above = match self.run.parent_attempt {
+            Some(parent) if self.run.kind == RunKind::Iteration => {
+                self.inner.store.attempt_look(parent).await?
+            }
+            _ => None,
+        };
+        let (run, repair) = match above {
+            Some(above) => (above.attempt.run_id, above.repair),
+            None => (self.run.id, self.repair),
+        };
+        let round = repair.map_or(0, |repair| repair.0);
+        Ok(ClusterOwner {
+            id: run,
+            key: format!("{round} {key}"),
+        })
     }
 
     /// Completes when the attempt is to end before its time, or when this server is.

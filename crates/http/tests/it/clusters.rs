@@ -4,9 +4,18 @@ use std::time::Duration;
 use forebay_control::Ctx;
 use forebay_control::clusters::ClusterChoice;
 use forebay_exec::Executor;
+use forebay_store::ClusterOwner;
 use forebay_testkit::{PLAIN_USER, TestRuntimes, TestServer, wait_until};
-use forebay_types::ClusterId;
+use forebay_types::{ClusterId, RunId};
 use serde_json::{Value, json};
+
+/// An owner that has ended long ago.
+fn nobody() -> ClusterOwner {
+    ClusterOwner {
+        id: RunId(1),
+        key: String::new(),
+    }
+}
 
 fn definition() -> Value {
     json!({"cluster_name": "c", "spark_version": "15.4.x-scala2.12", "num_workers": 0})
@@ -224,7 +233,7 @@ async fn unused_cluster_ends_by_the_clock_and_a_used_one_does_not() {
     let clusters = &server.app.services.clusters;
     let choice = ClusterChoice::Existing(ClusterId(busy.clone()));
     let run = clusters
-        .resolve_for_run(&ctx, choice.clone())
+        .resolve_for_run(&ctx, choice.clone(), nobody())
         .await
         .unwrap();
     let ended = until_later(&server, &idle, "TERMINATED").await;
@@ -233,7 +242,10 @@ async fn unused_cluster_ends_by_the_clock_and_a_used_one_does_not() {
     drop(run);
     until_later(&server, &busy, "TERMINATED").await;
     // A run wakes it up again.
-    let run = clusters.resolve_for_run(&ctx, choice).await.unwrap();
+    let run = clusters
+        .resolve_for_run(&ctx, choice, nobody())
+        .await
+        .unwrap();
     assert_eq!(run.runtime, "python-3.11");
     clusters.ready(&ClusterId(busy.clone())).await.unwrap();
     assert_eq!(get(&server, &busy).await["state"], "RUNNING");
@@ -250,7 +262,7 @@ async fn cluster_of_a_run_ends_with_the_run() {
         unreachable!()
     };
     let run = clusters
-        .resolve_for_run(&ctx, ClusterChoice::New(settings))
+        .resolve_for_run(&ctx, ClusterChoice::New(settings), nobody())
         .await
         .unwrap();
     let id = run.cluster_id.clone().unwrap();
@@ -263,7 +275,11 @@ async fn cluster_of_a_run_ends_with_the_run() {
     drop(run);
     let ended = until(&server, &id.0, "TERMINATED").await;
     assert_eq!(ended["termination_reason"]["code"], "JOB_FINISHED");
-    let missing = clusters.resolve_for_run(&ctx, ClusterChoice::Existing(ClusterId("none".into())));
+    let missing = clusters.resolve_for_run(
+        &ctx,
+        ClusterChoice::Existing(ClusterId("none".into())),
+        nobody(),
+    );
     assert_eq!(
         missing.await.unwrap_err().message,
         "Cluster none does not exist"

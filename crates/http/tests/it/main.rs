@@ -15,6 +15,7 @@ mod dbfs;
 mod endpoints;
 mod files;
 mod git_source;
+mod job_clusters;
 mod libraries;
 mod notifications;
 mod permissions;
