@@ -58,6 +58,26 @@ def test_spark_and_sql_in_a_notebook_on_the_default_cluster(w, api, home, cluste
     assert sum("<table" in table for table in tables) == 2 and "<td>4</td>" in tables[-1], tables
 
 
+def test_python_sql_and_r_share_a_notebook_and_scala_is_refused_by_name(w, home, cluster_id):
+    sources = [
+        "# MAGIC %sql\n# MAGIC select 41 as n",
+        "n = _sqldf.first()[0] + 1\ndbutils.fs.put('dbfs:/tmp/n-of-three.txt', str(n), True)",
+        "# MAGIC %r\n# MAGIC dbutils.notebook.exit(paste('R has', readLines('/dbfs/tmp/n-of-three.txt')))",
+    ]
+    task = NotebookTask(notebook_path=imported(w, f"{home}/three", cells(*sources)))
+    _, output = succeeded(w, existing_cluster_id=cluster_id, notebook_task=task)
+    assert output.notebook_output.result == "R has 42"
+    scala = [
+        (cells("x = 1", "# MAGIC %scala\n# MAGIC println(1)"), Language.PYTHON),
+        ("// Databricks notebook source\nprintln(1)\n", Language.SCALA),
+    ]
+    for number, (text, language) in enumerate(scala):
+        task = NotebookTask(notebook_path=imported(w, f"{home}/scala{number}", text, language))
+        run, output = submitted(w, existing_cluster_id=cluster_id, notebook_task=task)
+        assert run.state.result_state.value == "FAILED"
+        assert "Scala cells cannot run on this cluster: it has Python, SQL and R" in output.error, output.error
+
+
 def test_spark_in_a_script(w, api, home, cluster_id):
     script = "from pyspark.sql import SparkSession\nprint('rows:', SparkSession.builder.getOrCreate().range(7).count())\n"
     w.workspace.mkdirs(home)

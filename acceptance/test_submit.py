@@ -1,4 +1,4 @@
-"""Programs in Python for `spark-submit`: tasks of jobs, with the Python SDK."""
+"""Programs in Python and R for `spark-submit`: tasks of jobs, with the Python SDK."""
 
 import pytest
 from databricks.sdk.service.jobs import SparkSubmitTask
@@ -72,3 +72,14 @@ def test_what_is_wrong_with_the_command_line_is_named(w, program):
         run, output = submitted(w, spark_submit_task=SparkSubmitTask(parameters=words))
         assert run.state.result_state.value == "FAILED"
         assert named in output.error, output.error
+
+
+@pytest.mark.parametrize("ending", ["R", "r"])
+def test_a_program_in_r_runs_as_it_is(w, dbfs_home, ending):
+    source = b"words <- commandArgs(trailingOnly = TRUE)\ncat('args', words, sep = '|')\nif (words[1] == 'bad') stop('on purpose')\n"
+    program = upload(w, f"{dbfs_home}/score.{ending}", source)
+    _, output = succeeded(w, spark_submit_task=SparkSubmitTask(parameters=[program, "a", "b c"]))
+    assert "args|a|b c" in output.logs
+    run, output = submitted(w, spark_submit_task=SparkSubmitTask(parameters=[program, "bad"]))
+    assert run.state.result_state.value == "FAILED"
+    assert output.error.startswith("RError: exit code 1: Error: on purpose"), output.error

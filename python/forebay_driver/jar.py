@@ -27,11 +27,12 @@ def run(job, jars, channel):
     # What a program logs at INFO would bury what it says.
     conf = {"spark.log.level": "WARN", **jvm.settings(job, folder)}
     if program["type"] == "jar":
-        words, is_python = _of_class(program, jars), False
+        words, language = _of_class(program, jars), "Java"
         conf.pop("spark.jars", None)
     else:
         words = [_local(word) for word in _with_jars(program["args"], jars)]
-        is_python = _resource(words).endswith(".py")
+        _, ending = os.path.splitext(_resource(words))
+        language = {".py": "Python", ".r": "R"}.get(ending.lower(), "Java")
         # What the caller says on the command line wins, and must not be given twice.
         conf = {key: value for key, value in conf.items() if not _says(program["args"], key)}
     channel.send("engine", name=f"apache {jvm.version()}")
@@ -40,7 +41,7 @@ def run(job, jars, channel):
     waiting = warm_jvm.for_program(job, program["args"] if program["type"] == "submit" else ())
     code, out, err = waiting.submit(jvm.submit_words(conf, *words)) if waiting else _execute(jvm.command(job, conf, folder, *words))
     if code:
-        raise failure(code, out, err, is_python)
+        raise failure(code, out, err, language)
 
 
 def _of_class(program, jars):

@@ -13,19 +13,24 @@ _MORE_HEAP = (
     "forebay.run.memory in the spark_conf of the cluster gives the run more"
 )
 _TRACEBACK = "Traceback (most recent call last):"
+_R_ERROR = re.compile(r"Error(:| in ).*")
 # What Spark logs is not why a program ended.
 _LOGGED = re.compile(r"\d\d/\d\d/\d\d [\d:]{8} (TRACE|DEBUG|INFO|WARN) |Using Spark's default log4j profile|Setting Spark log level to")
 
 
-def failure(code, out, err, is_python):
-    """`code`: negative for a signal. `out`, `err`: the last lines of both outputs; Spark puts all that Python says on the first."""
-    name, what = "PythonError" if is_python else "JavaError", f"exit code {code}"
+def failure(code, out, err, language):
+    """`language`: Java, Python or R. `code`: negative for a signal. `out`, `err`: the last lines of both outputs; Spark puts
+    all that Python and R say on the first."""
+    name, what = f"{language}Error", f"exit code {code}"
     if code < 0:
         what = f"ended by signal {-code} ({signal.strsignal(-code)})"
         # The server looks whether it was for memory, see `verdict.rs`.
         name = "JavaKilled" if -code == signal.SIGKILL else name
-    trace = _of_python(out) if is_python else []
-    cause = _of_exception(trace) if trace else _of_java(err)
+    if language == "R":
+        trace, cause = _of_r(out)
+    else:
+        trace = _of_python(out) if language == "Python" else []
+        cause = _of_exception(trace) if trace else _of_java(err)
     message = f"{what}: {cause}" if cause else what
     if _HEAP_IS_FULL in "\n".join([message, *trace]):
         message += f"\n{_MORE_HEAP}"
@@ -34,6 +39,16 @@ def failure(code, out, err, is_python):
 
 def _of_python(lines):
     return lines[lines.index(_TRACEBACK) :] if _TRACEBACK in lines else []
+
+
+def _of_r(lines):
+    """From the last error on, which may follow on what the program has written of a line; when the call that failed is long,
+    R says why on the next one."""
+    for index in reversed(range(len(lines))):
+        if found := _R_ERROR.search(lines[index]):
+            said, trace = found[0].rstrip(), [found[0], *lines[index + 1 :]]
+            return trace, f"{said} {trace[1].strip()}" if said.endswith(":") and len(trace) > 1 else said
+    return [], ""
 
 
 def _of_exception(trace):
