@@ -5,7 +5,10 @@ import functools
 import http.server
 import io
 import json
+import os
 import threading
+import time
+from pathlib import Path
 
 import pytest
 from databricks.sdk.service import compute
@@ -86,6 +89,33 @@ def test_a_set_of_packages_is_installed_once(w, api, dbfs_home, home, cluster_id
     assert places() == first
     upload(w, f"{dbfs_home}/{name}", wheel("keptpack", "1.0.0", init="OTHER = 1")[1])
     assert places()[2] != first[2]
+
+
+def test_a_run_holds_its_set_and_notes_its_use(w, api, dbfs_home, home, cluster_id):
+    name, content = wheel("heldpack", "1.0.0")
+    libraries = [{"whl": upload(w, f"{dbfs_home}/{name}", content)}]
+    looks = """
+import fcntl, heldpack, os
+place = os.path.dirname(os.path.dirname(heldpack.__file__))
+try:
+    fcntl.flock(os.open(place, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    print("free", place)
+except BlockingIOError:
+    print("held", place)
+"""
+    api.notebook(f"{home}/n", [looks, "dbutils.library.restartPython()", looks])
+
+    def look():
+        run_id = api.submit(f"{home}/n", cluster_id, libraries=libraries)
+        assert api.finished(run_id, 180)["state"]["result_state"] == "SUCCESS", api.output(run_id)
+        first, place, second, same = text_of(api.executed(run_id)).split()
+        assert (first, second, same) == ("held", "held", place)
+        return Path(place)
+
+    place = look()
+    os.utime(place, (1, 1))
+    assert look() == place
+    assert time.time() - place.stat().st_mtime < 3600
 
 
 def test_runs_that_install_the_same_at_once_do_not_meet(w, api, dbfs_home, home, cluster_id):

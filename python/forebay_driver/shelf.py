@@ -1,5 +1,6 @@
 """Folders of installed packages: each is made once, under the name of what is in it, for all runs that see the same folders."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ class Shelf:
         """`note`: a file of the run, which says to a fresh interpreter what the one before it has taken."""
         self._folder = folder
         self._note = note
+        self._held = None
 
     def place(self, *facts):
         """Where the packages that these facts determine are, or will be."""
@@ -25,7 +27,7 @@ class Shelf:
 
     def take(self, place, install):
         """From now on the run has what is at `place`; `install` puts it into an empty folder if it is not there yet."""
-        if not os.path.isdir(place):
+        while not self._hold(place):
             os.makedirs(self._folder, exist_ok=True)
             self._sweep()
             self._make(place, install)
@@ -35,9 +37,28 @@ class Shelf:
     def taken(self):
         try:
             with open(self._note) as file:
-                return [file.read()]
+                place = file.read()
         except FileNotFoundError:
             return []
+        if self._held is None:
+            # The interpreter before this one had it.
+            self._hold(place)
+        return [place]
+
+    def _hold(self, place):
+        """Notes the use of what is there, and keeps it from being swept (`packages.rs`) while this process lives."""
+        try:
+            fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            return False
+        fcntl.flock(fd, fcntl.LOCK_SH)
+        os.utime(fd)
+        if not _is_at(fd, place):
+            # It was swept in between.
+            os.close(fd)
+            return False
+        self._held = fd
+        return True
 
     def _make(self, place, install):
         draft = tempfile.mkdtemp(prefix=".draft-", dir=self._folder)
@@ -57,6 +78,13 @@ class Shelf:
         for entry in os.scandir(self._folder):
             if entry.name.startswith(".draft-") and time.time() - entry.stat().st_mtime > _DRAFT_AGE_MAX:
                 shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def _is_at(fd, place):
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(place))
+    except FileNotFoundError:
+        return False
 
 
 def _flush(folder):

@@ -15,6 +15,7 @@ use forebay_exec::{
     Canceler, Execution, Executor, Host, Isolation, IsolationLevel, LOCAL_DIR, Place, Prepared,
     Program, RuntimeInfo, StartError, Workload,
 };
+use forebay_runtime::Clock;
 use futures_util::stream::FuturesUnordered;
 use nix::fcntl::OFlag;
 use nix::sys::socket::{MsgFlags, recv};
@@ -32,12 +33,13 @@ use crate::habits::Habits;
 use crate::java;
 use crate::output::Output;
 use crate::owner;
+use crate::packages::Packages;
 use crate::run::{Ends, LocalRun, State};
 use crate::sandbox::{self, HOME, SCRATCH};
 use crate::seat::{Seat, Wish};
 use crate::seccomp;
 use crate::tools;
-use crate::zygote::{self, Parent, ParentSpec, Warmth, nonblocking, seqpacket_pair, watch};
+use crate::zygote::{Parent, ParentSpec, Warmth, nonblocking, seqpacket_pair, watch};
 
 /// Runs programs as child processes of this one.
 pub struct LocalExecutor {
@@ -50,6 +52,7 @@ pub struct LocalExecutor {
     uv: OnceCell<Option<PathBuf>>,
     warm: Mutex<HashMap<Key, Warm>>,
     habits: Habits,
+    packages: Arc<Packages>,
     java: java::Waiting,
     numbers: AtomicU64,
     stopping: AtomicBool,
@@ -121,7 +124,7 @@ impl LocalExecutor {
             std::fs::create_dir_all(&folder)?;
             owner::sweep(&folder, draft_of)?;
         }
-        zygote::sweep_caches(&config.data_dir);
+        let packages = Packages::open(&config.data_dir, Clock::system().now());
         let driver = driver::install(config.shared())?;
         let (level, mut reasons) = sandbox::probe(&config.data_dir.join("root"));
         let (cgroups, missing) = Cgroups::probe();
@@ -139,6 +142,7 @@ impl LocalExecutor {
             uv: OnceCell::new(),
             warm: Mutex::default(),
             habits: Habits::default(),
+            packages: Arc::new(packages),
             java: java::Waiting::default(),
             numbers: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
@@ -292,6 +296,15 @@ impl LocalExecutor {
             )),
         };
         started.map_err(failed("starting an interpreter"))
+    }
+
+    /// A runner may live for long.
+    fn sweep_packages(&self) {
+        let now = Clock::system().now();
+        if self.packages.is_due(now) {
+            let packages = Arc::clone(&self.packages);
+            drop(aside(move || packages.sweep_sets(now)));
+        }
     }
 
     fn number(&self) -> u64 {
@@ -552,6 +565,7 @@ impl Executor for LocalExecutor {
         let started = Instant::now();
         self.admit(&workload.place)?;
         check(&workload)?;
+        self.sweep_packages();
         let (runtime, environment) = self.ready(&workload.place.runtime).await?;
         let environment = &*environment;
         let uv = self.uv(environment).await;

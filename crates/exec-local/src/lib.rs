@@ -19,6 +19,7 @@ mod java;
 mod launch;
 mod output;
 mod owner;
+mod packages;
 mod run;
 mod sandbox;
 mod scratch;

@@ -34,8 +34,6 @@ use crate::tools::last_lines;
 
 /// Forks after which a warm parent is replaced, so that what creeps in does not stay for ever.
 const FORKS_MAX: u64 = 2000;
-/// Of a package cache since its last use.
-const CACHE_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Between its kill and its burial.
 const END_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -373,7 +371,7 @@ fn plan(spec: &ParentSpec, scratch: &Path) -> io::Result<Plan> {
     std::fs::create_dir_all(&root)?;
     let cache = spec.cache();
     std::fs::create_dir_all(&cache)?;
-    // Its age is that of its last use, see `sweep_caches`.
+    // Its age is that of its last use, see `packages.rs`.
     let now = &TimeSpec::UTIME_NOW;
     utimensat(AT_FDCWD, &cache, now, now, UtimensatFlags::FollowSymlink)?;
     let mut plan = Plan::new(&root)?;
@@ -387,23 +385,6 @@ fn plan(spec: &ParentSpec, scratch: &Path) -> io::Result<Plan> {
     plan.writable(scratch, Path::new(SCRATCH))?;
     plan.mounts(&spec.place.mounts)?;
     Ok(plan)
-}
-
-/// Removes the package caches that no run has used for long: there is one for each set of folders
-/// that users saw, and most sets never come again.
-pub(crate) fn sweep_caches(data_dir: &Path) {
-    let workspaces = std::fs::read_dir(data_dir.join("cache/packages"));
-    let caches = workspaces.into_iter().flatten().flatten();
-    let caches = caches.filter_map(|workspace| std::fs::read_dir(workspace.path()).ok());
-    for cache in caches.flatten().flatten() {
-        let used = cache.metadata().and_then(|found| found.modified());
-        let age = used.ok().and_then(|used| used.elapsed().ok());
-        if age.is_some_and(|age| age > CACHE_AGE_MAX)
-            && let Err(error) = owner::remove_tree(&cache.path())
-        {
-            tracing::warn!(%error, "an old package cache cannot be removed");
-        }
-    }
 }
 
 pub(crate) fn seqpacket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
