@@ -6,6 +6,7 @@ The engines that are used directly are those of the server's own environments. R
 import argparse
 import base64
 import contextlib
+import json
 import statistics
 import subprocess
 import time
@@ -16,6 +17,8 @@ from common import folder, machine, milliseconds, new_cluster, server, succeeded
 FIRST = "spark.range(1000).selectExpr('sum(id)').collect()[0][0]"
 GROUP = "spark.read.parquet('{path}').groupBy('k').agg(F.count('v'), F.avg('v')).orderBy('k').collect()"
 ROWS = 5_000_000
+# Seconds between two looks at a run.
+PAUSE = 0.02
 MAKE = (
     "import numpy, pandas\nrandom = numpy.random.default_rng(1)\n"
     f"pandas.DataFrame({{'k': random.integers(0, 1000, {ROWS}), 'v': random.random({ROWS})}}).to_parquet('PATH')"
@@ -34,7 +37,27 @@ import time
 from pyspark.sql import SparkSession, functions as F
 spark = SparkSession.builder.master("local[*]").config("spark.ui.enabled", "false").getOrCreate()
 """
-WARM = "for _ in range(3):\n    {query}\ntimes = []\nfor _ in range(5):\n    t = time.perf_counter()\n    {query}\n    times.append(time.perf_counter() - t)\n"
+# Executes the query when its turn has come, and is idle otherwise: a file in `folder` says so, as one does that the turn is over.
+# Before its first turn it does so until what the JVM compiles no longer changes it much.
+TURNS = """
+import json, os, time
+from pyspark.sql import functions as F
+folder, warming, turns, each = {settings!r}
+def query():
+    started = time.perf_counter()
+    {query}
+    return time.perf_counter() - started
+def turn(name, count):
+    while not os.path.exists(os.path.join(folder, "begin-" + name)):
+        time.sleep(0.02)
+    times = [query() for _ in range(count)]
+    with open(os.path.join(folder, "draft"), "w") as file:
+        json.dump(times, file)
+    os.rename(os.path.join(folder, "draft"), os.path.join(folder, "end-" + name))
+turn("warming", warming)
+for number in range(turns):
+    turn(str(number), each)
+"""
 JAVA = """
 public class Trivial {
     public static void main(String[] args) throws Exception {
@@ -45,7 +68,8 @@ public class Trivial {
 
 
 class Run:
-    """Submits one task and polls until it has ended."""
+    """Submits one task and asks until it has ended: rarely, because whoever asks uses a CPU that the engine would use, and
+    nobody asks a script beside it. The time is that until the answer."""
 
     def __init__(self, api, before=None, **task):
         self.api, self.before, self.task, self.times = api, before, task, []
@@ -53,11 +77,13 @@ class Run:
     def __call__(self):
         if self.before:
             self.before()
-        body = {"run_name": "bench", **self.task}
-        seconds, run = timed(lambda: until_ended(self.api, self.api.post("/api/2.0/jobs/runs/submit", body)["run_id"], timeout=600))
+        seconds, run = timed(lambda: until_ended(self.api, self.submit(), PAUSE, timeout=600))
         succeeded(self.api, run)
         self.times.append(seconds)
         return run
+
+    def submit(self):
+        return self.api.post("/api/2.0/jobs/runs/submit", {"run_name": "bench", **self.task})["run_id"]
 
 
 class Command:
@@ -103,26 +129,56 @@ def first_results(api, path, pythons, clusters, count):
     return table("First Spark result, nothing running: submit to end", ["", "ms"], rounds(count, rows))
 
 
-def groups(api, path, pythons, clusters):
-    data = path / "rows.parquet"
-    subprocess.run([pythons["sail"], "-c", MAKE.replace("PATH", str(data))], check=True)
-    inside = "/dbfs/bench/rows.parquet"
+def groups(running, api, path, pythons, clusters, options):
+    """Both sides are there at the same time and take turns, so that what the machine does meanwhile meets both. They read one
+    file, and nothing else works: not a JVM that starts for the next run, nor one who asks again and again whether this one has
+    ended, which on two CPUs made a run a quarter slower than the script beside it."""
     api.post("/api/2.0/dbfs/mkdirs", {"path": "/bench"})
-    notebook(api, "make", clusters["sail"], MAKE.replace("PATH", inside))()
+    dbfs = running.data / "dev/dbfs/bench"
+    notebook(api, "make", clusters["sail"], MAKE.replace("PATH", "/dbfs/bench/rows.parquet"))()
     rows = []
     for engine, start in {"sail": SAIL, "apache": JVM}.items():
+        if engine not in (options.engine or engine):
+            continue
+        sides = {}
+        for side, root in (("direct", dbfs), ("run", "/dbfs/bench")):
+            folder = f"{engine}-{side}"
+            (dbfs / folder).mkdir()
+            settings = (f"{root}/{folder}", options.warming, options.turns, options.queries)
+            sides[side] = dbfs / folder, TURNS.format(settings=settings, query=GROUP.format(path=f"{root}/rows.parquet"))
         script = path / f"group_{engine}.py"
-        script.write_text(start + WARM.format(query=GROUP.format(path=data)) + "print(times)\n")
-        cells = "import time\nfrom pyspark.sql import functions as F\n" + WARM.format(query=GROUP.format(path=inside))
-        ours = notebook(api, f"group_{engine}", clusters[engine], cells + "dbutils.notebook.exit(str(times))")
-        direct, through = Command(pythons[engine], script), []
-        alone = []
-        for _ in range(3):
-            alone += eval(direct())
-            through += eval(api.output(ours()["run_id"])["notebook_output"]["result"])
-        over = statistics.median(through) / statistics.median(alone) - 1
-        rows.append([engine, milliseconds(alone), milliseconds(through), f"{over * 100:+.0f} %"])
-    table(f"Group-by over {ROWS:,} rows, warm", ["engine", "directly, ms", "in a run, ms", "overhead"], rows)
+        script.write_text(start + sides["direct"][1])
+        ours = notebook(api, f"group_{engine}", clusters[engine], sides["run"][1])
+        if engine == "apache":
+            # The JVM that this leaves for the next run is not to start meanwhile.
+            notebook(api, "before", clusters[engine], FIRST)()
+            until_one_waits(running.runner())
+        with subprocess.Popen([pythons[engine], script], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as direct:
+            try:
+                run_id = ours.submit()
+                times = {side: [] for side in sides}
+                for turn in ["warming", *range(options.turns)]:
+                    # Now one is first, now the other.
+                    for side in sorted(sides, reverse=turn != "warming" and turn % 2 == 1):
+                        took = a_turn(sides[side][0], turn, direct)
+                        times[side] += took if turn != "warming" else []
+                succeeded(api, until_ended(api, run_id, PAUSE))
+            finally:
+                direct.kill()
+        over = statistics.median(times["run"]) / statistics.median(times["direct"]) - 1
+        rows.append([engine, milliseconds(times["direct"]), milliseconds(times["run"]), f"{over * 100:+.0f} %"])
+    note = f"{options.turns} turns of {options.queries} queries each, after {options.warming} that do not count."
+    table(f"Group-by over {ROWS:,} rows, warm", ["engine", "directly, ms", "in a run, ms", "overhead"], rows, note)
+
+
+def a_turn(folder, turn, direct):
+    (folder / f"begin-{turn}").touch()
+    deadline = time.monotonic() + 300
+    while not (folder / f"end-{turn}").exists():
+        if direct.poll() or time.monotonic() > deadline:
+            raise SystemExit(f"turn {turn} of {folder.name} did not end")
+        time.sleep(0.02)
+    return json.loads((folder / f"end-{turn}").read_text())
 
 
 def jar(running, api, path, home, count):
@@ -173,6 +229,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", choices=["first", "jar", "group"], action="append", help="these tables only")
+    parser.add_argument("--turns", type=int, default=5, help="of each side of the group-by")
+    parser.add_argument("--queries", type=int, default=10, help="in each turn")
+    parser.add_argument("--warming", type=int, default=20, help="queries before them")
+    parser.add_argument("--engine", choices=["sail", "apache"], action="append", help="these engines' group-by only")
     options = parser.parse_args()
     print(machine())
     with folder() as path, server(path) as running:
@@ -192,7 +252,7 @@ def main():
         if "jar" in wanted:
             jar(running, api, path, home, options.rounds)
         if "group" in wanted:
-            groups(api, path, pythons, clusters)
+            groups(running, api, path, pythons, clusters, options)
 
 
 def until_warm(pythons):
