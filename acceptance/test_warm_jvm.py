@@ -137,6 +137,28 @@ def test_a_cluster_can_do_without(w, api, server, home):
         assert output.notebook_output.result != GATEWAY
 
 
+OPTIONS = """
+import glob
+spark.range(10).count()
+def read(path):
+    with open(path, "rb") as file:
+        return file.read()
+machine = next(path for path in glob.glob("/proc/[0-9]*/cmdline") if b"SparkSubmit" in read(path))
+words = read(machine).decode().split("\\0")
+threads = {read(path).decode().split(" ")[0] for path in glob.glob(machine.replace("cmdline", "task/*/comm"))}
+given = [word for word in words if word.startswith("-XX:Tier4BackEdgeThreshold=")]
+"""
+
+
+def test_options_that_a_cluster_gives_its_jvm_win(w, api, home):
+    ours = "-XX:+UseG1GC -XX:Tier4BackEdgeThreshold=40000"
+    cluster_id = new_cluster(api, spark_conf={"forebay.engine": "apache", "spark.driver.extraJavaOptions": ours})
+    source = cells(OPTIONS, "dbutils.notebook.exit(f\"{'G1' in threads} {given[-1]}\")")
+    task = NotebookTask(notebook_path=imported(w, f"{home}/options", source))
+    _, output = succeeded(w, existing_cluster_id=cluster_id, notebook_task=task)
+    assert output.notebook_output.result == "True -XX:Tier4BackEdgeThreshold=40000"
+
+
 def cpu_ticks(pid):
     return sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
 
