@@ -26,7 +26,6 @@ use crate::cgroup::Cgroups;
 use crate::driver;
 use crate::environment::{Environment, Identity, Runtime};
 use crate::launch::{Launch, Process, c_path, c_text, launch};
-use crate::owner;
 use crate::sandbox::{self, HOME, Plan, SCRATCH};
 use crate::scratch::Folders;
 use crate::seat::{Seat, Wish};
