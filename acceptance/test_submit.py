@@ -74,6 +74,24 @@ def test_what_is_wrong_with_the_command_line_is_named(w, program):
         assert named in output.error, output.error
 
 
+def test_the_jvm_is_started_as_the_command_line_says(w, dbfs_home):
+    main = upload(
+        w,
+        f"{dbfs_home}/jvm.py",
+        b"from pyspark.sql import SparkSession\n"
+        b"java = SparkSession.builder.getOrCreate().sparkContext._jvm.java.lang\n"
+        b"print('heap', java.Runtime.getRuntime().maxMemory() >> 20, java.System.getProperty('own'))\n",
+    )
+    for words in [
+        ["--driver-memory", "700m", "--driver-java-options", "-Down=said"],
+        ["--conf", "spark.driver.memory=700m", "--conf", "spark.driver.extraJavaOptions=-Down=said"],
+    ]:
+        _, output = succeeded(w, spark_submit_task=SparkSubmitTask(parameters=[*words, main]))
+        _, heap, own = output.logs.strip().splitlines()[-1].split()
+        # A collector keeps a part of it for itself.
+        assert 600 < int(heap) <= 700 and own == "said"
+
+
 @pytest.mark.parametrize("ending", ["R", "r"])
 def test_a_program_in_r_runs_as_it_is(w, dbfs_home, ending):
     source = b"words <- commandArgs(trailingOnly = TRUE)\ncat('args', words, sep = '|')\nif (words[1] == 'bad') stop('on purpose')\n"

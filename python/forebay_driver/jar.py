@@ -12,6 +12,12 @@ from .pump import Pump
 # Options of `spark-submit` that have no value.
 _FLAGS = ("--help", "-h", "--supervise", "--usage-error", "--verbose", "-v", "--version")
 _FILES = ("--archives", "--files", "--jars", "--py-files")
+# What `spark-submit` starts its JVM with; ours is started before it reads them.
+_AT_START = {
+    "--driver-memory": "spark.driver.memory",
+    "--driver-java-options": "spark.driver.extraJavaOptions",
+    "--driver-class-path": "spark.driver.extraClassPath",
+}
 _DRAIN_SECONDS_MAX = 5
 
 
@@ -26,6 +32,7 @@ def run(job, jars, channel):
     os.makedirs(folder, exist_ok=True)
     # What a program logs at INFO would bury what it says.
     conf = {"spark.log.level": "WARN", **jvm.settings(job, folder)}
+    at_start = {}
     if program["type"] == "jar":
         words, language = _of_class(program, jars), "Java"
         conf.pop("spark.jars", None)
@@ -33,13 +40,16 @@ def run(job, jars, channel):
         words = [_local(word) for word in _with_jars(program["args"], jars)]
         _, ending = os.path.splitext(_resource(words))
         language = {".py": "Python", ".r": "R"}.get(ending.lower(), "Java")
+        at_start = _at_start(words)
         # What the caller says on the command line wins, and must not be given twice.
         conf = {key: value for key, value in conf.items() if not _says(program["args"], key)}
     channel.send("engine", name=f"apache {jvm.version()}")
     sys.stdout.flush()
     sys.stderr.flush()
     waiting = warm_jvm.for_program(job, program["args"] if program["type"] == "submit" else ())
-    code, out, err = waiting.submit(jvm.submit_words(conf, *words)) if waiting else _execute(jvm.command(job, conf, folder, *words))
+    code, out, err = (
+        waiting.submit(jvm.submit_words(conf, *words)) if waiting else _execute(jvm.command(job, conf, folder, *words, at_start=at_start))
+    )
     if code:
         raise failure(code, out, err, language)
 
@@ -91,6 +101,25 @@ def _resource(words):
             for path in value.split(","):
                 _must_be_there(path.partition("#")[0], f" ({option})")
     return ""
+
+
+def _at_start(words):
+    """What the command line says of the JVM itself. Of two the last one counts, and an option before a setting."""
+    options, settings = {}, {}
+    words = iter(words)
+    for word in words:
+        option, is_joined, value = word.partition("=")
+        if not option.startswith("-"):
+            break
+        if option in _FLAGS:
+            continue
+        value = value if is_joined else next(words, "")
+        if option in ("--conf", "-c"):
+            key, _, text = value.partition("=")
+            settings[key.strip()] = text
+        elif option in _AT_START:
+            options[_AT_START[option]] = value
+    return {**{key: value for key, value in settings.items() if key in _AT_START.values()}, **options}
 
 
 def _must_be_there(path, whose=""):

@@ -110,9 +110,11 @@ def submit_words(conf, *words):
     return [*(word for key, value in conf.items() for word in ("--conf", f"{key}={value}")), *words]
 
 
-def command(job, conf, folder, *words):
-    """`java ... SparkSubmit --conf ... WORDS`, without the second JVM that `spark-submit` starts to find that out."""
-    return [*java(job, conf, folder), "org.apache.spark.deploy.SparkSubmit", *submit_words(conf, *words)]
+def command(job, conf, folder, *words, at_start=()):
+    """`java ... SparkSubmit --conf ... WORDS`, without the second JVM that `spark-submit` starts to find that out.
+
+    `at_start`: settings that `words` have and Java itself needs."""
+    return [*java(job, {**conf, **dict(at_start)}, folder), "org.apache.spark.deploy.SparkSubmit", *submit_words(conf, *words)]
 
 
 def variables(**more):
