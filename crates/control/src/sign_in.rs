@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use forebay_runtime::Clock;
 use forebay_store::User;
-use forebay_types::Millis;
+use forebay_types::{Millis, hex};
 use sha2::{Digest, Sha256};
 
 const LIFETIME_MS: i64 = 15 * 60 * 1000;
@@ -32,10 +32,7 @@ impl SignIn {
     /// A new code that signs `user` in, and until when.
     #[must_use]
     pub fn issue(&self, user: User) -> (String, Millis) {
-        let code: String = rand::random::<[u8; 16]>()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let code = hex(rand::random::<[u8; 16]>());
         let now = self.clock.now();
         let until = now.plus_ms(LIFETIME_MS);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);

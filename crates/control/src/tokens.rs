@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use forebay_config::Limits;
 use forebay_runtime::Clock;
 use forebay_store::{NewToken, Store, TokenRow, User};
-use forebay_types::{Error, Result, RunId, TokenId, UserId};
+use forebay_types::{Error, Result, RunId, TokenId, UserId, hex};
 use sha2::{Digest, Sha256};
 
 use crate::Ctx;
@@ -110,13 +110,13 @@ impl Tokens {
             .filter(|s| *s > 0)
             .map(|s| s.saturating_mul(1000));
         let row = TokenRow {
-            id: TokenId(hex(&rand::random::<[u8; 32]>())),
+            id: TokenId(hex(rand::random::<[u8; 32]>())),
             user_id: user.id,
             comment: comment.to_owned(),
             created_at: now,
             expires_at: lifetime_ms.map(|ms| now.plus_ms(ms)),
         };
-        let value = format!("{PREFIX}{}", hex(&rand::random::<[u8; 16]>()));
+        let value = format!("{PREFIX}{}", hex(rand::random::<[u8; 16]>()));
         self.store
             .token_create(NewToken {
                 row: row.clone(),
@@ -231,10 +231,6 @@ fn check_comment(comment: &str) -> Result<()> {
 
 fn digest(value: &str) -> [u8; 32] {
     Sha256::digest(value.as_bytes()).into()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The token inside an `Authorization` header: `Bearer <token>`, or `Basic` with the user `token`

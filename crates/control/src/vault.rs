@@ -11,7 +11,7 @@ use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
 use forebay_runtime::blocking;
 use forebay_store::Store;
-use forebay_types::{Error, Result};
+use forebay_types::{Error, Result, hex};
 use sha2::{Digest, Sha256};
 
 const KEY_BYTES: usize = 32;
@@ -177,10 +177,6 @@ fn create_key(path: &Path) -> std::io::Result<()> {
     // Secrets sealed with the key must not outlive it in a power cut.
     let folder = path.parent().unwrap_or(Path::new("."));
     File::open(folder)?.sync_all()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use forebay_types::hex;
 use sha2::{Digest, Sha256};
 
 /// Paths below the driver's folder, and what is there. `in "x"` is where they are in this repository.
@@ -76,7 +77,7 @@ pub(crate) fn install(folder: &Path) -> io::Result<PathBuf> {
         digest.update([0]);
         digest.update(source);
     }
-    let name: String = hex(&digest.finalize());
+    let name: String = half(&digest.finalize());
     let home = folder.join("driver").join(&name);
     if is_whole(&home) {
         return Ok(home);
@@ -118,12 +119,8 @@ pub(crate) fn publish(draft: &Path, home: &Path) -> io::Result<()> {
 }
 
 /// The first half of a digest: enough to be unique, short enough for a path.
-pub(crate) fn hex(digest: &[u8]) -> String {
-    digest
-        .iter()
-        .take(12)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+pub(crate) fn half(digest: &[u8]) -> String {
+    hex(digest.get(..12).unwrap_or(digest))
 }
 
 #[cfg(test)]

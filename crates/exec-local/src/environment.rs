@@ -391,5 +391,5 @@ fn digest(lock: &str, python: &Python) -> String {
         digest.update(part);
         digest.update([0]);
     }
-    driver::hex(&digest.finalize())
+    driver::half(&digest.finalize())
 }

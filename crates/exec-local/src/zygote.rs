@@ -119,7 +119,7 @@ impl ParentSpec {
                 digest.update(part);
             }
         }
-        let mut name = driver::hex(&digest.finalize());
+        let mut name = driver::half(&digest.finalize());
         name.truncate(32);
         data_dir
             .join("cache/packages")

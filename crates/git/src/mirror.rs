@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::UNIX_EPOCH;
 
+use forebay_types::hex;
 use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
@@ -68,10 +69,7 @@ impl Mirrors {
     fn get(&self, remote: &Remote, credential: Option<&Credential>) -> Arc<Mirror> {
         let owner = credential.map_or_else(String::new, |c| c.owner.to_string());
         let digest = Sha256::digest(format!("{}\0{owner}", remote.target()));
-        let name: String = digest[..16]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let name = hex(&digest[..16]);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.len() >= OPEN_MAX {
             open.retain(|_, mirror| Arc::strong_count(mirror) > 1);

@@ -6,6 +6,7 @@
 mod cluster;
 mod error;
 mod grant;
+mod hex;
 mod ids;
 mod path;
 mod permission;
@@ -14,6 +15,7 @@ mod time;
 pub use cluster::{ClusterSource, ClusterState};
 pub use error::{Error, ErrorCode, Result};
 pub use grant::{Grant, ObjectKind, ObjectRef, PermissionLevel, Principal};
+pub use hex::hex;
 pub use ids::{
     AttemptNumber, ClusterId, CredentialId, JobId, ObjectId, RepoId, RunId, TokenId, UserId,
 };

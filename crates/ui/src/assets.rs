@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use forebay_notebook::outputs::PAGE_STYLE;
+use forebay_types::hex;
 use sha2::{Digest, Sha256};
 
 const SCRIPT: &str = include_str!("../assets/pages.js");
@@ -16,12 +17,7 @@ static STYLE: LazyLock<String> =
 /// Part of the assets' addresses, so that browsers may keep them until they change.
 pub(crate) static VERSION: LazyLock<String> = LazyLock::new(|| {
     let all = Sha256::new().chain_update(SCRIPT).chain_update(&*STYLE);
-    let digest = all.chain_update(ICON).finalize();
-    digest
-        .iter()
-        .take(6)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex(&all.chain_update(ICON).finalize()[..6])
 });
 
 pub(crate) async fn serve(Path(name): Path<String>) -> Response {

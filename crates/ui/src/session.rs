@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, Method};
 use axum::response::{IntoResponse, Redirect, Response};
 use forebay_control::{Ctx, Services};
 use forebay_store::User;
-use forebay_types::{Error, Result};
+use forebay_types::{Error, Result, hex};
 use sha2::{Digest, Sha256};
 
 use crate::site::Pages;
@@ -56,7 +56,7 @@ impl Session {
 
     /// What a form of this session carries; another site cannot know it.
     pub(crate) fn form_token(&self) -> String {
-        hex(&Sha256::new()
+        hex(Sha256::new()
             .chain_update(b"forebay form\0")
             .chain_update(&self.secret)
             .finalize())
@@ -146,8 +146,4 @@ fn set_cookie(services: &Services, value: &str, seconds: i64) -> String {
     };
     let name = cookie_name(&setup.config.name);
     format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}")
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use forebay_blob::Blob;
 use forebay_runtime::{Clock, blocking};
-use forebay_types::{Error, Result};
+use forebay_types::{Error, Result, hex};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{RwLock, RwLockReadGuard};
 
@@ -221,8 +221,7 @@ fn copy(from: &mut File, to: &Path) -> std::io::Result<String> {
     }
     target.set_permissions(Permissions::from_mode(0o444))?;
     target.sync_all()?;
-    let digest = hash.finalize();
-    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(hash.finalize()))
 }
 
 /// Of a file's bytes, in hexadecimal digits; `None` when it is not there. `shown` names it in errors.
@@ -236,9 +235,7 @@ pub(crate) fn digest_of(file: &Path, shown: &str) -> Result<Option<String>> {
         Ok(hash.finalize())
     };
     match read() {
-        Ok(digest) => Ok(Some(
-            digest.iter().map(|byte| format!("{byte:02x}")).collect(),
-        )),
+        Ok(digest) => Ok(Some(hex(digest))),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(Error::internal(format!("cannot read {shown}"), e)),
     }

@@ -7,7 +7,7 @@ use forebay_blob::Blob;
 use forebay_exec::Library;
 use forebay_runtime::blocking;
 use forebay_store::LibraryState;
-use forebay_types::{DbfsPath, Error, ErrorCode, Result, RunId, WorkspacePath};
+use forebay_types::{DbfsPath, Error, ErrorCode, Result, RunId, WorkspacePath, hex};
 use sha2::{Digest, Sha256};
 
 use super::archive::{self, FileKind};
@@ -122,7 +122,7 @@ impl Inner {
             return Ok(Vec::new());
         };
         let is_installed = digest.is_some();
-        let key: String = hex(&Sha256::digest(&*path)).chars().take(16).collect();
+        let key: String = hex(Sha256::digest(&*path)).chars().take(16).collect();
         let first = std::mem::take(path);
         let below = below(kind, &first);
         *path = format!("/Workspace{CHECKOUTS}/{FOLDER}/{key}/{below}");
@@ -258,8 +258,4 @@ fn shown(path: &str) -> String {
         Some(rest) => format!("dbfs:/{rest}"),
         None => path.to_owned(),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

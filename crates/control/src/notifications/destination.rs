@@ -1,6 +1,6 @@
 //! What a destination is told to be, in the words of the API.
 
-use forebay_types::{Error, Result};
+use forebay_types::{Error, Result, hex};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -161,8 +161,7 @@ impl Config {
 
     pub(super) fn make_signing_key(&mut self) {
         if let Self::GenericWebhook { signing_key, .. } = self {
-            let bytes: [u8; 32] = rand::random();
-            *signing_key = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            *signing_key = hex(rand::random::<[u8; 32]>());
         }
     }
 

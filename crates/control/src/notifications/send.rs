@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_types::{Error, Millis, Result};
+use forebay_types::{Error, Millis, Result, hex};
 use hmac::{Hmac, Mac};
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -231,9 +231,8 @@ fn signature(key: &str, body: &str, now: Millis) -> String {
         return String::new();
     };
     mac.update(format!("{seconds}.{body}").as_bytes());
-    let hex = mac.finalize().into_bytes();
-    let hex: String = hex.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("t={seconds},v1={hex}")
+    let signature = hex(mac.finalize().into_bytes());
+    format!("t={seconds},v1={signature}")
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use forebay_engine::{Phase, StopReason, Verdict};
 use forebay_exec::{Adoption, CancelReason, Canceler, Execution, Host, Outcome};
 use forebay_runtime::TaskKind;
 use forebay_store::{Attempt, AttemptEnd, AttemptStart, ClusterOwner, Run, RunKind};
-use forebay_types::{Error, ErrorCode, Result, RunId};
+use forebay_types::{Error, ErrorCode, Result, RunId, hex};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
@@ -588,10 +588,7 @@ fn digest(task: &TaskSpec, commit: Option<&str>, snapshot: Option<&Snapshot>) ->
         hash.update([0]);
         hash.update(snapshot.source.as_bytes());
     }
-    hash.finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex(hash.finalize())
 }
 
 /// An attempt that was stopped before its program was there.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use forebay_exec::{Mounts, Program};
 use forebay_runtime::blocking;
 use forebay_store::Run;
-use forebay_types::{Result, RunId, WorkspacePath};
+use forebay_types::{Result, RunId, WorkspacePath, hex};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -210,7 +210,7 @@ impl InputFile {
         (!is_in_commit(&snapshot.path)).then(|| Self {
             kind,
             path: snapshot.path.clone(),
-            sha256: hex(&Sha256::digest(snapshot.source.as_bytes())),
+            sha256: hex(Sha256::digest(snapshot.source.as_bytes())),
         })
     }
 
@@ -336,7 +336,7 @@ fn cluster_digest(compute: &ResolvedCluster) -> String {
     let conf: BTreeMap<_, _> = compute.spark_conf.iter().collect();
     let scripts = &compute.init_scripts;
     let all = json!([compute.runtime, compute.memory_bytes, env, conf, scripts]);
-    hex(&Sha256::digest(all.to_string()))
+    hex(Sha256::digest(all.to_string()))
 }
 
 pub(super) fn is_in_commit(path: &str) -> bool {
@@ -350,7 +350,7 @@ async fn notebook_digest(code: &Code, path: &str) -> Option<String> {
         Ok(found) => found,
         Err(_) => source::load_sql(code, &path).await.ok()?,
     };
-    Some(hex(&Sha256::digest(snapshot.source.as_bytes())))
+    Some(hex(Sha256::digest(snapshot.source.as_bytes())))
 }
 
 /// Of a file that programs know as `path`; `None` when there is none.
@@ -372,10 +372,6 @@ pub(super) fn host_file(mounts: &Mounts, path: &str) -> Option<PathBuf> {
     let root = mount.host.join(&mount.inner).canonicalize().ok()?;
     let file = root.join(Path::new(rest)).canonicalize().ok()?;
     (file.starts_with(&root) && file.is_file()).then_some(file)
-}
-
-pub(super) fn hex(digest: &[u8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -4,10 +4,10 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use forebay_runtime::blocking;
-use forebay_types::{Result, RunId};
+use forebay_types::{Result, RunId, hex};
 use sha2::{Digest, Sha256};
 
-use super::inputs::{InputFile, InputKind, hex, is_in_commit};
+use super::inputs::{InputFile, InputKind, is_in_commit};
 use super::output;
 use super::source::Code;
 use crate::libraries::Libraries;
@@ -74,7 +74,7 @@ impl Script {
         InputFile {
             kind: InputKind::Script,
             path: self.path.clone(),
-            sha256: hex(&Sha256::digest(&self.content)),
+            sha256: hex(Sha256::digest(&self.content)),
         }
     }
 

@@ -3,6 +3,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use forebay_types::hex;
 use sha2::{Digest, Sha256};
 
 /// Gives exactly `left` bytes of a file that may be changing, and the digest of what it gave: tar
@@ -26,7 +27,7 @@ impl<R: Read> Measured<R> {
     }
 
     pub(super) fn digest(self) -> String {
-        hex(&self.hash.finalize())
+        hex(self.hash.finalize())
     }
 }
 
@@ -50,11 +51,7 @@ impl<R: Read> Read for Measured<R> {
 pub(super) fn of_file(path: &Path) -> io::Result<String> {
     let mut hash = Sha256::new();
     io::copy(&mut std::fs::File::open(path)?, &mut hash)?;
-    Ok(hex(&hash.finalize()))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    Ok(hex(hash.finalize()))
 }
 
 /// One line of `sha256sum`: a name with a backslash or a line end is escaped, and says so.
