@@ -269,8 +269,9 @@ impl Inner {
         if said.trim() != "ready" {
             drop(child.start_kill());
             let log = setup.folder.join("log");
+            let words = home::last_words(&setup.folder);
             return Err(io::Error::other(format!(
-                "the runner did not start; {} says why",
+                "the runner did not start ({words}); see {}",
                 log.display()
             )));
         }

@@ -16,8 +16,10 @@ use crate::protocol::{self, ToRunner, ToServer, Welcome};
 
 /// A log that has grown over this is put aside when the next runner starts.
 const LOG_BYTES_MAX: u64 = 16 << 20;
-/// How often a taken lock is tried again before it counts as another runner's.
-const TRIES_MAX: u32 = 20;
+/// How often a taken lock is tried again before it counts as another runner's: a second, because who
+/// looks for a runner may start a process just then, which has the lock as well until its program is
+/// executed, and on a busy machine that can take a while.
+const TRIES_MAX: u32 = 200;
 /// For an answer to somebody who only looks.
 const INSPECT_MAX: Duration = Duration::from_secs(3);
 
@@ -108,6 +110,14 @@ pub(crate) fn open_log(folder: &Path) -> io::Result<File> {
     }
     let mut options = File::options();
     options.create(true).append(true).mode(0o600).open(path)
+}
+
+/// The last line of that log: why a runner did not start. Empty when it said nothing.
+pub(crate) fn last_words(folder: &Path) -> String {
+    let log = std::fs::read(folder.join("log")).unwrap_or_default();
+    let log = String::from_utf8_lossy(&log);
+    let last = log.lines().rev().find(|line| !line.trim().is_empty());
+    last.unwrap_or_default().trim().to_owned()
 }
 
 /// The address of a socket has room for about a hundred bytes, and a path may be longer; through
