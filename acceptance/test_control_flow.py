@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from databricks.sdk.errors import InvalidParameterValue, OperationFailed, ResourceConflict
 from databricks.sdk.service import jobs
+from databricks.sdk.service.workspace import ImportFormat
 
 from harness.api import refused
 
@@ -85,6 +86,71 @@ def test_for_each_over_what_a_task_found(w, notebook):
     assert (stats.total_iterations, stats.succeeded_iterations, stats.failed_iterations) == (3, 3, 0)
     each = w.jobs.get_run(run.tasks[1].run_id)
     assert [exit_value(w, one) for one in each.iterations] == ["nl1", "be2", "lu3"]
+
+
+def sql_file(w, path, statements):
+    w.workspace.mkdirs(path.rsplit("/", 1)[0])
+    w.workspace.upload(path, statements.encode(), format=ImportFormat.AUTO)
+    return jobs.SqlTask(warehouse_id="", file=jobs.SqlTaskFile(path=path))
+
+
+def test_rows_of_sql_are_the_inputs_of_a_for_each_and_its_first_row_decides(w, home, notebook):
+    statements = "select 'not this one' as code;\nselect * from values ('nl', 2, null), ('be', 1, 0.5) as t(code, `the count`, share);\n-- select\ncreate or replace temp view seen as select 1"
+    find = sql_file(w, f"{home}/find.sql", statements)
+    say = "dbutils.notebook.exit('|'.join(dbutils.widgets.get(name) for name in ('code', 'n', 'share', 'first')))"
+    load = notebook(
+        "load", say, code="{{input.code}}", n="{{input.`the count`}}", share="{{input.share}}", first="{{tasks.find.output.first_row.code}}"
+    )
+    each = jobs.ForEachTask(inputs="{{tasks.find.output.rows}}", concurrency=2, task=jobs.Task("load", **load))
+    enough = condition("GREATER_THAN", "{{tasks.find.output.first_row.`the count`}}", "1")
+    job_id = create(
+        w,
+        "rows",
+        jobs.Task("find", sql_task=find),
+        jobs.Task("enough", depends_on=after("find"), condition_task=enough),
+        jobs.Task("each", depends_on=after("enough", outcome="true"), for_each_task=each),
+        jobs.Task("less", depends_on=after("enough", outcome="false"), for_each_task=each),
+    )
+    run = w.jobs.run_now(job_id).result(timeout=timedelta(minutes=4))
+    assert results(run) == {"find": "SUCCESS", "enough": "SUCCESS", "each": "SUCCESS", "less": "EXCLUDED"}
+    tasks = {task.task_key: task for task in run.tasks}
+    iterations = w.jobs.get_run(tasks["each"].run_id).iterations
+    assert [exit_value(w, one) for one in iterations] == ["nl|2|null|nl", "be|1|0.5|nl"]
+
+
+def test_what_an_output_does_not_have_fails_the_task_and_says_why(w, home, notebook):
+    many = sql_file(w, f"{home}/many.sql", "select id from range(1001)")
+    tables = sql_file(w, f"{home}/none.sql", "create or replace temp view seen as select 1 as n")
+    wrong = {
+        "rows": ("{{tasks.many.output.rows}}", "more than 1000 rows"),
+        "column": ("{{tasks.many.output.first_row.name}}", "no column 'name'; it has id"),
+        "none": ("{{tasks.tables.output.rows}}", "has shown no table"),
+        "alert": ("{{tasks.many.output.alert_state}}", "there are no alerts here"),
+        "other": ("{{tasks.plain.output.rows}}", "only a SQL task"),
+        "backfill": ("{{backfill.iso_date}}", "there are no backfills here"),
+    }
+    first = condition("EQUAL_TO", "{{tasks.many.output.first_row.id}}", "0")
+    waiter = w.jobs.submit(
+        run_name="outputs",
+        tasks=[
+            jobs.SubmitTask("many", sql_task=many),
+            jobs.SubmitTask("tables", sql_task=tables),
+            jobs.SubmitTask("plain", **notebook("plain", "1")),
+            jobs.SubmitTask("first", depends_on=after("many"), condition_task=first),
+            *(
+                jobs.SubmitTask(key, depends_on=after("many", "tables", "plain"), condition_task=condition("EQUAL_TO", text, "1"))
+                for key, (text, _) in wrong.items()
+            ),
+        ],
+    )
+    with pytest.raises(OperationFailed):
+        waiter.result(timeout=timedelta(minutes=4))
+    tasks = {task.task_key: task for task in w.jobs.get_run(waiter.run_id).tasks}
+    assert [tasks[key].state.result_state.value for key in ("many", "tables", "plain", "first")] == ["SUCCESS"] * 4
+    assert tasks["first"].condition_task.outcome == "true"
+    for key, (text, reason) in wrong.items():
+        message = tasks[key].state.state_message
+        assert tasks[key].state.result_state.value == "FAILED" and text in message and reason in message, (key, message)
 
 
 def test_for_each_fails_with_any_iteration_and_retries_its_own(w, notebook, dbfs_home):

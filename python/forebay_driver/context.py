@@ -111,7 +111,7 @@ class Context(session.Session):
             else:
                 super().display(thing, **options)
 
-    def _show_table(self, frame):
+    def _show_table(self, frame, is_result=True):
         self._publish(tables.of_spark(frame))
 
     def _publish(self, bundle):

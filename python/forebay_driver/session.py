@@ -48,6 +48,7 @@ class Session:
         self.channel = channel
         state = job.get("state") or {}
         program = job["program"]
+        self.wants_data = self.wants_data or program.get("wants_data", False)
         first = {"path": program["path"], "cells": program["cells"], "next": 0}
         self.stack = state.get("stack", [first])
         self.parameters = state.get("parameters", program["parameters"])
@@ -205,19 +206,19 @@ class Session:
     def sql(self, source):
         """The last result stays as `_sqldf`."""
 
-        def take(frame):
+        def take(frame, is_query):
             self.shell.user_ns["_sqldf"] = frame
             if frame.columns:
-                self._show_table(frame)
+                self._show_table(frame, is_query)
 
         sql.Runner(lambda: self.spark.session(), self.dbutils.widgets).run(source, take)
 
-    def _show_table(self, frame):
+    def _show_table(self, frame, is_result=True):
         from IPython.display import display
 
         from . import tables
 
-        tables.show(frame, lambda data: display(data, raw=True))
+        display(tables.of_spark(frame) if self.wants_data and is_result else tables.of_text(frame), raw=True)
 
     def pip(self, source):
         shadowed = self.layer.pip(source)

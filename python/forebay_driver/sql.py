@@ -20,6 +20,8 @@ _WIDGET = re.compile(
 )
 _REMOVE = re.compile(rf"remove\s+widget\s+(?P<name>{_WORD})\Z", re.IGNORECASE)
 
+_QUERY = re.compile(r"[\s(]*(select|with|from|values|table|map|reduce|show|describe|desc|explain|list)\b", re.IGNORECASE)
+
 
 class SqlError(Exception):
     pass
@@ -52,6 +54,12 @@ def _without(text, start, end, spans):
     return "".join(out)
 
 
+def is_query(statement):
+    """Whether what it gives is a result, and not the engine's word that something was done: sail answers a CREATE with a table."""
+    comments = [token.span() for token in _TOKENS.finditer(statement) if token.lastgroup == "comment"]
+    return bool(_QUERY.match(_without(statement, 0, len(statement), comments)))
+
+
 def markers(statement):
     """The names of the parameter markers in it."""
     return [token["name"] for token in _TOKENS.finditer(statement) if token["name"]]
@@ -65,11 +73,11 @@ class Runner:
         self._widgets = widgets
 
     def run(self, text, take):
-        """Executes the statements in order and hands over the data frame of each that has one."""
+        """Executes the statements in order and hands over the data frame of each, and whether it was a query."""
         for statement, line in statements(text):
             try:
                 if not self._widget(statement):
-                    take(self._one(statement))
+                    take(self._one(statement), is_query(statement))
             except Exception as error:
                 error.add_note(f"in the statement at line {line}")
                 raise

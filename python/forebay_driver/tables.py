@@ -4,15 +4,14 @@ import html
 import json
 
 ROWS_MAX = 1000
-# The same as data, for clients of a context; see `results.rs`.
+# The same as data, for clients of a context and for tasks that read it; see `event.rs`.
 _DATA = "application/vnd.forebay.table+json"
 _CELL_CHARS_MAX = 2000
 
 
-def show(frame, publish):
-    """Publishes the first rows of a data frame of Spark."""
-    columns, rows, more = head(frame)
-    publish(bundle(columns, rows, more))
+def of_text(frame):
+    """The first rows of a data frame of Spark, as text."""
+    return bundle(*head(frame))
 
 
 def head(frame):

@@ -31,6 +31,7 @@ mod scope;
 mod script;
 mod source;
 mod standing;
+mod table;
 mod usage;
 mod workload;
 

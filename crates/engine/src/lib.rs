@@ -19,6 +19,7 @@ mod retention;
 mod run;
 mod run_if;
 mod sail;
+mod task_output;
 mod triggers;
 mod verdict;
 
@@ -32,12 +33,14 @@ pub use history::{AttemptFacts, Record, RecordError, RunFacts, rebuild};
 pub use libraries::{Named, Version};
 pub use plan::{Dependency, Plan, PlanError, TASKS_MAX, TaskPlan};
 pub use references::{
-    ReferenceError, References, TIME_ARGUMENTS, TaskReferences, may_refer, resolve, resolve_all,
+    ReferenceError, References, TIME_ARGUMENTS, TaskReferences, may_refer, mentions, resolve,
+    resolve_all,
 };
 pub use retention::{Fate, KeepRules, KeptRun, Why, fate};
 pub use run::{Effect, Event, NothingToRepair, Phase, RepairRequest, Run, StopReason, Task};
 pub use run_if::{Readiness, RunIf, readiness};
 pub use sail::{Lack, lacks_of_python, lacks_of_sql};
+pub use task_output::{Table, TaskOutput};
 pub use triggers::{
     ArrivalPolicy, DebouncePolicy, Missed, Next, Timer, TimerStep, arrival, debounce,
     restart_delay_ms,

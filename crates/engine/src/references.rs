@@ -11,6 +11,7 @@ use forebay_types::Millis;
 use serde_json::{Map, Value};
 
 use crate::civil::Civil;
+use crate::task_output::TaskOutput;
 
 /// The values a task may refer to.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +33,7 @@ pub struct TaskReferences {
     pub facts: BTreeMap<&'static str, String>,
     /// What the task set with `dbutils.jobs.taskValues.set`.
     pub values: BTreeMap<String, Value>,
+    pub output: TaskOutput,
 }
 
 /// What can be asked of a time; all in UTC.
@@ -69,7 +71,7 @@ impl fmt::Display for ReferenceError {
 impl std::error::Error for ReferenceError {}
 
 /// The first parts of names that are ours.
-const NAMESPACES: [&str; 5] = ["job", "task", "tasks", "workspace", "input"];
+const NAMESPACES: [&str; 6] = ["job", "task", "tasks", "workspace", "input", "backfill"];
 
 /// Replaces every reference in `text`.
 ///
@@ -120,10 +122,16 @@ pub fn resolve_all(value: &Value, references: &References) -> Result<Value, Refe
 /// Whether any text of `value` may hold a reference.
 #[must_use]
 pub fn may_refer(value: &Value) -> bool {
+    mentions(value, "{{")
+}
+
+/// Whether any text of `value` has `part` in it.
+#[must_use]
+pub fn mentions(value: &Value, part: &str) -> bool {
     match value {
-        Value::String(text) => text.contains("{{"),
-        Value::Array(items) => items.iter().any(may_refer),
-        Value::Object(fields) => fields.values().any(may_refer),
+        Value::String(text) => text.contains(part),
+        Value::Array(items) => items.iter().any(|item| mentions(item, part)),
+        Value::Object(fields) => fields.values().any(|item| mentions(item, part)),
         _ => false,
     }
 }
@@ -169,6 +177,7 @@ impl References {
         let found = match parts[0].as_str() {
             "tasks" => self.of_task(&parts[1..]),
             "input" => self.of_input(&parts[1..]),
+            "backfill" => Err("there are no backfills here".to_owned()),
             _ => self.of_time(parts),
         };
         found
@@ -191,10 +200,12 @@ impl References {
                 let missing = || format!("task '{key}' has set no value '{name}'");
                 value.map(shown).ok_or_else(missing)
             }
+            ("output", _) => task.output.value(key, rest),
             (field, []) if task.facts.contains_key(field) => Ok(task.facts[field].clone()),
             _ => {
                 let known: Vec<&str> = task.facts.keys().copied().collect();
-                Err(format!("a task has {} and values.NAME", known.join(", ")))
+                let known = known.join(", ");
+                Err(format!("a task has {known}, values.NAME and output"))
             }
         }
     }
@@ -222,7 +233,7 @@ impl References {
 }
 
 /// Text as it is, anything else as JSON.
-fn shown(value: &Value) -> String {
+pub(crate) fn shown(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),
@@ -252,6 +263,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::task_output::Table;
 
     fn references() -> References {
         let texts = [
@@ -267,6 +279,11 @@ mod tests {
                 ("n".to_owned(), json!([1, 2])),
                 ("text".to_owned(), json!("plain")),
             ]),
+            output: TaskOutput::Table(Table {
+                columns: vec!["land".to_owned(), "the sum".to_owned()],
+                rows: vec![vec![json!("nl"), json!(3)]],
+                more: false,
+            }),
         };
         References {
             values: texts.into_iter().map(own).collect(),
@@ -292,6 +309,14 @@ mod tests {
             ("{{tasks.load-it.values.n}}", "[1,2]"),
             ("{{tasks.`load-it`.values.text}}", "plain"),
             ("{{tasks.load-it.result_state}}", "success"),
+            (
+                "{{tasks.load-it.output.rows}}",
+                "[{\"land\":\"nl\",\"the sum\":3}]",
+            ),
+            (
+                "{{tasks.load-it.output.first_row.land}}{{ tasks.load-it.output.first_row.`the sum` }}",
+                "nl3",
+            ),
             (
                 "{{input.country}}/{{input.rows}}/{{input.deep}}",
                 "nl/3/{\"x\":null}",
@@ -327,10 +352,16 @@ mod tests {
             ("{{tasks.load-it.values.y}}", "has set no value 'y'"),
             (
                 "{{tasks.load-it.colour}}",
-                "a task has result_state and values.NAME",
+                "a task has result_state, values.NAME and output",
             ),
             ("{{job.parameters.none}}", "'job' has no such name"),
             ("{{job.start_time.week}}", "a time has iso_date"),
+            (
+                "{{tasks.load-it.output.first_row.city}}",
+                "no column 'city'",
+            ),
+            ("{{tasks.load-it.output.alert_state}}", "no alerts here"),
+            ("{{backfill.iso_date}}", "there are no backfills here"),
             ("{{input.city}}", "this input has no 'city'"),
         ] {
             let error = resolve(text, &references).unwrap_err();

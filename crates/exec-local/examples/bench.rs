@@ -64,6 +64,7 @@ fn workload(folder: &std::path::Path, sources: &[String], preload: bool, walls: 
             path: "/bench".to_owned(),
             cells: cells.collect(),
             parameters: BTreeMap::new(),
+            wants_data: false,
         },
         libraries: Vec::new(),
         env: BTreeMap::new(),

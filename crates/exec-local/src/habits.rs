@@ -109,6 +109,7 @@ mod tests {
             path: "/n".to_owned(),
             cells: Vec::new(),
             parameters: BTreeMap::new(),
+            wants_data: false,
         };
         assert_eq!(habits.warmth(&place, &notebook), Warmth::Notebooks);
         assert!(habits.of(&place, &notebook).is_none());

@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use forebay_exec::{CellStatus, Event, Limits, MimeBundle, Redactor, StreamName, StreamRedactor};
+use forebay_exec::{
+    CellStatus, Event, Limits, MimeBundle, Redactor, StreamName, StreamRedactor, TRUNCATED,
+};
 use serde_json::Value;
 
 /// Neighbouring pieces of a stream become one event up to this size.
@@ -233,7 +235,7 @@ impl Output {
         }
         self.truncated = true;
         let notice = format!(
-            "\n[output truncated: this cell wrote more than {} bytes]\n",
+            "\n{TRUNCATED} this cell wrote more than {} bytes]\n",
             self.cell_limit
         );
         self.push(StreamName::Stderr, &notice);

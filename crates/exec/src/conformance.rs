@@ -101,6 +101,7 @@ impl Fixture {
             path: "/suite".to_owned(),
             cells: cells.collect(),
             parameters: [].into(),
+            wants_data: false,
         };
         workload
     }

@@ -7,6 +7,13 @@ use serde_json::{Map, Value};
 /// images as base64.
 pub type MimeBundle = Map<String, Value>;
 
+/// The media type of a table as data: `{"schema": [{"name", "type"}], "rows": [[...]], "more": bool}`, where
+/// `more` says that the table has more rows than these. Written by `python/forebay_driver/tables.py`.
+pub const TABLE: &str = "application/vnd.forebay.table+json";
+
+/// What stands on standard error in place of the output that was too much for its cell.
+pub const TRUNCATED: &str = "[output truncated:";
+
 /// In the order in which the program caused them. `cell` is the index of the notebook's own cell;
 /// what a `%run` cell executes belongs to that cell. Scripts and wheels have the one cell 0.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -12,7 +12,9 @@ mod meter;
 mod redact;
 mod workload;
 
-pub use event::{CellStatus, Ended, Event, MimeBundle, Outcome, StreamName, Usage};
+pub use event::{
+    CellStatus, Ended, Event, MimeBundle, Outcome, StreamName, TABLE, TRUNCATED, Usage,
+};
 pub use executor::{
     Adoption, CallId, CancelReason, Canceler, Execution, Executor, Host, HostError, Isolation,
     IsolationLevel, Prepared, RuntimeInfo, StartError, method,

@@ -127,6 +127,9 @@ pub enum Program {
         cells: Vec<ExecCell>,
         /// Widget values by name; they beat the defaults that the notebook declares.
         parameters: BTreeMap<String, String>,
+        /// Tables are put out as [`crate::TABLE`], too: what they hold is asked for later.
+        #[serde(default)]
+        wants_data: bool,
     },
     /// A Python file, run as `__main__`, or an R script.
     Script {

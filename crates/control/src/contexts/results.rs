@@ -1,13 +1,13 @@
 //! What a command gave, from what its cell put out.
 
+use forebay_exec::TABLE;
 use forebay_notebook::outputs::Output;
 use forebay_wire::contexts::{Column, Results};
 use serde_json::{Map, Value};
 
 /// Of a text; what is beyond is on the page of the run.
 const TEXT_BYTES_MAX: usize = 5 << 20;
-/// As `python/forebay_driver` writes them: see `tables.py` and `context.py`.
-const TABLE: &str = "application/vnd.forebay.table+json";
+/// As `python/forebay_driver/context.py` writes it.
 const EXIT: &str = "application/vnd.forebay.exit";
 const IMAGES: [&str; 2] = ["image/png", "image/jpeg"];
 

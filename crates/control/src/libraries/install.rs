@@ -323,6 +323,7 @@ impl Inner {
                 path: "/library".to_owned(),
                 cells: Vec::new(),
                 parameters: BTreeMap::new(),
+                wants_data: false,
             },
             libraries,
             env,

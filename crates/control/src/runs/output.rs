@@ -17,15 +17,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::{RunView, Runs};
+use super::{Inner, RunView, Runs};
 use crate::Ctx;
 use crate::services::WorkspaceDirs;
 
 /// The most of a result or a log that get-output carries.
 const RESULT_BYTES_MAX: usize = 5 << 20;
 /// How many events one page has at most, and after how many bytes it ends.
-const PAGE_MAX: usize = 1000;
-const PAGE_BYTES: u64 = 4 << 20;
+pub(super) const PAGE_MAX: usize = 1000;
+pub(super) const PAGE_BYTES: u64 = 4 << 20;
 
 /// One line of the output file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -327,7 +327,12 @@ fn read_events(path: &PathBuf) -> Result<Vec<StoredEvent>> {
 /// Reads events from `from` on, at most `limit`, and none after the one with which there are more
 /// than `bytes`. The page's `end` says that nothing more is in the file now; a last line that is not
 /// whole, because it is being written or a crash cut it off, is left out.
-fn read_page(path: &PathBuf, from: Cursor, limit: usize, bytes: u64) -> Result<EventPage> {
+pub(super) fn read_page(
+    path: &PathBuf,
+    from: Cursor,
+    limit: usize,
+    bytes: u64,
+) -> Result<EventPage> {
     let cannot = |e| Error::internal("cannot read a run's output", e);
     let mut page = EventPage {
         events: Vec::new(),
@@ -381,6 +386,13 @@ fn seek_to_line(file: &mut BufReader<std::fs::File>, offset: u64) -> std::io::Re
     };
     file.seek(SeekFrom::Start(before))?;
     Ok(before + file.skip_until(b'\n')? as u64)
+}
+
+/// Whether retention removed what an attempt put out; one of a later repair has its own.
+pub(super) async fn is_gone(inner: &Inner, attempt: &Attempt) -> Result<bool> {
+    let (_, gone) = inner.store.run_kept(attempt.run_id).await?;
+    let ended = gone.zip(attempt.ended_at);
+    Ok(ended.is_some_and(|(gone, ended)| ended <= gone))
 }
 
 impl Runs {
@@ -463,7 +475,7 @@ impl Runs {
             let events = blocking(move || read_events(&path)).await?;
             Some(cut_start(streams(&events)))
         };
-        let is_gone = self.is_gone(&attempt).await?;
+        let is_gone = is_gone(&self.0, &attempt).await?;
         Ok(RunOutput {
             view,
             attempt,
@@ -499,7 +511,7 @@ impl Runs {
     /// As for [`Runs::notebook`].
     pub async fn rendered(&self, ctx: &Ctx, id: RunId) -> Result<Ran> {
         let (view, attempt) = self.attempt(ctx, id).await?;
-        if self.is_gone(&attempt).await? {
+        if is_gone(&self.0, &attempt).await? {
             return Err(Error::missing(format!(
                 "What run {id} put out was removed by retention."
             )));
@@ -528,13 +540,6 @@ impl Runs {
             })
         })
         .await
-    }
-
-    /// Whether retention removed what an attempt put out; one of a later repair has its own.
-    async fn is_gone(&self, attempt: &Attempt) -> Result<bool> {
-        let (_, gone) = self.0.store.run_kept(attempt.run_id).await?;
-        let ended = gone.zip(attempt.ended_at);
-        Ok(ended.is_some_and(|(gone, ended)| ended <= gone))
     }
 
     async fn attempt(&self, ctx: &Ctx, id: RunId) -> Result<(RunView, Attempt)> {

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use forebay_engine::{References, TaskReferences, may_refer, resolve, resolve_all};
+use forebay_engine::{
+    References, TaskOutput, TaskReferences, may_refer, mentions, resolve, resolve_all,
+};
 use forebay_store::{Attempt, Run, RunKind};
 use forebay_types::{Error, JobId, Millis, Result, RunId};
 use forebay_wire::lenient;
 use serde_json::{Map, Value};
 
-use super::{Inner, RunView, TRIGGER_INFO};
+use super::{Inner, RunView, TRIGGER_INFO, table};
 use crate::jobs::{JobDocument, TaskSpec};
 
 /// A task as one attempt executes it.
@@ -129,7 +131,13 @@ async fn fill(
             home: top,
         });
     }
-    let mut references = references(inner, home, attempt).await?;
+    // Tables lie in files, which are read for those who ask.
+    let wants_tables = raw.values().any(|value| mentions(value, "output"))
+        || overriding.values().any(|value| mentions(value, "output"))
+        || job_parameters
+            .values()
+            .any(|value| value.contains("output"));
+    let mut references = references(inner, home, attempt, wants_tables).await?;
     for (name, value) in &mut job_parameters {
         *value = resolve(value, &references)
             .map_err(|e| Error::invalid(format!("Job parameter '{name}': {e}")))?;
@@ -219,7 +227,12 @@ pub(crate) fn text(value: Value) -> String {
     }
 }
 
-async fn references(inner: &Inner, home: &Home<'_>, attempt: &Attempt) -> Result<References> {
+async fn references(
+    inner: &Inner,
+    home: &Home<'_>,
+    attempt: &Attempt,
+    wants_tables: bool,
+) -> Result<References> {
     let run = home.run;
     let job_id = run.job_id.map(|id| id.to_string()).unwrap_or_default();
     let execution_count = (attempt.attempt + 1).to_string();
@@ -272,13 +285,17 @@ async fn references(inner: &Inner, home: &Home<'_>, attempt: &Attempt) -> Result
     Ok(References {
         values,
         times,
-        tasks: tasks(inner, home).await?,
+        tasks: tasks(inner, home, wants_tables).await?,
         input: home.input.clone(),
     })
 }
 
 /// What the tasks before this one came to.
-async fn tasks(inner: &Inner, home: &Home<'_>) -> Result<BTreeMap<String, TaskReferences>> {
+async fn tasks(
+    inner: &Inner,
+    home: &Home<'_>,
+    wants_tables: bool,
+) -> Result<BTreeMap<String, TaskReferences>> {
     let upstream = home.document.plan.upstream(home.task);
     let mut tasks = BTreeMap::new();
     if !upstream.contains(&true) {
@@ -300,8 +317,18 @@ async fn tasks(inner: &Inner, home: &Home<'_>) -> Result<BTreeMap<String, TaskRe
         if let Some(path) = spec.and_then(|task| task.notebook_path()) {
             facts.insert("notebook_path", path.to_owned());
         }
-        let values = BTreeMap::new();
-        tasks.insert(attempt.task_key.clone(), TaskReferences { facts, values });
+        let is_sql = spec.is_some_and(|task| task.sql_task.is_some());
+        let output = if wants_tables && is_sql {
+            table::of(inner, attempt).await?
+        } else {
+            TaskOutput::None
+        };
+        let task = TaskReferences {
+            facts,
+            values: BTreeMap::new(),
+            output,
+        };
+        tasks.insert(attempt.task_key.clone(), task);
     }
     if !tasks.is_empty() {
         for (key, name, value) in inner.store.task_values(home.run.id).await? {

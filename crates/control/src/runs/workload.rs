@@ -90,6 +90,7 @@ pub(crate) async fn prepare(origin: &Origin<'_>, libraries: RunLibraries) -> Res
             path: path.to_string(),
             cells,
             parameters,
+            wants_data: false,
         };
         (
             program,
@@ -156,6 +157,7 @@ pub(crate) async fn prepare(origin: &Origin<'_>, libraries: RunLibraries) -> Res
             path: path.to_string(),
             cells,
             parameters,
+            wants_data: true,
         };
         (
             program,

@@ -68,6 +68,7 @@ fn lines_count_as_an_editor_counts_them() {
             path: "/n".to_owned(),
             cells: vec![broken],
             parameters: [].into(),
+            wants_data: false,
         };
         let report = bench.run().await;
         report.failed("SyntaxError");
@@ -347,6 +348,7 @@ fn widgets_take_parameters_first() {
             cells: cells.iter().enumerate().map(|(index, source)| cell(index, source)).collect(),
             parameters: [("a".to_owned(), "given".to_owned()), ("p".to_owned(), "only".to_owned())]
                 .into(),
+            wants_data: false,
         };
         let report = bench.run().await;
         report.failed("ValueError");

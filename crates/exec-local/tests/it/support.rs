@@ -136,6 +136,7 @@ pub fn notebook(sources: &[&str]) -> Program {
         path: "/project/notebook".to_owned(),
         cells: cells.collect(),
         parameters: BTreeMap::new(),
+        wants_data: false,
     }
 }
 

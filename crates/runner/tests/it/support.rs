@@ -108,6 +108,7 @@ impl Bench {
                 path: "/test".to_owned(),
                 cells: cells.collect(),
                 parameters: BTreeMap::new(),
+                wants_data: false,
             },
             libraries: Vec::new(),
             env: BTreeMap::new(),
