@@ -315,3 +315,160 @@ def test_requirements_files_are_what_they_were(api, home, dbfs_home, cluster_id,
     # A new run has what is there now.
     missing = api.finished(api.post("/api/2.1/jobs/runs/submit", {"tasks": tasks[:1]})["run_id"])
     assert "requirements.txt" in missing["tasks"][0]["state"]["state_message"], missing
+
+
+def submitted(api, cluster_id, *tasks):
+    tasks = [{"existing_cluster_id": cluster_id, **task} if "notebook_task" in task else task for task in tasks]
+    return api.finished(api.post("/api/2.1/jobs/runs/submit", {"tasks": tasks})["run_id"], 180)
+
+
+def notebook(path, **parameters):
+    return {"notebook_task": {"notebook_path": path, "base_parameters": parameters}}
+
+
+def exits(api, run_id):
+    """The exit values of all notebooks of a run, those of iterations and of called runs too."""
+    found = []
+    for task in api.get(f"/api/forebay/v1/runs/{run_id}/facts")["tasks"]:
+        for one in task.get("started", []):
+            found += exits(api, one["run_id"])
+        found.append(api.output(task["run_id"]).get("notebook_output", {}).get("result"))
+    return [value for value in found if value]
+
+
+def test_iterations_are_what_they_were(api, server, home, cluster_id, repeat):
+    def write(value):
+        api.notebook(f"{home}/find", [f"dbutils.jobs.taskValues.set('found', ['{value}-a', '{value}-b'])"])
+        api.notebook(f"{home}/lib", [f"from_lib = {value}"])
+        api.notebook(f"{home}/child", [f"import random\ndbutils.notebook.exit(f'{value} {{random.random()}}')"])
+        cells = [
+            "# MAGIC %run ./lib",
+            f"import random\nparts = [{value}, from_lib, dbutils.widgets.get('what'), random.random(), dbutils.notebook.run('./child', 60)]",
+            "print(*parts)\ndbutils.notebook.exit(' '.join(map(str, parts)))",
+        ]
+        api.notebook(f"{home}/load", cells)
+
+    write(1)
+    inner = {"task_key": "load", "existing_cluster_id": cluster_id, **notebook(f"{home}/load", what="{{input}}")}
+    each = {
+        "task_key": "each",
+        "depends_on": [{"task_key": "find"}],
+        "for_each_task": {"inputs": "{{tasks.find.values.found}}", "concurrency": 2, "task": inner},
+    }
+    run = submitted(api, cluster_id, {"task_key": "find", **notebook(f"{home}/find")}, each)
+    assert run["state"]["result_state"] == "SUCCESS", run["state"]
+    came = exits(api, run["run_id"])
+    assert [value.split()[:3] for value in came] == [["1", "1", "1-a"], ["1", "1", "1-b"]]
+    assert len({value.split()[3] for value in came}) == 2, "each iteration has a seed of its own"
+    facts = api.get(f"/api/forebay/v1/runs/{run['run_id']}/facts")
+    assert facts["not_repeatable"] == []
+    assert [(one["number"], one["input"]) for one in facts["tasks"][1]["started"]] == [(0, "1-a"), (1, "1-b")]
+    write(2)
+    code, report = repeat(run["run_id"])
+    assert (code, report["equal"]) == (0, True), report
+    assert exits(api, report["repeat_run_id"]) == came
+    for name in ("find", "lib", "child", "load"):
+        api.post("/api/2.0/workspace/delete", {"path": f"{home}/{name}"})
+    code, report = repeat(report["repeat_run_id"])
+    assert (code, report["equal"]) == (0, True), report
+    assert exits(api, report["repeat_run_id"]) == came
+
+    # As retention does it, of one iteration.
+    second = facts["tasks"][1]["started"][1]["run_id"]
+    [task] = api.run(second)["tasks"]
+    (server.data / f"dev/runs/{task['run_id']}/notebook.json").unlink()
+    answer = api.call("POST", f"/api/forebay/v1/runs/{run['run_id']}/repeat")
+    assert f"Notebook {home}/load is gone" in refused(answer, 400, "INVALID_STATE")
+
+
+def test_iterations_that_differ_are_shown_by_number(api, home, dbfs_home, cluster_id, repeat):
+    find = f"import os\nmore = ['more'] * os.path.exists('/dbfs{dbfs_home}/more')"
+    find += "\ndbutils.jobs.taskValues.set('found', ['same', os.environ['FOREBAY_RUN_ID'], *more])"
+    api.notebook(f"{home}/find", [find])
+    api.notebook(f"{home}/load", ["print('worked')"])
+    inner = {"task_key": "load", "existing_cluster_id": cluster_id, **notebook(f"{home}/load", what="{{input}}")}
+    each = {
+        "task_key": "each",
+        "depends_on": [{"task_key": "find"}],
+        "for_each_task": {"inputs": "{{tasks.find.values.found}}", "task": inner},
+    }
+    run = submitted(api, cluster_id, {"task_key": "find", **notebook(f"{home}/find")}, each)
+    assert run["state"]["result_state"] == "SUCCESS", run["state"]
+    code, report = repeat(run["run_id"])
+    assert code == 4, report
+    [found] = report["differences"]
+    assert (found["task_key"], found["what"]) == ("each[1]/load", "element")
+    assert (found["was"], found["is"]) == (f'"{run["run_id"]}"', f'"{report["repeat_run_id"]}"')
+    # Nothing says what a third one would be made from, so none is begun.
+    api.post("/api/2.0/dbfs/put", {"path": f"{dbfs_home}/more", "contents": ""})
+    code, report = repeat(run["run_id"])
+    assert code == 4, report
+    assert f"had 2 elements in run {run['run_id']} and has 3 now" in report["differences"][0]["is"], report
+    assert {one["task_key"] for one in report["differences"]} == {"each", "each[0]/load", "each[1]/load"}
+
+
+def test_called_runs_are_what_they_were(api, home, cluster_id, repeat):
+    api.notebook(f"{home}/low", ["import random\ndbutils.notebook.exit(dbutils.widgets.get('who') + ' ' + str(random.random()))"])
+
+    def job(name, *tasks, **more):
+        settings = {"name": name, "tasks": list(tasks), **more}
+        return settings, api.post("/api/2.1/jobs/create", settings)["job_id"]
+
+    low = {"task_key": "low", "existing_cluster_id": cluster_id, **notebook(f"{home}/low", who="{{job.parameters.who}}")}
+    settings, lowest = job("lowest", low, parameters=[{"name": "who", "default": "nobody"}])
+    inner = {"task_key": "call", "run_job_task": {"job_id": lowest, "job_parameters": {"who": "{{input}}"}}}
+    _, middle = job("middle", {"task_key": "each", "for_each_task": {"inputs": '["a", "b"]', "task": inner}})
+    run = submitted(api, cluster_id, {"task_key": "top", "run_job_task": {"job_id": middle}})
+    assert run["state"]["result_state"] == "SUCCESS", run["state"]
+    came = exits(api, run["run_id"])
+    assert [value[:2] for value in came] == ["a ", "b "] and came[0][2:] != came[1][2:]
+    assert api.get(f"/api/forebay/v1/runs/{run['run_id']}/facts")["not_repeatable"] == []
+
+    # The jobs are others now, and then there are none.
+    api.notebook(f"{home}/low", ["dbutils.notebook.exit('other')"])
+    api.notebook(f"{home}/other", ["raise ValueError('not this one')"])
+    other = {**settings, "tasks": [{"task_key": "other", "existing_cluster_id": cluster_id, **notebook(f"{home}/other")}]}
+    api.post("/api/2.1/jobs/reset", {"job_id": lowest, "new_settings": other})
+    code, report = repeat(run["run_id"])
+    assert (code, report["equal"]) == (0, True), report
+    assert exits(api, report["repeat_run_id"]) == came
+    for one in (lowest, middle):
+        api.post("/api/2.1/jobs/delete", {"job_id": one})
+    code, report = repeat(report["repeat_run_id"])
+    assert (code, report["equal"]) == (0, True), report
+    assert exits(api, report["repeat_run_id"]) == came
+
+
+def test_iterations_and_called_runs_have_their_commits(api, origin, http_git, cluster_id, repeat):
+    source = {"git_url": f"{http_git.url}/{origin.bare.name}", "git_provider": "gitHub", "git_branch": "main"}
+    task = {"task_key": "n", "existing_cluster_id": cluster_id, "notebook_task": {"notebook_path": "n", "source": "GIT"}}
+    origin.commit({"n.py": "# Databricks notebook source\nraise ValueError('one')\n"})
+    job = api.post("/api/2.1/jobs/create", {"name": "called", "git_source": source, "tasks": [task]})["job_id"]
+    tasks = [
+        {"task_key": "each", "for_each_task": {"inputs": "[1]", "task": task}},
+        {"task_key": "call", "run_job_task": {"job_id": job}},
+    ]
+    run = api.finished(api.post("/api/2.1/jobs/runs/submit", {"git_source": source, "tasks": tasks})["run_id"])
+    assert run["state"]["result_state"] == "FAILED", run["state"]
+    origin.commit({"n.py": "# Databricks notebook source\nraise ValueError('two')\n"})
+    code, report = repeat(run["run_id"])
+    assert (code, report["equal"]) == (0, True), report
+    each, call = api.get(f"/api/forebay/v1/runs/{report['repeat_run_id']}/facts")["tasks"]
+    for [started] in (each["started"], call["started"]):
+        [one] = api.run(started["run_id"])["tasks"]
+        assert "one" in api.output(one["run_id"])["error"]
+
+
+def test_what_cannot_be_repeated_of_a_called_run_is_named(api, server, home, cluster_id, repeat):
+    api.notebook(f"{home}/low", ["print(1)"])
+    low = {"task_key": "low", "existing_cluster_id": cluster_id, **notebook(f"{home}/low")}
+    job = api.post("/api/2.1/jobs/create", {"name": "low", "tasks": [low]})["job_id"]
+    run = submitted(api, cluster_id, {"task_key": "call", "run_job_task": {"job_id": job}})
+    [called] = api.get(f"/api/forebay/v1/runs/{run['run_id']}/facts")["tasks"][0]["started"]
+    path = f"/api/forebay/v1/runs/{run['run_id']}/repeat"
+    api.notebook(f"{home}/low", ["print(2)"])
+    [task] = api.run(called["run_id"])["tasks"]
+    (server.data / f"dev/runs/{task['run_id']}/notebook.json").unlink()
+    assert f"Notebook {home}/low has changed" in refused(api.call("POST", path), 400, "INVALID_STATE")
+    api.post("/api/2.1/jobs/runs/delete", {"run_id": called["run_id"]})
+    assert "Task call: it never had a run, or that was deleted" in refused(api.call("POST", path), 400, "INVALID_STATE")

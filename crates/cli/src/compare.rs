@@ -6,7 +6,10 @@ use serde_json::{Map, Value};
 /// What came out of one task.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct TaskResult {
+    /// With the tasks above it, such as `each[2]/load`.
     pub(crate) task_key: String,
+    /// Of an iteration.
+    pub(crate) element: Option<String>,
     pub(crate) result_state: Option<String>,
     pub(crate) exit_value: Option<String>,
     pub(crate) error: Option<String>,
@@ -61,8 +64,12 @@ fn difference(task: &TaskResult, what: &str, was: &str, is: &str) -> Difference 
     }
 }
 
-/// Cells first, because the rest follows from them.
+/// What it was given first and then cells, because the rest follows from them.
 fn first(before: &TaskResult, after: &TaskResult) -> Option<Difference> {
+    if before.element != after.element {
+        let text = |task: &TaskResult| task.element.clone().unwrap_or_default();
+        return Some(difference(before, "element", &text(before), &text(after)));
+    }
     let empty = Vec::new();
     let count = before.cells.len().max(after.cells.len());
     for cell in 0..count {

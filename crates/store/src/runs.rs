@@ -58,6 +58,12 @@ impl RunKind {
         }
     }
 
+    /// Whether it shares the code and the rights of the run above it.
+    #[must_use]
+    pub fn is_part(self) -> bool {
+        matches!(self, Self::Workflow | Self::Iteration)
+    }
+
     /// Whether its attempt begins at once, without a slot of its own: it shares that of the one that
     /// started it, or has a ceiling of its own.
     pub(crate) fn is_nested(self) -> bool {

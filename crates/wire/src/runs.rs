@@ -45,8 +45,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
         &[],
         "/api/forebay/v1/runs/{run_id}/repeat",
         "acceptance/test_repeat.py",
-    )
-    .partial("for-each and run-job tasks are refused"),
+    ),
 ];
 
 #[derive(Debug, Deserialize)]

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use clap::Args;
 use forebay_client::{Client, Error, Method, Run};
 use serde_json::{Value, json};
@@ -21,7 +23,6 @@ pub(crate) async fn run(args: &RepeatArgs) -> Outcome {
     let out = args.connection.out();
     let client = args.connection.client()?;
     let first = args.run_id;
-    let facts = facts_of(&client, first).await?;
     let before = client.run_get(first).await?;
     let path = format!("/api/forebay/v1/runs/{first}/repeat");
     let started = client.write(Method::POST, &path, &json!({})).await?;
@@ -51,13 +52,14 @@ pub(crate) async fn run(args: &RepeatArgs) -> Outcome {
             ),
         ));
     }
-    let found = differences(
-        &results(&client, &before).await?,
-        &results(&client, &after).await?,
+    let (before, after) = (
+        outcome(&client, before.run_id).await?,
+        outcome(&client, after.run_id).await?,
     );
+    let found = differences(&before.tasks, &after.tasks);
     let notes = Notes {
-        unpinned: names(&facts, "unpinned"),
-        kept: names(&facts_of(&client, second).await?, "kept"),
+        unpinned: before.unpinned.into_iter().collect(),
+        kept: after.kept.into_iter().collect(),
     };
     report(out, (first, second), &notes, &found)?;
     Ok(match found.is_empty() {
@@ -75,32 +77,86 @@ async fn ended(client: &Client, run: i64) -> Result<Run, Failure> {
     }
 }
 
-/// The newest attempt of each task.
-async fn results(client: &Client, run: &Run) -> Result<Vec<TaskResult>, Failure> {
-    let facts = facts_of(client, run.run_id).await?;
-    let mut found = Vec::new();
-    for task in facts["tasks"].as_array().into_iter().flatten() {
-        let id = task["run_id"].as_i64().unwrap_or_default();
-        let output = client.run_output(id).await?;
-        let state = client.run_get(id).await?.state;
-        let path = format!("/api/forebay/v1/runs/{id}/notebook");
-        let cells = match client.read(&path, &[]).await {
-            Ok(document) => cells(&document),
-            // It was no notebook.
-            Err(Error::Api { status: 404, .. }) => Vec::new(),
-            Err(error) => return Err(error.into()),
-        };
-        found.push(TaskResult {
-            task_key: task["task_key"].as_str().unwrap_or_default().to_owned(),
-            result_state: state.result_state,
-            exit_value: output.notebook_output.and_then(|output| output.result),
-            error: output.error,
-            engine: task["engine"].as_str().map(str::to_owned),
-            cells,
-            logs: output.logs,
-        });
+/// All that came out of a run, of the runs that its for-each and run-job tasks started too.
+#[derive(Default)]
+struct Whole {
+    tasks: Vec<TaskResult>,
+    unpinned: BTreeSet<String>,
+    kept: BTreeSet<String>,
+}
+
+/// A run that is to be looked at: its number, where it is, and its element.
+struct Visit {
+    run: i64,
+    place: String,
+    element: Option<String>,
+}
+
+async fn outcome(client: &Client, run: i64) -> Result<Whole, Failure> {
+    let mut whole = Whole::default();
+    let mut visits = vec![Visit {
+        run,
+        place: String::new(),
+        element: None,
+    }];
+    while let Some(visit) = visits.pop() {
+        let facts = facts_of(client, visit.run).await?;
+        for task in facts["tasks"].as_array().into_iter().flatten() {
+            whole.unpinned.extend(names(task, "unpinned"));
+            whole.kept.extend(names(task, "kept"));
+            let result = result(client, &visit, task).await?;
+            // The last is looked at first.
+            visits.extend(started(task, &result.task_key).into_iter().rev());
+            whole.tasks.push(result);
+        }
     }
-    Ok(found)
+    Ok(whole)
+}
+
+fn started(task: &Value, key: &str) -> Vec<Visit> {
+    let started = task["started"].as_array().into_iter().flatten();
+    let visits = started.filter_map(|one| {
+        let number = one["number"].as_u64();
+        Some(Visit {
+            run: one["run_id"].as_i64()?,
+            place: match number {
+                Some(number) => format!("{key}[{number}]/"),
+                None => format!("{key}/"),
+            },
+            element: number.map(|_| one["input"].to_string()),
+        })
+    });
+    visits.collect()
+}
+
+/// The newest attempt of a task.
+async fn result(client: &Client, visit: &Visit, task: &Value) -> Result<TaskResult, Failure> {
+    let id = task["run_id"].as_i64().unwrap_or_default();
+    let output = client.run_output(id).await?;
+    let state = client.run_get(id).await?.state;
+    let path = format!("/api/forebay/v1/runs/{id}/notebook");
+    let cells = match client.read(&path, &[]).await {
+        Ok(document) => cells(&document),
+        // It was no notebook.
+        Err(Error::Api { status: 404, .. }) => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
+    // It may name a run that it started, whose tasks say the same.
+    let error = output.error.filter(|_| started(task, "").is_empty());
+    Ok(TaskResult {
+        task_key: format!(
+            "{}{}",
+            visit.place,
+            task["task_key"].as_str().unwrap_or_default()
+        ),
+        element: visit.element.clone(),
+        result_state: state.result_state,
+        exit_value: output.notebook_output.and_then(|output| output.result),
+        error,
+        engine: task["engine"].as_str().map(str::to_owned),
+        cells,
+        logs: output.logs,
+    })
 }
 
 fn cells(document: &Value) -> Vec<Vec<Value>> {
@@ -122,16 +178,11 @@ struct Notes {
     kept: Vec<String>,
 }
 
-/// Of all tasks.
-fn names(facts: &Value, field: &str) -> Vec<String> {
-    let tasks = facts["tasks"].as_array().into_iter().flatten();
-    let names = tasks.flat_map(|task| task["inputs"][field].as_array().into_iter().flatten());
-    let mut names: Vec<String> = names
-        .filter_map(|name| name.as_str().map(str::to_owned))
-        .collect();
-    names.sort();
-    names.dedup();
+fn names(task: &Value, field: &str) -> Vec<String> {
+    let names = task["inputs"][field].as_array().into_iter().flatten();
     names
+        .filter_map(|name| name.as_str().map(str::to_owned))
+        .collect()
 }
 
 fn report(

@@ -216,8 +216,12 @@ impl Work<'_> {
             Err(e) => return Ok(Some(not_checked_out(&e))),
         };
         let above = top.as_ref().and_then(|top| {
-            let (id, task_key) = top.notebook.as_ref()?;
-            Some((*id, &top.definition.document, task_key))
+            let TopNotebook {
+                attempt,
+                task_key,
+                definition,
+            } = top.notebook.as_ref()?;
+            Some((*attempt, &definition.document, task_key))
         });
         // Of what a notebook runs, the code is as it was below the one that is repeated, and the rest
         // follows from that.
@@ -399,7 +403,7 @@ impl Work<'_> {
         while let Some(parent) = definition
             .run
             .parent_attempt
-            .filter(|_| definition.run.kind != RunKind::Job)
+            .filter(|_| definition.run.kind.is_part())
         {
             only_notebooks &= definition.run.kind == RunKind::Workflow;
             let Some(above) = inner.store.attempt_look(parent).await? else {
@@ -413,7 +417,13 @@ impl Work<'_> {
             } = above.attempt;
             let above = inner.definition(run_id, above.repair).await?;
             definition = above.map_err(|unreadable| unreadable.error)?;
-            notebook = only_notebooks.then_some((id, task_key));
+            if only_notebooks {
+                notebook = Some(TopNotebook {
+                    attempt: id,
+                    task_key,
+                    definition: Arc::clone(&definition),
+                });
+            }
         }
         Ok(Some(Top {
             definition,
@@ -554,8 +564,15 @@ impl Work<'_> {
 /// The run above all that an attempt is a part of.
 struct Top {
     definition: Arc<Definition>,
-    /// Its attempt by which notebooks run each other down to here, and the task of that.
-    notebook: Option<(RunId, String)>,
+    notebook: Option<TopNotebook>,
+}
+
+/// The attempt from which notebooks run each other down to another one. It may be in an iteration.
+struct TopNotebook {
+    attempt: RunId,
+    task_key: String,
+    /// Of its run.
+    definition: Arc<Definition>,
 }
 
 /// A program that has begun.

@@ -175,7 +175,11 @@ impl Container<'_> {
             return self.end(condition::end(condition)?).await;
         }
         let inputs = match &scoped.task.for_each_task {
-            Some(each) => for_each::inputs(each)?,
+            Some(each) => {
+                let inputs = for_each::inputs(each)?;
+                self.inner.check_planned(self, inputs.len()).await?;
+                inputs
+            }
             None => vec![None],
         };
         if inputs.is_empty() {
@@ -217,7 +221,9 @@ impl Container<'_> {
                 .await?;
             let ctx = self.inner.ctx_of(self.run).await?;
             for (number, input) in numbers.zip(inputs) {
-                let (new, plan) = for_each::child(self, &ctx, number, input)?;
+                let first = self.inner.first_child(self, number).await?;
+                let first = first.map(|first| first.id);
+                let (new, plan) = for_each::child(self, &ctx, (number, input), first)?;
                 self.create(new, plan, number).await?;
             }
         }

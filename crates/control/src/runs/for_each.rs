@@ -23,15 +23,15 @@ pub(crate) fn inputs(each: &ForEachTask) -> Result<Vec<Option<Value>>> {
 }
 
 /// The run of one iteration. It belongs to no job: it is a part of the run that has the for-each,
-/// and acts for the same user.
+/// and acts for the same user. `first` is the iteration that it repeats.
 ///
 /// # Errors
 /// When the stored definition is not one of ours.
 pub(crate) fn child(
     container: &Container<'_>,
     ctx: &Ctx,
-    number: usize,
-    input: Option<Value>,
+    (number, input): (usize, Option<Value>),
+    first: Option<RunId>,
 ) -> Result<(NewRun, Plan)> {
     let run = &container.run;
     let place = format!("/{}/for_each_task/task", container.attempt.task);
@@ -53,6 +53,10 @@ pub(crate) fn child(
         let each = budget.of_task(&container.attempt.task_key);
         let own = json!({"budget": {"attempt": each}});
         settings.insert(OWN_FIELD.to_owned(), own);
+    }
+    if let Some(first) = first {
+        let own = settings.entry(OWN_FIELD).or_insert_with(|| json!({}));
+        own["repeat"] = json!(first);
     }
     let document = JobDocument::of_normal(settings)?;
     let mut parameters = Map::new();

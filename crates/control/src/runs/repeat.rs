@@ -9,27 +9,29 @@ use serde_json::{Map, Value, json};
 
 use super::inputs::{self, INPUTS, Inputs};
 use super::origin::Origin;
+use super::parts::Part;
 use super::source::{Code, Past};
 use super::{Inner, RunView, Runs, TRIGGER_INFO};
 use crate::Ctx;
 use crate::jobs::{JobDocument, OWN_FIELD};
 
-/// Tasks that start runs of their own, whose inputs are not theirs.
-const STARTS_OTHERS: [&str; 2] = ["for_each_task", "run_job_task"];
+/// Reasons that are told; the others are counted.
+const REASONS_MAX: usize = 20;
 
 impl Runs {
     /// Starts a run with the settings, parameters, commit and seeds of an ended one. Each of its tasks
-    /// looks again before it starts whether everything is as it was.
+    /// looks again before it starts whether everything is as it was. What for-each and run-job tasks
+    /// started is done again in the same way.
     ///
     /// # Errors
     /// `INVALID_STATE` with everything that keeps it from being the same run.
     pub async fn repeat(&self, ctx: &Ctx, id: RunId) -> Result<RunId> {
         let view = self.get(ctx, id).await?;
         let run = &view.run;
-        let mut reasons = refusals(&view);
+        let (parts, mut reasons) = self.examined(ctx, &view).await?;
         if reasons.is_empty() {
             let mounts = self.0.mounts_for(ctx).await?;
-            for attempt in view.newest() {
+            for attempt in parts.iter().flat_map(|part| part.view.newest()) {
                 let Some(inputs) = inputs_of(attempt) else {
                     continue;
                 };
@@ -40,22 +42,25 @@ impl Runs {
                     past: Some(Arc::new(inputs::past(&self.0.dirs, attempt.id, &inputs))),
                 };
                 let kept = |digest: &str| self.0.libraries.has(digest);
-                reasons.extend(inputs.changed(&code, &mounts, kept).await?);
+                let changed = inputs.changed(&code, &mounts, kept).await?;
+                // Iterations are made from the same files.
+                let is_new = |reason: &String| !reasons.contains(reason);
+                let new: Vec<String> = changed.into_iter().filter(is_new).collect();
+                reasons.extend(new);
             }
         }
         if !reasons.is_empty() {
             return Err(Error::state(format!(
                 "Run {} cannot be repeated: {}",
                 run.id,
-                reasons.join(" ")
+                told(reasons)
             )));
         }
-        let document = JobDocument::of_normal(pinned(run)?)?;
-        let jobs = &self.0.jobs;
-        jobs.check_ceiling(&document)?;
-        let wanted = document.spec.run_as.as_ref();
-        jobs.check_run_as(ctx, &document.settings, wanted, None)
-            .await?;
+        let document = self.0.again(ctx, run).await?;
+        let below = parts.iter().skip(1).map(|part| &part.view.run);
+        for called in below.filter(|run| !run.kind.is_part()) {
+            self.0.again(ctx, called).await?;
+        }
         self.count_creation()?;
         let mut parameters = run.parameters.clone();
         parameters.shift_remove(TRIGGER_INFO);
@@ -71,6 +76,39 @@ impl Runs {
         };
         self.create(new, document.plan).await
     }
+
+    /// Why a run cannot be repeated, as far as its own rows tell, and those of what it started.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn refusals(&self, ctx: &Ctx, view: &RunView) -> Result<Vec<String>> {
+        Ok(self.examined(ctx, view).await?.1)
+    }
+
+    async fn examined(&self, ctx: &Ctx, view: &RunView) -> Result<(Vec<Part>, Vec<String>)> {
+        if let Some(what) = refused_as_whole(&view.run) {
+            return Ok((Vec::new(), vec![what.to_owned()]));
+        }
+        let (parts, mut found) = self.parts(ctx, view).await?;
+        for Part { place, view } in &parts {
+            let own = refusals(view).into_iter();
+            found.extend(own.map(|reason| format!("{place}{reason}")));
+        }
+        let is_known = |part: &Part| part.view.newest().any(|one| inputs_of(one).is_some());
+        if found.is_empty() && !parts.iter().any(is_known) {
+            found.push("nothing of it was executed.".to_owned());
+        }
+        Ok((parts, found))
+    }
+}
+
+fn told(mut reasons: Vec<String>) -> String {
+    let more = reasons.len().saturating_sub(REASONS_MAX);
+    if more > 0 {
+        reasons.truncate(REASONS_MAX);
+        reasons.push(format!("There are {more} more reasons."));
+    }
+    reasons.join(" ")
 }
 
 /// What a repeat is to be like: a task of the first run.
@@ -83,6 +121,21 @@ pub(crate) struct First {
 }
 
 impl Inner {
+    /// The definition of a run that does this one again for `ctx`.
+    ///
+    /// # Errors
+    /// When `ctx` may not have such a run.
+    pub(super) async fn again(&self, ctx: &Ctx, run: &Run) -> Result<JobDocument> {
+        let document = JobDocument::of_normal(pinned(run)?)?;
+        self.jobs.check_ceiling(&document)?;
+        let wanted = document.spec.run_as.as_ref();
+        let checked = self
+            .jobs
+            .check_run_as(ctx, &document.settings, wanted, None);
+        checked.await?;
+        Ok(document)
+    }
+
     /// Of an attempt that repeats another one, that one.
     ///
     /// # Errors
@@ -167,47 +220,36 @@ pub fn inputs_of(attempt: &Attempt) -> Option<Inputs> {
     serde_json::from_value(attempt.facts.get(INPUTS)?.clone()).ok()
 }
 
-/// Why a run cannot be repeated, as far as its own rows tell.
-#[must_use]
-pub fn refusals(view: &RunView) -> Vec<String> {
-    let run = &view.run;
-    let what = match run.kind {
-        RunKind::Job | RunKind::Submit => None,
+/// Why a run is nothing to repeat by itself.
+fn refused_as_whole(run: &Run) -> Option<&'static str> {
+    match run.kind {
         RunKind::Workflow => Some("it was started by a notebook; repeat the run above it."),
         RunKind::Iteration => Some("it is an iteration; repeat the run above it."),
         RunKind::Context => {
             Some("it is an execution context, which takes its cells from a client.")
         }
-    };
-    if let Some(what) = what {
-        return vec![what.to_owned()];
+        RunKind::Job | RunKind::Submit if !run.phase.is_ended() => Some("it has not ended."),
+        RunKind::Job | RunKind::Submit => None,
     }
+}
+
+/// Why a run cannot be repeated, as far as its own rows tell.
+fn refusals(view: &RunView) -> Vec<String> {
+    let run = &view.run;
     if !run.phase.is_ended() {
         return vec!["it has not ended.".to_owned()];
     }
     let mut found = Vec::new();
-    let from_git = run.settings.contains_key("git_source");
+    // An iteration has the commit of the run above it.
+    let from_git = run.settings.contains_key("git_source") && !run.kind.is_part();
     if from_git && run.used_commit.is_none() {
         found.push("it never had its commit.".to_owned());
     }
-    let mut known = false;
     for attempt in view.newest() {
         let key = &attempt.task_key;
-        if let Some(kind) = STARTS_OTHERS
-            .iter()
-            .find(|kind| view.has_type(attempt, kind))
-        {
-            found.push(format!(
-                "Task {key} is a {kind}, which starts runs of its own."
-            ));
-        }
-        known |= inputs_of(attempt).is_some();
         if attempt.executed_at.is_some() && inputs_of(attempt).is_none() {
             found.push(format!("Task {key} does not say what it was made from."));
         }
-    }
-    if found.is_empty() && !known {
-        found.push("nothing of it was executed.".to_owned());
     }
     found
 }

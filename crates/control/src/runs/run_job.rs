@@ -1,14 +1,18 @@
 //! Run-job tasks: a run of another job, which passes through that job's own admission.
 
 use forebay_engine::{Plan, Verdict};
-use forebay_store::{AttemptEnd, NewRun, Run};
+use forebay_store::{AttemptEnd, NewRun, Run, RunKind};
 use forebay_types::{Error, JobId, PermissionLevel, Result};
 use serde_json::{Map, Value};
 
 use super::container::{Container, end};
-use super::request::run_of;
+use super::request::{parameters, run_of};
+use super::scope::Scoped;
 use super::{Inner, RunNow};
-use crate::jobs::{JobDocument, RUN_JOB_DEPTH_MAX};
+use crate::Ctx;
+use crate::jobs::{JobDocument, RUN_JOB_DEPTH_MAX, RunJobTask};
+
+const TRIGGER: &str = "RUN_JOB_TASK";
 
 /// # Errors
 /// `Job N does not exist.`; `PERMISSION_DENIED`; jobs that run each other in a circle or too deep.
@@ -17,11 +21,55 @@ pub(crate) async fn child(container: &Container<'_>) -> Result<(NewRun, Plan)> {
     let scoped = container.scoped().await?;
     let task = scoped.task.run_job_task.as_ref();
     let task = task.ok_or_else(|| Error::invalid("The run has no such run-job any more."))?;
+    if let Some(first) = inner.first_child(container, 0).await? {
+        return repeated(container, &scoped, task, first).await;
+    }
     let id = JobId(task.job_id);
     refuse_circles(inner, run, id).await?;
     let ctx = inner.ctx_of(run).await?;
     let wanted = PermissionLevel::CanManageRun;
     let job = inner.jobs.permitted(&ctx, id, wanted).await?;
+    let request = request(&scoped, task, &job.settings)?;
+    let (new, plan) = run_of(&ctx, job, request)?;
+    let new = NewRun {
+        trigger: TRIGGER,
+        ..new
+    };
+    Ok((new, plan))
+}
+
+/// The run that was called by the task that this one repeats, again: with its settings of then, whatever
+/// became of its job, for whoever asked for the repeat. It belongs to no job.
+async fn repeated(
+    container: &Container<'_>,
+    scoped: &Scoped,
+    task: &RunJobTask,
+    first: Run,
+) -> Result<(NewRun, Plan)> {
+    let Container { inner, run, .. } = container;
+    let asker = inner.store.user_get(run.creator_id).await?;
+    let asker = asker.filter(|user| user.active).map(Ctx::new);
+    let asker = asker.ok_or_else(|| {
+        Error::denied("The user who asked for this repeat is not active any more.".to_owned())
+    })?;
+    let document = inner.again(&asker, &first).await?;
+    let request = request(scoped, task, &first.settings)?;
+    let new = NewRun {
+        parameters: parameters(&request)?,
+        timeout_ms: first.timeout_ms,
+        trigger: TRIGGER,
+        ..NewRun::new(
+            RunKind::Submit,
+            asker.creator(),
+            first.name,
+            document.settings,
+        )
+    };
+    Ok((new, document.plan))
+}
+
+/// What the task gives a run of a job with these settings.
+fn request(scoped: &Scoped, task: &RunJobTask, settings: &Map<String, Value>) -> Result<RunNow> {
     let legacy = !task.notebook_params.is_empty()
         || task.python_params.is_some()
         || !task.python_named_params.is_empty()
@@ -30,9 +78,7 @@ pub(crate) async fn child(container: &Container<'_>) -> Result<(NewRun, Plan)> {
         || !task.sql_params.is_empty();
     let mut job_parameters = task.job_parameters.clone();
     if !legacy {
-        let declared = JobDocument::of_normal(job.settings.clone())?
-            .spec
-            .parameters;
+        let declared = JobDocument::of_normal(settings.clone())?.spec.parameters;
         let pushed: Map<String, Value> = scoped
             .job_parameters
             .iter()
@@ -41,7 +87,7 @@ pub(crate) async fn child(container: &Container<'_>) -> Result<(NewRun, Plan)> {
             .collect();
         job_parameters.extend(pushed);
     }
-    let request = RunNow {
+    Ok(RunNow {
         job_parameters,
         notebook_params: task.notebook_params.clone(),
         python_params: task.python_params.clone(),
@@ -50,13 +96,7 @@ pub(crate) async fn child(container: &Container<'_>) -> Result<(NewRun, Plan)> {
         spark_submit_params: task.spark_submit_params.clone(),
         sql_params: task.sql_params.clone(),
         ..RunNow::default()
-    };
-    let (new, plan) = run_of(&ctx, job, request)?;
-    let new = NewRun {
-        trigger: "RUN_JOB_TASK",
-        ..new
-    };
-    Ok((new, plan))
+    })
 }
 
 /// What jobs look like when they are saved says nothing of those that were changed since.

@@ -183,7 +183,7 @@ pub(crate) fn run_json(app: &App, view: &RunView, version: ApiVersion, with_task
     if let Some(source) = git_source(run) {
         fields.insert("git_source".to_owned(), source);
     }
-    if let Some(parent) = run.parent_attempt.filter(|_| run.kind == RunKind::Job) {
+    if let Some(parent) = run.parent_attempt.filter(|_| !run.kind.is_part()) {
         fields.insert("trigger_info".to_owned(), json!({"run_id": parent}));
     }
     let each = task.filter(|attempt| view.has_type(attempt, "for_each_task"));
