@@ -97,7 +97,9 @@ def _connect_client():
     try:
         return importlib.import_module("pyspark.sql.connect.session")
     finally:
-        sys.modules["__main__"] = main
+        # Unless a notebook has put its own there meanwhile.
+        if sys.modules["__main__"] is stand_in:
+            sys.modules["__main__"] = main
 
 
 # The warehouse of this process.

@@ -279,6 +279,8 @@ class Session:
         main = shell.user_module
         # Libraries that find neither a file nor a prompt believe they run inside a test.
         main.__file__ = notebook
+        # Of a module that was emptied it is gone, and they look at it, too.
+        main.__spec__ = None
         sys.modules["__main__"] = main
         sys.argv[:] = [notebook]
         shell.user_ns.update(names)

@@ -231,5 +231,8 @@ def warm():
     shell.run_labelled("_ = 1\n_", "warm", loop)
     loop.close()
     shell.reset(new_session=True)
+    # It has emptied the module that is `__main__` now. Without these, Spark's client cannot be imported.
+    shell.user_module.__spec__ = None
+    shell.user_module.__file__ = "forebay"
     shell.execution_count = 1
     shell.channel = None

@@ -134,24 +134,21 @@ async fn a_runner_started_otherwise_is_replaced_and_one_of_another_build_only_wh
         setup.options = options.to_owned();
         setup
     };
-    let open = async |setup| {
-        let clock = forebay_runtime::Clock::system();
-        forebay_runner::RunnerClient::open(setup, clock, forebay_runtime::Tasks::default())
-            .await
-            .unwrap()
-    };
+    let open = async |setup| Bench::server_of(setup, forebay_runtime::Clock::system()).await;
     let newer = open(setup("newer", "none")).await;
-    let adoption = bench.adopt(&newer, "a", 0, Answers::open()).await;
+    let adoption = bench.adopt(&newer.client, "a", 0, Answers::open()).await;
     let Adoption::Found(execution) = adoption else {
         panic!("{adoption:?}");
     };
     execution.leave();
+    // A folder has one server, and this one would start a runner in place of the one that is ended.
+    drop(newer);
     let other = open(setup("newer", "other")).await;
-    let adoption = bench.adopt(&other, "a", 0, Answers::open()).await;
+    let adoption = bench.adopt(&other.client, "a", 0, Answers::open()).await;
     let Adoption::Found(execution) = adoption else {
         panic!("{adoption:?}");
     };
     let (_, ended) = rest(execution).await;
     assert!(matches!(ended.outcome, Outcome::Lost { .. }), "{ended:?}");
-    other.kill().await;
+    other.client.kill().await;
 }

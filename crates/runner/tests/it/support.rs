@@ -60,9 +60,12 @@ impl Bench {
 
     /// The same, with heartbeats by `clock`.
     pub(crate) async fn server_by(&self, clock: Clock) -> Server {
+        Self::server_of(self.setup(), clock).await
+    }
+
+    pub(crate) async fn server_of(setup: RunnerSetup, clock: Clock) -> Server {
         let runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = { runtime }.worker_threads(1).enable_all().build().unwrap();
-        let setup = self.setup();
         let open = runtime.spawn(RunnerClient::open(setup, clock, Tasks::default()));
         Server {
             client: open.await.unwrap().unwrap(),
