@@ -1,6 +1,6 @@
 //! From a workload to a run: environment, parent, descriptors, request.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -19,7 +19,7 @@ use forebay_runtime::Clock;
 use futures_util::stream::FuturesUnordered;
 use nix::fcntl::OFlag;
 use nix::sys::socket::{MsgFlags, recv};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe::Receiver;
 use tokio::sync::OnceCell;
@@ -31,23 +31,24 @@ use crate::environment::{Environment, Environments, RUNTIMES, Runtime};
 use crate::frame::{self, Decoder};
 use crate::habits::Habits;
 use crate::java;
+use crate::job::home;
 use crate::output::Output;
 use crate::owner;
 use crate::packages::Packages;
 use crate::run::{Ends, LocalRun, State};
-use crate::sandbox::{self, HOME, SCRATCH};
-use crate::seat::{Seat, Wish};
+use crate::sandbox;
+use crate::seat::Seat;
 use crate::seccomp;
 use crate::tools;
 use crate::zygote::{Parent, ParentSpec, Warmth, nonblocking, seqpacket_pair, watch};
 
 /// Runs programs as child processes of this one.
 pub struct LocalExecutor {
-    config: LocalConfig,
+    pub(crate) config: LocalConfig,
     driver: PathBuf,
-    isolation: Isolation,
-    cgroups: Cgroups,
-    seccomp: Option<String>,
+    pub(crate) isolation: Isolation,
+    pub(crate) cgroups: Cgroups,
+    pub(crate) seccomp: Option<String>,
     environments: Environments,
     uv: OnceCell<Option<PathBuf>>,
     warm: Mutex<HashMap<Key, Warm>>,
@@ -423,136 +424,6 @@ impl LocalExecutor {
             name: self.number().to_string(),
         })
     }
-
-    /// What the child of a parent needs to know before it is the worker.
-    fn wish(&self, workload: &Workload, parent: &Parent) -> Wish {
-        let limits = &workload.limits;
-        let mounts = workload.place.mounts.0.iter();
-        let private: Vec<&str> = mounts
-            .filter(|mount| mount.private)
-            .map(|mount| mount.at.as_str())
-            .collect();
-        let mut rlimits = json!({"CORE": 0});
-        if self.cgroups == Cgroups::None
-            && let Some(bytes) = limits.memory_bytes
-        {
-            rlimits["AS"] = json!(bytes);
-        }
-        if !self.cgroups.count_cpu()
-            && let Some(ms) = limits.cpu_ms
-        {
-            // Each process for itself, and whole seconds: better than no limit.
-            let seconds = ms.div_ceil(1000).max(1);
-            // A signal that says why, and a second later the end.
-            rlimits["CPU"] = json!([seconds, seconds + 1]);
-        }
-        let tmp_bytes = limits.memory_bytes.unwrap_or(4 << 30) / 2;
-        let request = [
-            ("sandbox", json!(parent.sandboxed)),
-            ("keep", json!(parent.shown)),
-            ("scratch", json!(SCRATCH)),
-            ("local_dir", json!(LOCAL_DIR)),
-            ("private_mounts", json!(private)),
-            ("home", json!(HOME)),
-            ("tmp_bytes", json!(tmp_bytes)),
-            ("rlimits", rlimits),
-            ("seccomp", json!(self.seccomp)),
-        ];
-        Wish {
-            request: request
-                .map(|(name, value)| (name.to_owned(), value))
-                .into_iter()
-                .collect(),
-            limits: limits.clone(),
-        }
-    }
-
-    /// What the worker needs to know: the first frame on the channel.
-    fn job(
-        &self,
-        workload: &Workload,
-        runtime: &Runtime,
-        environment: &Environment,
-        uv: Option<&Path>,
-        local_dir: &Path,
-    ) -> Value {
-        json!({
-            "run_id": workload.run_id,
-            "program": workload.program,
-            "packages": runtime.preload,
-            "libraries": workload.libraries,
-            "init_scripts": workload.init_scripts,
-            "env": self.variables(workload, environment),
-            "working_dir": workload.working_dir,
-            "python_path": workload.python_path,
-            "context": workload.context,
-            "output_cell_bytes": workload.limits.output_cell_bytes,
-            "interpreter": environment.interpreter(),
-            "uv": uv,
-            "local_dir": local_dir,
-            "spark": {
-                "engine": runtime.engine,
-                "conf": workload.spark_conf,
-                "memory_bytes": workload.limits.memory_bytes,
-            },
-        })
-    }
-
-    fn variables(
-        &self,
-        workload: &Workload,
-        environment: &Environment,
-    ) -> BTreeMap<String, String> {
-        let mut env = self.common_variables(&workload.place, environment);
-        if self.isolation.level == IsolationLevel::None {
-            let home = home(workload).to_string_lossy().into_owned();
-            env.insert("HOME".to_owned(), home);
-        }
-        env.extend(workload.env.clone());
-        env
-    }
-
-    /// Of all runs of one parent.
-    fn common_variables(
-        &self,
-        place: &Place,
-        environment: &Environment,
-    ) -> BTreeMap<String, String> {
-        let text = |path: &Path| path.to_string_lossy().into_owned();
-        let bin = text(&environment.folder.join("bin"));
-        let cache = ParentSpec::package_cache(&self.config.data_dir, place);
-        let mut env: BTreeMap<String, String> = [
-            (
-                "PATH",
-                format!("{bin}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
-            ),
-            ("HOME", HOME.to_owned()),
-            ("USER", "root".to_owned()),
-            ("SHELL", "/bin/bash".to_owned()),
-            ("LANG", "C.UTF-8".to_owned()),
-            ("PYTHONUNBUFFERED", "1".to_owned()),
-            // As in the driver itself, see `zygote.rs`.
-            ("PYTHONHASHSEED", "0".to_owned()),
-            ("VIRTUAL_ENV", text(&environment.folder)),
-            ("IPYTHONDIR", "/tmp/.ipython".to_owned()),
-            ("MPLCONFIGDIR", "/tmp/.matplotlib".to_owned()),
-            (
-                "MPLBACKEND",
-                "module://matplotlib_inline.backend_inline".to_owned(),
-            ),
-            ("UV_CACHE_DIR", text(&cache)),
-            // The machine's own authorities, as pip and curl use them.
-            ("UV_SYSTEM_CERTS", "true".to_owned()),
-            ("UV_LINK_MODE", "copy".to_owned()),
-            ("UV_PYTHON_DOWNLOADS", "never".to_owned()),
-            ("DATABRICKS_RUNTIME_VERSION", place.runtime.clone()),
-        ]
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect();
-        env.extend(tools::for_programs(&self.config.tool_env));
-        env
-    }
 }
 
 #[async_trait]
@@ -761,11 +632,6 @@ fn check(workload: &Workload) -> Result<(), StartError> {
         return invalid("the script has no path".to_owned());
     }
     Ok(())
-}
-
-/// Of a program that sees the host's files: it must not take its own folder for the user's.
-fn home(workload: &Workload) -> PathBuf {
-    workload.spool_dir.join("home")
 }
 
 fn failed(doing: &str) -> impl FnOnce(io::Error) -> StartError {

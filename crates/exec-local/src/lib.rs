@@ -16,6 +16,7 @@ mod executor;
 mod frame;
 mod habits;
 mod java;
+mod job;
 mod launch;
 mod output;
 mod owner;
