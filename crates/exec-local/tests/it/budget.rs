@@ -88,7 +88,7 @@ fn without_cgroups_each_process_has_the_limit_for_itself() {
         let execution = local.start(bench.workload.clone(), bench.host.clone());
         let execution: Box<dyn Execution> = execution.await.unwrap();
         assert_eq!(execution.meter().read(), None, "nobody counts");
-        let ended = finish(bench.workload.run_id, execution).await.ended;
+        let ended = finish(execution).await.ended;
         // What `wait4` tells is a little off what the kernel's limit goes by.
         let told = matches!(ended.outcome, Outcome::CpuLimit { limit_ms: 900, .. });
         assert!(told, "{ended:?}");

@@ -74,7 +74,7 @@ fn a_session_takes_cells_one_by_one_and_outlives_what_fails() {
             }
         }
         host.interrupt.notify_one();
-        let mut report = finish(bench.workload.run_id, execution).await;
+        let mut report = finish(execution).await;
         report.events.splice(0..0, events);
         let statuses = [DONE, FAILED, FAILED, DONE, DONE, DONE];
         let statuses: Vec<_> = statuses.into_iter().enumerate().collect();

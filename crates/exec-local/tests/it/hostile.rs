@@ -8,11 +8,7 @@ use crate::support::{Bench, RUNTIME, Report, data_dir, executor, finish, leftove
 
 /// Nothing of the run is left, and the next one works.
 async fn aftermath(report: &Report) {
-    assert_eq!(
-        leftovers(report.run_id),
-        Vec::<String>::new(),
-        "{report:#?}"
-    );
+    assert_eq!(leftovers(), Vec::<String>::new(), "{report:#?}");
     let next = Bench::new().cells(&["1 + 1"]).await;
     assert_eq!(next.succeeded().shown(), ["2"]);
 }
@@ -73,7 +69,6 @@ async fn cancel_when_it_says_go(source: &str) -> Report {
         events.push(event);
     }
     Report {
-        run_id: bench.workload.run_id,
         events,
         ended: execution.finish().await,
     }
@@ -124,10 +119,7 @@ fn a_time_out_is_told_from_a_cancel() {
         let execution = bench.start().await;
         execution.canceler().cancel(CancelReason::TimedOut);
         execution.canceler().cancel(CancelReason::Requested);
-        assert_eq!(
-            finish(bench.workload.run_id, execution).await.outcome(),
-            &Outcome::TimedOut
-        );
+        assert_eq!(finish(execution).await.outcome(), &Outcome::TimedOut);
     });
 }
 
@@ -288,6 +280,20 @@ fn nothing_of_the_host_is_visible() {
 }
 
 #[test]
+fn what_a_run_left_would_be_seen() {
+    let parent = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(parent.path().join("0/r")).unwrap();
+    assert_eq!(
+        crate::support::left_below(parent.path()),
+        Vec::<String>::new()
+    );
+    let left = parent.path().join("1/left");
+    std::fs::create_dir_all(&left).unwrap();
+    let folder = left.parent().unwrap().display().to_string();
+    assert_eq!(crate::support::left_below(parent.path()), [folder]);
+}
+
+#[test]
 fn a_dropped_execution_leaves_nothing() {
     RUNTIME.block_on(async {
         let mut bench = Bench::new();
@@ -295,9 +301,6 @@ fn a_dropped_execution_leaves_nothing() {
         let mut execution = bench.start().await;
         execution.next_event().await.unwrap();
         drop(execution);
-        crate::support::until("the run is gone", || {
-            leftovers(bench.workload.run_id).is_empty()
-        })
-        .await;
+        crate::support::until("the run is gone", || leftovers().is_empty()).await;
     });
 }

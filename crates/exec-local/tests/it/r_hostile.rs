@@ -14,7 +14,7 @@ async fn run(bench: &mut Bench, sources: &[&str]) -> Report {
     let report = bench
         .cells(&cells.iter().map(String::as_str).collect::<Vec<_>>())
         .await;
-    assert_eq!(leftovers(report.run_id), Vec::<String>::new());
+    assert_eq!(leftovers(), Vec::<String>::new());
     report
 }
 
@@ -126,7 +126,6 @@ async fn canceled(source: &str) -> Report {
         events.push(event);
     }
     Report {
-        run_id: bench.workload.run_id,
         events,
         ended: execution.finish().await,
     }
@@ -144,7 +143,7 @@ fn a_cancel_interrupts_r() {
         // What does not listen is killed.
         let report = canceled("%r\nsuspendInterrupts({cat('go!\\n'); repeat 1})").await;
         assert_eq!(report.outcome(), &Outcome::Canceled, "{report:#?}");
-        assert_eq!(leftovers(report.run_id), Vec::<String>::new());
+        assert_eq!(leftovers(), Vec::<String>::new());
     });
 }
 

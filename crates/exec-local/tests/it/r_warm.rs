@@ -24,7 +24,7 @@ async fn run(bench: &mut Bench, sources: &[&str]) -> Report {
     let report = bench
         .cells(&cells.iter().map(String::as_str).collect::<Vec<_>>())
         .await;
-    assert_eq!(leftovers(report.run_id), Vec::<String>::new());
+    assert_eq!(leftovers(), Vec::<String>::new());
     report
 }
 
@@ -104,6 +104,21 @@ fn it_is_a_fork_and_its_end_hurts_nobody() {
         let report = run(&mut bench, &["y <- 2", "exists('y') && !exists('x')"]).await;
         assert!(report.succeeded().ended.warm);
         assert_eq!(report.stdout(), "[1] TRUE\n");
+    });
+}
+
+#[test]
+fn sql_comes_first_beside_an_r_that_waits() {
+    RUNTIME.block_on(async {
+        let mut bench = warm_bench().await;
+        let cells = [
+            "%sql select 41 as n",
+            "_sqldf.first()[0] + 1",
+            "%r\ncat('R')",
+        ];
+        let report = bench.cells(&cells).await;
+        assert!(report.succeeded().ended.warm);
+        assert_eq!(report.shown().last().unwrap(), "42");
     });
 }
 

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use forebay_exec::{
@@ -104,7 +105,7 @@ impl Bench {
     }
 
     pub async fn run(&self) -> Report {
-        finish(self.workload.run_id, self.start().await).await
+        finish(self.start().await).await
     }
 
     pub async fn cells(&mut self, cells: &[&str]) -> Report {
@@ -114,13 +115,12 @@ impl Bench {
     }
 }
 
-pub async fn finish(run_id: RunId, mut execution: Box<dyn Execution>) -> Report {
+pub async fn finish(mut execution: Box<dyn Execution>) -> Report {
     let mut events = Vec::new();
     while let Some(event) = execution.next_event().await {
         events.push(event);
     }
     Report {
-        run_id,
         events,
         ended: execution.finish().await,
     }
@@ -166,7 +166,6 @@ pub fn cell(index: usize, source: &str) -> ExecCell {
 
 #[derive(Debug)]
 pub struct Report {
-    pub run_id: RunId,
     pub events: Vec<Event>,
     pub ended: Ended,
 }
@@ -288,29 +287,76 @@ impl Host for TestHost {
     }
 }
 
-/// Cgroups and folders of a run that should have ended.
-pub fn leftovers(run: RunId) -> Vec<String> {
+/// Cgroups without processes and folders that no process sees, of runs of this process: what is there
+/// for a moment only, between two steps of another test's run, does not count.
+pub fn leftovers() -> Vec<String> {
+    let end = Instant::now() + Duration::from_secs(10);
+    let mut found = left();
+    while !found.is_empty() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(20));
+        let now = left();
+        found.retain(|name| now.contains(name));
+    }
+    found
+}
+
+fn left() -> Vec<String> {
+    let own = format!("{}-", std::process::id());
     let mut found = Vec::new();
     let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap();
     for line in groups.lines() {
         let mut parts = line.splitn(3, ':').skip(1);
         let (controller, path) = (parts.next().unwrap(), parts.next().unwrap());
-        let folder = format!("/sys/fs/cgroup/{controller}{path}/forebay");
-        let of_run = format!("run-{}-{run}-", std::process::id());
-        found.extend(
-            names(Path::new(&folder))
-                .into_iter()
-                .filter(|n| n.starts_with(&of_run)),
-        );
+        let folder = match controller {
+            // Version 2, where a server has moved into a leaf.
+            "" => format!("/sys/fs/cgroup{}", path.trim_end_matches("/forebay-server")),
+            _ => format!("/sys/fs/cgroup/{controller}{path}/forebay"),
+        };
+        let folder = PathBuf::from(folder);
+        for name in names(&folder) {
+            let group = folder.join(&name);
+            let processes = std::fs::read_to_string(group.join("cgroup.procs"));
+            if name.starts_with(&format!("run-{own}")) && processes.is_ok_and(|ids| ids.is_empty())
+            {
+                found.push(group.display().to_string());
+            }
+        }
     }
     let scratch = data_dir().join("scratch");
     for parent in names(&scratch) {
-        let of_run = format!("{run}-0-");
-        let mine = parent.starts_with(&format!("{}-", std::process::id()));
-        let runs = names(&scratch.join(parent)).into_iter();
-        found.extend(runs.filter(|name| mine && name.starts_with(&of_run)));
+        if parent.starts_with(&own) {
+            found.extend(left_below(&scratch.join(parent)));
+        }
     }
     found
+}
+
+/// The folders of runs below that of their parent that have something in them and are nobody's.
+pub fn left_below(parent: &Path) -> Vec<String> {
+    let is_used = |name: &String| names(&parent.join(name)) != ["r"];
+    let mut found: Vec<PathBuf> = names(parent)
+        .into_iter()
+        .filter(is_used)
+        .map(|name| parent.join(name))
+        .collect();
+    if !found.is_empty() {
+        let mounts = names(Path::new("/proc")).into_iter().filter_map(|process| {
+            std::fs::read_to_string(format!("/proc/{process}/mountinfo")).ok()
+        });
+        let mounts: Vec<String> = mounts.collect();
+        let seen = |folder: &Path| {
+            let end = folder.iter().rev().take(3).collect::<Vec<_>>();
+            let end: PathBuf = end.into_iter().rev().collect();
+            let root = format!("/{} /", end.display());
+            mounts.iter().any(|text| text.contains(&root))
+        };
+        // One that has gone meanwhile is not there.
+        found.retain(|folder| !seen(folder) && !names(folder).is_empty());
+    }
+    found
+        .into_iter()
+        .map(|folder| folder.display().to_string())
+        .collect()
 }
 
 /// Processes on this machine that sleep for one of `durations`: each test that starts some has
@@ -335,12 +381,9 @@ fn names(folder: &Path) -> Vec<String> {
 
 /// Waits for a condition that needs no event of ours to come true.
 pub async fn until(what: &str, condition: impl Fn() -> bool) {
-    let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let end = Instant::now() + Duration::from_secs(20);
     while !condition() {
-        assert!(
-            std::time::Instant::now() < end,
-            "waited in vain until {what}"
-        );
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        assert!(Instant::now() < end, "waited in vain until {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -216,7 +216,7 @@ fn a_flood_of_calls_waits_outside() {
             .start(bench.workload.clone(), host.clone())
             .await
             .unwrap();
-        finish(bench.workload.run_id, run).await.succeeded();
+        finish(run).await.succeeded();
         assert_eq!(host.all.load(Ordering::SeqCst), 5001);
         assert_eq!(host.most.load(Ordering::SeqCst), 64);
     });
@@ -271,7 +271,7 @@ fn an_idle_parent_ends_and_the_next_run_does_not_mind() {
         for _ in 0..3 {
             local.prepare(&bench.workload.place).await.unwrap();
             let run = local.start(bench.workload.clone(), bench.host.clone());
-            let report = finish(bench.workload.run_id, run.await.unwrap()).await;
+            let report = finish(run.await.unwrap()).await;
             report.succeeded();
             let tree = bench.folder.path().to_string_lossy().into_owned();
             crate::support::until("the parent is gone", || parents(&tree) == 0).await;

@@ -33,7 +33,7 @@ fn warm_runs_are_like_fresh_ones_but_draw_other_numbers() {
         let (one, two) = (bench.cells(&cells).await, bench.cells(&cells).await);
         for report in [&one, &two] {
             assert!(report.failed("ZeroDivisionError").ended.warm);
-            assert_eq!(leftovers(report.run_id), Vec::<String>::new());
+            assert_eq!(leftovers(), Vec::<String>::new());
             let shown = report.shown();
             assert_eq!((shown[1].as_str(), shown[3].as_str()), ("True", "2"));
         }
@@ -163,11 +163,11 @@ fn without_walls_a_run_is_refused_unless_the_policy_allows_it() {
             .start(bench.workload.clone(), bench.host.clone())
             .await
             .unwrap();
-        let report = finish(bench.workload.run_id, run).await;
+        let report = finish(run).await;
         report.succeeded();
         assert!(report.stdout().ends_with("TRUE r \n"), "{report:#?}");
         assert_eq!(report.ended.isolation, "none");
-        assert_eq!(leftovers(bench.workload.run_id), Vec::<String>::new());
+        assert_eq!(leftovers(), Vec::<String>::new());
         assert_eq!(sleepers(&["12347"]), Vec::<String>::new());
 
         bench.workload.limits = Limits {
@@ -182,7 +182,7 @@ fn without_walls_a_run_is_refused_unless_the_policy_allows_it() {
             .unwrap();
         run.next_event().await.unwrap();
         run.canceler().cancel(forebay_exec::CancelReason::Requested);
-        let report = finish(bench.workload.run_id, run).await;
+        let report = finish(run).await;
         assert_eq!(report.outcome(), &Outcome::Canceled);
     });
 }
@@ -278,7 +278,7 @@ fn a_warm_parent_that_hangs_holds_up_no_run_for_ever_and_gets_no_more() {
                 assert!(impatient.prepare(place).await.unwrap().warm);
             }
             bench.workload.run_id = forebay_types::RunId(bench.workload.run_id.0 + 100_000);
-            let report = finish(bench.workload.run_id, start(&bench).await).await;
+            let report = finish(start(&bench).await).await;
             assert_eq!(report.succeeded().shown(), ["'here'"]);
             assert_eq!(
                 report.ended.warm, warm,
@@ -288,7 +288,7 @@ fn a_warm_parent_that_hangs_holds_up_no_run_for_ever_and_gets_no_more() {
         // What it had begun before goes on with it.
         signal("-CONT", &hung);
         std::fs::write(bench.folder.path().join("dbfs/go"), "").unwrap();
-        let report = finish(bench.workload.run_id, neighbour).await;
+        let report = finish(neighbour).await;
         assert_eq!(report.succeeded().shown(), ["'on'"]);
     });
 }
@@ -308,7 +308,7 @@ fn starts_that_are_given_up_leave_their_neighbours_alone() {
             drop(tokio::time::timeout(patience, bench.start()).await);
         }
         std::fs::write(bench.folder.path().join("dbfs/go"), "").unwrap();
-        let report = crate::support::finish(bench.workload.run_id, neighbour).await;
+        let report = crate::support::finish(neighbour).await;
         assert_eq!(report.succeeded().shown(), ["'on'"]);
     });
 }
@@ -327,7 +327,7 @@ fn servers_of_one_machine_can_share_their_environments() {
         bench.workload.program = crate::support::notebook(&["import pandas\n'here'"]);
         let execution = beside.start(bench.workload.clone(), bench.host.clone());
         let execution = execution.await.unwrap();
-        let report = crate::support::finish(bench.workload.run_id, execution).await;
+        let report = crate::support::finish(execution).await;
         assert_eq!(report.succeeded().shown(), ["'here'"]);
         assert!(!own.path().join("envs").exists());
 
