@@ -155,8 +155,8 @@ async fn a_job_and_its_task_tell_a_signed_webhook() {
     wait_until("what was delivered to be noted", look, all).await;
 }
 
-#[tokio::test]
-async fn a_receiver_that_is_down_is_tried_again_and_given_up_in_sight() {
+/// A run whose message was turned away once, by a receiver that is busy.
+async fn turned_away() -> (TestServer, Receiver, i64) {
     let (server, receiver) = (start().await, Receiver::start().await);
     let id = destination(&server, json!({"slack": {"url": receiver.url}})).await;
     notebook(&server, "/Shared/n", &["print x"]).await;
@@ -165,6 +165,12 @@ async fn a_receiver_that_is_down_is_tried_again_and_given_up_in_sight() {
     receiver.answer(StatusCode::SERVICE_UNAVAILABLE);
     let run = ran(&server, job).await;
     receiver.wait_for(&server, 1).await;
+    (server, receiver, run)
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_down_is_tried_again_and_given_up_in_sight() {
+    let (server, receiver, run) = turned_away().await;
     let first = deliveries(&server, run).await;
     let error = first[0]["error"].as_str();
     assert!(error.is_none_or(|error| error.contains("503")), "{first:?}");
@@ -198,14 +204,7 @@ async fn a_receiver_that_is_down_is_tried_again_and_given_up_in_sight() {
 
 #[tokio::test]
 async fn a_clock_that_is_put_back_holds_up_no_message() {
-    let (server, receiver) = (start().await, Receiver::start().await);
-    let id = destination(&server, json!({"slack": {"url": receiver.url}})).await;
-    notebook(&server, "/Shared/n", &["print x"]).await;
-    let hooks = json!({"webhook_notifications": {"on_success": [{"id": id}]}});
-    let job = job(&server, "/Shared/n", hooks).await;
-    receiver.answer(StatusCode::SERVICE_UNAVAILABLE);
-    let run = ran(&server, job).await;
-    receiver.wait_for(&server, 1).await;
+    let (server, receiver, run) = turned_away().await;
     let tried = || async { deliveries(&server, run).await[0].clone() };
     wait_until("the first try", tried, |one| one["tries"] == 1).await;
     receiver.answer(StatusCode::OK);
