@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import hashlib
 import http.server
 import io
 import json
@@ -247,6 +248,28 @@ def test_an_index_is_asked_only_for_what_it_could_answer_otherwise(api, home, cl
         assert run("stempack==1.0.0; python_version > '3'") == ("1.1.0", True)
         assert run("stempack==1.0.0", "leafpack==1.0.0") == ("1.0.0", False)
         assert run("stempack==1.0.0", "leafpack==1.1.0") == ("1.1.0", False)
+
+
+def test_a_requirements_file_is_installed_with_its_hashes_and_from_its_indexes(w, api, home, dbfs_home, cluster_id, tmp_path):
+    api.notebook(f"{home}/n", ["from importlib.metadata import version\nprint(version('leafpack'))"])
+    name, content = wheel("leafpack", "1.0.0")
+    right = hashlib.sha256(content).hexdigest()
+    wrong = right[::-1]
+    with index_of(tmp_path, name, content) as repo:
+        publish(tmp_path, *wheel("branchpack", "1.0.0", needs=["leafpack"]))
+
+        def run(digest):
+            upload(w, f"{dbfs_home}/base.txt", f"--extra-index-url {repo}\nleafpack==1.0.0 --hash=sha256:{digest}\n".encode())
+            path = upload(w, f"{dbfs_home}/requirements.txt", b"-r base.txt\nbranchpack\npandas\n")
+            run_id = api.submit(f"{home}/n", cluster_id, libraries=[{"requirements": path}])
+            return api.finished(run_id, timeout=180)["state"]["result_state"], api.output(run_id).get("error", "")
+
+        state, error = run(wrong)
+        assert state == "FAILED" and "Hash mismatch for `leafpack==1.0.0`" in error, error
+        assert run(right) == ("SUCCESS", "")
+        # Neither a set with the same packages nor the cache makes up for the hash.
+        state, error = run(wrong)
+        assert state == "FAILED" and wrong in error, error
 
 
 def test_a_run_keeps_the_bytes_it_started_with(w, api, home, dbfs_home, cluster_id):

@@ -97,7 +97,7 @@ class Layer:
                 # Beside what was downloaded, so nothing is copied.
                 self._put(draft, args, missing, pins, "--link-mode", "hardlink")
 
-        place = self._shelf.place(self._interpreter, facts, wanted)
+        place = self._shelf.place(self._interpreter, requirements.indexes(), facts, wanted)
         self._shelf.take(place, install)
         self.activate()
         importlib.invalidate_caches()
@@ -166,12 +166,19 @@ class Layer:
         return wanted
 
     def _put(self, folder, args, wanted, pins, *how):
-        command = ["install", *how, "--target", folder, "--no-deps", *requirements.options(args), *wanted]
-        said = self._cached(command, pins)
-        if said is None:
-            self._uv_run(command, capture=self._quiet)
-        elif not self._quiet:
-            print(said, end="", file=sys.stderr)
+        """Installs `wanted`, the plan of `args`. The installer reads `args` once more, for it alone knows what is in
+        the files that they name: their hashes, which it has to check, and the indexes that they ask."""
+        present = self._uv_run(["list", "--format=freeze", "--python", self._interpreter], capture=True)
+        alone = () if "--no-deps" in args else ("--no-deps",)
+        with tempfile.NamedTemporaryFile("w", prefix="plan-", suffix=".txt") as plan:
+            plan.write(requirements.overrides(wanted, present))
+            plan.flush()
+            command = ["install", *how, "--target", folder, *alone, *args, "--override", plan.name, *wanted]
+            said = self._cached(command, pins)
+            if said is None:
+                self._uv_run(command, capture=self._quiet)
+            elif not self._quiet:
+                print(said, end="", file=sys.stderr)
 
     def _cached(self, command, pins):
         """What the installer says when it has to do without an index; `None` if it cannot."""

@@ -6,7 +6,10 @@ import re
 
 # A package with its version: `name==1.2`, `name[extra]==1.2`.
 _EXACT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(\[[A-Za-z0-9._, -]+\])?\s*==\s*(?P<version>[A-Za-z0-9.+!]+)\s*(;[^-]*)?(\s+--hash=\S+)*$")
+_INCLUDED = re.compile(r"(?:-r|-c|--requirements?|--constraints?)[\s=]*(?P<path>.+)")
+_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _MORE_INDEXES = ("UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS")
+_INDEXES = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", *_MORE_INDEXES)
 
 
 def facts(library):
@@ -16,13 +19,34 @@ def facts(library):
         return [kind, library["package"], library["repo"]], pins([library["package"]])
     if kind == "egg":
         return [kind, library["path"]], None
-    with open(library["path"], "rb") as file:
-        content = file.read()
-    fact = [kind, os.path.basename(library["path"]), hashlib.sha256(content).hexdigest()]
-    if kind == "whl":
-        return fact, set()
+    path = library["path"]
+    contents = [_content(path)] if kind == "whl" else _with_included(path)
+    fact = [kind, os.path.basename(path), *(hashlib.sha256(content).hexdigest() for content in contents)]
+    return fact, set() if kind == "whl" else pins([line for line in _lines(contents[0]) if line])
+
+
+def _with_included(path):
+    """The contents of a requirements file and of those that it takes in."""
+    contents, left = {path: _content(path)}, [path]
+    while left:
+        one = left.pop()
+        names = (found["path"] for found in map(_INCLUDED.match, _lines(contents[one])) if found)
+        for other in (os.path.join(os.path.dirname(one), name) for name in names):
+            # What cannot be read, the installer complains of.
+            if other not in contents and os.path.isfile(other):
+                contents[other] = _content(other)
+                left.append(other)
+    return list(contents.values())
+
+
+def _content(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _lines(content):
     lines = content.decode("utf-8", "replace").replace("\\\n", " ").splitlines()
-    return fact, pins([line for line in (line.split("#")[0].strip() for line in lines) if line])
+    return [line.split("#")[0].strip() for line in lines]
 
 
 def pins(texts):
@@ -60,17 +84,18 @@ def from_cache(command):
     return [*others, *(f"--default-index={index}" for index in indexes), "--offline"]
 
 
-def options(args):
-    """The index options among the arguments of an installer."""
-    words = iter(args)
-    for word in words:
-        name = word.split("=")[0]
-        if name in ("--index", "--index-url", "-i", "--extra-index-url", "-f", "--find-links"):
-            yield word
-            if "=" not in word:
-                yield next(words, "")
-        elif name == "--no-index":
-            yield word
+def overrides(plan, present):
+    """What has an installer that reads the requirements of a plan install the plan: in place of each requirement
+    stands what was planned for it, and nothing where the environment has it already. `present`: lines `name==version`."""
+    new = {_normal(_NAME.match(one)[0]) for one in plan}
+    names = (line.split("==")[0] for line in present.splitlines() if "==" in line)
+    never = (f"{name} ; python_version < '0'" for name in names if _normal(name) not in new)
+    return "".join(f"{line}\n" for line in (*plan, *never))
+
+
+def indexes():
+    """Where packages come from if nothing else says so."""
+    return [os.environ.get(name) for name in _INDEXES]
 
 
 def of_egg(path):
