@@ -63,7 +63,7 @@ mod tests {
         let conn = rusqlite::Connection::open(&path).unwrap();
         let spoil = "PRAGMA foreign_keys = OFF;
             INSERT INTO run_event VALUES (1, 1, 1, '{}'), (1, 2, 1, '{}');
-            INSERT INTO run_admission VALUES (1, 0, 'user:1', 1, 1, '', 0, 'ended');";
+            INSERT INTO run_admission VALUES (1, 0, 'user:1', 1, 1, '', 0, 'ended', 1);";
         conn.execute_batch(spoil).unwrap();
         let expected = [
             "a row of run_admission points at nothing in run",

@@ -54,6 +54,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "cluster_owner",
         include_str!("../migrations/cluster_owner.sql"),
     ),
+    (
+        "admission_whole",
+        include_str!("../migrations/admission_whole.sql"),
+    ),
 ];
 
 /// How many steps lead to the newest form.

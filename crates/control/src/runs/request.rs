@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use forebay_engine::{Plan, StopReason};
 use forebay_runtime::TaskKind;
-use forebay_store::{Job, NewRun, RunKind};
+use forebay_store::{Job, NewRun, RunKind, Standing};
 use forebay_types::{
     Error, ErrorCode, Grant, JobId, ObjectKind, ObjectRef, PermissionLevel, Result, RunId,
 };
@@ -210,8 +210,12 @@ pub(super) fn run_of(ctx: &Ctx, job: Job, request: RunNow) -> Result<(NewRun, Pl
     // Asked to run, a continuous job begins anew: the next run waits for the end of the last.
     let restarts = spec.continuous.is_some();
     let name = document.name().to_owned();
+    let standing = Standing {
+        whole: request.only.is_empty(),
+        ..standing(&document, Some(id), &parameters, "ONE_TIME")?
+    };
     let new = NewRun {
-        standing: standing(&document, Some(id), &parameters, "ONE_TIME")?,
+        standing,
         job_id: Some(id),
         parameters,
         idempotency_token: scoped_token(ctx, &id.to_string(), request.idempotency_token)?,

@@ -34,6 +34,7 @@ pub(super) fn standing(
         weight: own.weight.unwrap_or(1),
         queue_max: own.queue_max.map_or(QUEUE_MAX, |max| max as usize),
         coalesce: own.coalesce,
+        whole: true,
     })
 }
 

@@ -102,6 +102,34 @@ async fn a_run_of_a_key_that_waits_already_is_that_run() {
 }
 
 #[tokio::test]
+async fn a_run_of_some_tasks_is_one_with_no_other() {
+    let server = start(15).await;
+    let task =
+        |key: &str| json!({"task_key": key, "notebook_task": {"notebook_path": "/Shared/hold"}});
+    let own = json!({"key": "nightly", "key_max": 1, "coalesce": true});
+    let settings = json!({"name": "j", "tasks": [task("a"), task("b")], "max_concurrent_runs": 9,
+        "queue": {"enabled": true}, "forebay": own});
+    let job = crate::runs::job(&server, settings).await;
+    let whole = json!({"job_id": job});
+    let part = json!({"job_id": job, "only": ["a"]});
+    let mut runs = Vec::new();
+    for request in [&whole, &part, &whole, &part, &whole] {
+        runs.push(crate::runs::run_now(&server, request.clone()).await);
+    }
+    assert_eq!(runs[2], runs[4]);
+    runs.truncate(4);
+    let mut all = runs.clone();
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), 4, "{runs:?}");
+    server.executor.release();
+    for (run, tasks) in runs.into_iter().zip([2, 1, 2, 1]) {
+        let run = ended(&server, run).await;
+        assert_eq!(run["tasks"].as_array().unwrap().len(), tasks, "{run}");
+    }
+}
+
+#[tokio::test]
 async fn a_queue_has_an_end_and_says_when_to_come_again() {
     let server = start(15).await;
     let own = json!({"key": "k", "key_max": 1, "queue_max": 2});

@@ -33,6 +33,9 @@ pub struct Standing {
     pub queue_max: usize,
     /// Whether the run is one with an older run of its job (or user) and key that has not started.
     pub coalesce: bool,
+    /// Whether the run has all tasks of its job. One that has some of them is never one with another:
+    /// what one of them leaves out, the other would have done.
+    pub whole: bool,
 }
 
 impl Default for Standing {
@@ -44,6 +47,7 @@ impl Default for Standing {
             weight: 1,
             queue_max: 0,
             coalesce: false,
+            whole: true,
         }
     }
 }
@@ -96,8 +100,9 @@ pub(super) fn insert(tx: &Transaction<'_>, run: RunId, new: &NewRun, now: Millis
     }
     let (standing, key) = (&new.standing, key_of(tx, new)?);
     tx.prepare_cached(
-        "INSERT INTO run_admission (run_id, job_id, tenant, weight, rank, key, key_max, stage)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'admitted')",
+        "INSERT INTO run_admission
+           (run_id, job_id, tenant, weight, rank, key, key_max, whole, stage)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'admitted')",
     )
     .and_then(|mut statement| {
         statement.execute(params![
@@ -108,6 +113,7 @@ pub(super) fn insert(tx: &Transaction<'_>, run: RunId, new: &NewRun, now: Millis
             rank(now.0, standing.priority),
             key,
             standing.key_max,
+            standing.whole,
         ])
     })
     .map_err(|e| sql("put a run in line", e))?;
@@ -161,11 +167,12 @@ pub(super) fn look_at_rooms(tx: &Transaction<'_>, run: RunId) -> Result<()> {
     Ok(())
 }
 
-/// The run that a new one would only repeat: same key, same job (or user), and nothing of it has
-/// started. The new parameters are noted on it.
+/// The run that a new one would only repeat: same key, same job (or user), all tasks, and nothing of
+/// it has started. The new parameters are noted on it.
 pub(super) fn coalesced(tx: &Transaction<'_>, new: &NewRun, now: Millis) -> Result<Option<RunId>> {
     let alone = new.parent_attempt.is_none();
-    if !alone || !new.standing.coalesce || new.standing.key.is_empty() {
+    let standing = &new.standing;
+    if !alone || !standing.coalesce || !standing.whole || standing.key.is_empty() {
         return Ok(None);
     }
     let older = one(
@@ -173,9 +180,10 @@ pub(super) fn coalesced(tx: &Transaction<'_>, new: &NewRun, now: Millis) -> Resu
         "SELECT run_id FROM run_admission JOIN run ON run.id = run_id
          WHERE stage IN ('queued', 'admitted') AND key <> '' AND key = ?1
            AND run_admission.job_id = ?2 AND (?2 > 0 OR creator_id = ?3) AND stopping IS NULL
+           AND whole
          ORDER BY run_id LIMIT 1",
         params![
-            new.standing.key,
+            standing.key,
             new.job_id.map_or(0, |job| job.0),
             new.creator_id.0
         ],
