@@ -171,15 +171,24 @@ impl Plan {
     /// All tasks before `task`, not itself, by index.
     #[must_use]
     pub fn upstream(&self, task: usize) -> Vec<bool> {
+        self.with_upstream(&self.before(task).collect::<Vec<_>>())
+    }
+
+    /// `start` and all tasks before it, by index.
+    #[must_use]
+    pub fn with_upstream(&self, start: &[usize]) -> Vec<bool> {
         let mut reached = vec![false; self.tasks.len()];
-        let edges = |task: usize| self.tasks[task].depends_on.iter().map(|edge| edge.task);
-        let mut next: Vec<usize> = edges(task).collect();
-        while let Some(before) = next.pop() {
-            if !std::mem::replace(&mut reached[before], true) {
-                next.extend(edges(before));
+        let mut next = start.to_vec();
+        while let Some(task) = next.pop() {
+            if !std::mem::replace(&mut reached[task], true) {
+                next.extend(self.before(task));
             }
         }
         reached
+    }
+
+    fn before(&self, task: usize) -> impl Iterator<Item = usize> {
+        self.tasks[task].depends_on.iter().map(|edge| edge.task)
     }
 
     /// Takes away the tasks that nothing unfinished is before; what is left lies on a cycle or

@@ -1,49 +1,27 @@
 //! A run of some of a job's tasks.
 
+use std::collections::HashMap;
+
+use forebay_engine::Plan;
 use forebay_types::{Error, Result};
 use serde_json::{Map, Value};
 
 use crate::jobs::JobDocument;
+
+/// Names for each task: by itself, with all before it, with all behind it.
+const FORMS: usize = 3;
 
 /// The settings with the tasks that `only` names: `KEY`, `+KEY` with all before it, `KEY+` with all
 /// behind it. Nobody waits for a task that is left out, and who then waits for nobody runs
 /// whatever its `run_if` says.
 ///
 /// # Errors
-/// `INVALID_PARAMETER_VALUE` for a key that is no task.
+/// `INVALID_PARAMETER_VALUE` for a key that is no task, and for more names than there can be.
 pub(super) fn only(document: JobDocument, only: &[String]) -> Result<JobDocument> {
     if only.is_empty() {
         return Ok(document);
     }
-    let plan = &document.plan;
-    let mut chosen = vec![false; plan.tasks.len()];
-    for name in only {
-        let (before, key) = match name.strip_prefix('+') {
-            Some(key) => (true, key),
-            None => (false, name.as_str()),
-        };
-        let (behind, key) = match key.strip_suffix('+') {
-            Some(key) => (true, key),
-            None => (false, key),
-        };
-        let task = plan.tasks.iter().position(|task| task.key == key);
-        let task = task.ok_or_else(|| {
-            Error::invalid(format!(
-                "Field 'only' names '{name}', and the job has no task '{key}'."
-            ))
-        })?;
-        chosen[task] = true;
-        if before {
-            for (index, is_before) in plan.upstream(task).into_iter().enumerate() {
-                chosen[index] |= is_before;
-            }
-        }
-        if behind {
-            for (index, is_chosen) in chosen.iter_mut().enumerate() {
-                *is_chosen |= plan.upstream(index)[task];
-            }
-        }
-    }
+    let chosen = chosen(&document.plan, only)?;
     let mut settings = document.settings;
     if let Some(Value::Array(tasks)) = settings.get_mut("tasks") {
         let mut is_chosen = chosen.iter();
@@ -54,6 +32,43 @@ pub(super) fn only(document: JobDocument, only: &[String]) -> Result<JobDocument
         }
     }
     JobDocument::of_normal(settings)
+}
+
+/// By the index of the task. Each task is walked over twice at most, however many names there are.
+fn chosen(plan: &Plan, only: &[String]) -> Result<Vec<bool>> {
+    let max = FORMS * plan.tasks.len();
+    if only.len() > max {
+        return Err(Error::invalid(format!(
+            "Field 'only' has {} names, at most {max} for the tasks of this job.",
+            only.len()
+        )));
+    }
+    let tasks = plan.tasks.iter().enumerate();
+    let by_key: HashMap<&str, usize> = tasks.map(|(at, task)| (task.key.as_str(), at)).collect();
+    let mut chosen = vec![false; plan.tasks.len()];
+    let (mut with_before, mut with_behind) = (Vec::new(), Vec::new());
+    for name in only {
+        let key = name.strip_prefix('+').unwrap_or(name);
+        let key = key.strip_suffix('+').unwrap_or(key);
+        let task = *by_key.get(key).ok_or_else(|| {
+            Error::invalid(format!(
+                "Field 'only' names '{name}', and the job has no task '{key}'."
+            ))
+        })?;
+        chosen[task] = true;
+        if name.starts_with('+') {
+            with_before.push(task);
+        }
+        if name.ends_with('+') {
+            with_behind.push(task);
+        }
+    }
+    let before = plan.with_upstream(&with_before);
+    let behind = plan.with_dependents(&with_behind);
+    for (is_chosen, (before, behind)) in chosen.iter_mut().zip(before.into_iter().zip(behind)) {
+        *is_chosen |= before || behind;
+    }
+    Ok(chosen)
 }
 
 fn forget_others(task: &mut Map<String, Value>, keys: &[Value]) {
@@ -126,5 +141,13 @@ mod tests {
         assert!(found.settings["tasks"][0].get("run_if").is_none());
         let error = only(job(), &["+f".to_owned()]).unwrap_err();
         assert!(error.message.contains("'only'") && error.message.contains("'f'"));
+    }
+
+    #[test]
+    fn no_more_names_are_looked_at_than_there_can_be() {
+        let names = |count: usize| vec!["+e+".to_owned(); count];
+        assert_eq!(only(job(), &names(15)).unwrap().plan.tasks.len(), 5);
+        let error = only(job(), &names(16)).unwrap_err();
+        assert!(error.message.contains("'only' has 16 names, at most 15"));
     }
 }
