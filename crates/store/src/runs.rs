@@ -147,6 +147,8 @@ pub struct LiveAttempt {
 #[derive(Debug, Clone, Copy)]
 pub struct RunLimit {
     pub id: RunId,
+    /// Its last repair: each has a time-out of its own.
+    pub repair: Option<RunId>,
     /// Its start, or that of its last repair.
     pub began: Millis,
     pub timeout_ms: i64,
@@ -634,14 +636,17 @@ impl Store {
             let limit = |row: &Row<'_>| {
                 Ok(RunLimit {
                     id: RunId(row.get("id")?),
+                    repair: row.get::<_, Option<i64>>("repair")?.map(RunId),
                     began: Millis(row.get("began")?),
                     timeout_ms: row.get("timeout_ms")?,
                 })
             };
             conn.prepare_cached(&format!(
-                "SELECT id, timeout_ms, max(started_at, coalesce((SELECT max(repair.created_at)
-                   FROM repair WHERE repair.run_id = run.id), started_at)) AS began
-                 FROM run WHERE {TIMED}"
+                "SELECT run.id AS id, timeout_ms, repair.id AS repair,
+                   coalesce(repair.created_at, started_at) AS began
+                 FROM run LEFT JOIN repair ON repair.id =
+                   (SELECT max(id) FROM repair WHERE repair.run_id = run.id)
+                 WHERE {TIMED}"
             ))
             .and_then(|mut statement| statement.query_map([], limit)?.collect())
             .map_err(|e| sql("read the limits of runs", e))

@@ -27,17 +27,19 @@ pub(super) fn spawn(inner: &Arc<Inner>) {
         async move {
             let stop = inner.tasks.stopping();
             // The first look also finds what waits for a time of the last process's clock.
-            let mut last = Millis(i64::MAX);
+            let (mut last, mut is_back) = (Millis(i64::MAX), false);
             loop {
                 tokio::select! {
                     () = stop.cancelled() => return Ok::<(), Error>(()),
                     () = inner.clock.sleep(EVERY) => {}
                 }
                 let now = inner.clock.now();
-                let is_back = now < last;
+                // Stays so until a round has come to its end.
+                is_back |= now < last;
                 last = now;
-                if let Err(e) = round(&inner, is_back).await {
-                    tracing::error!(error = ?e, "notifications cannot be looked at");
+                match round(&inner, is_back).await {
+                    Ok(()) => is_back = false,
+                    Err(e) => tracing::error!(error = ?e, "notifications cannot be looked at"),
                 }
             }
         }

@@ -1,13 +1,14 @@
 //! The loop that gives waiting attempts their slots. It takes no input: each round it looks at the
 //! store and does what is due, whatever woke it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_engine::StopReason;
 use forebay_runtime::TaskKind;
-use forebay_store::Attempt;
-use forebay_types::{Error, Millis, Result};
+use forebay_store::{Attempt, RunLimit};
+use forebay_types::{Error, Millis, Result, RunId};
 use tracing::{error, warn};
 
 use super::Inner;
@@ -30,7 +31,8 @@ pub(crate) fn start(inner: &Arc<Inner>) {
             // The first look finds what the last process left behind, whatever its clock said.
             let mut look_for_orphans = true;
             let mut last = None;
-            let mut limits = Limits::default();
+            let mut limits = Limits::new(inner.clock.clone());
+            let mut reached = Vec::new();
             if let Err(e) = adoption::end_strays(&inner).await {
                 error!(error = ?e, "cannot look for strays");
             }
@@ -40,11 +42,15 @@ pub(crate) fn start(inner: &Arc<Inner>) {
                 }
                 // Before the look: what becomes due while it goes on is not waited for twice.
                 let began = inner.clock.now();
-                if last.is_none_or(|last| began < last) {
-                    overtaken(&inner, &mut limits, last, began).await;
+                let is_back = last.is_none_or(|last| began < last);
+                // What failed is tried again, with the time from before the turn.
+                if !is_back || overtaken(&inner, &mut limits, last, began).await {
+                    last = Some(began);
                 }
-                last = Some(began);
-                let due = match round(&inner, &mut limits).await {
+                if !reached.is_empty() {
+                    stop_at_limits(&inner, &mut limits, &mut reached).await;
+                }
+                let due = match round(&inner).await {
                     Ok(due) => due,
                     // The store may be full or busy for a while; the poll tries again.
                     Err(e) => {
@@ -57,6 +63,10 @@ pub(crate) fn start(inner: &Arc<Inner>) {
                 tokio::select! {
                     () = inner.wake.notified() => look_for_orphans = false,
                     () = inner.slots.offered() => look_for_orphans = false,
+                    limit = limits.next() => {
+                        reached.push(limit);
+                        look_for_orphans = false;
+                    }
                     () = inner.clock.sleep_until(next) => look_for_orphans = true,
                     () = stop.cancelled() => {}
                 }
@@ -66,39 +76,72 @@ pub(crate) fn start(inner: &Arc<Inner>) {
 }
 
 /// A clock that was put back must not make an interval between two tries, or a limit, one of days.
-async fn overtaken(inner: &Arc<Inner>, limits: &mut Limits, last: Option<Millis>, now: Millis) {
-    match inner.store.run_limits().await {
-        Ok(runs) => limits.put_back(runs, last, now),
-        Err(e) => error!(error = ?e, "cannot look for limits from before the clock went back"),
+/// Returns whether all of it was seen to.
+async fn overtaken(
+    inner: &Arc<Inner>,
+    limits: &mut Limits,
+    last: Option<Millis>,
+    now: Millis,
+) -> bool {
+    let found = inner.store.run_limits().await;
+    let found = found.map(|runs| limits.put_back(runs, last, now));
+    if let Err(e) = &found {
+        error!(error = ?e, "cannot look for limits from before the clock went back");
     }
-    match inner.store.attempt_overtaken(now).await {
+    let tries = inner.store.attempt_overtaken(now).await;
+    match &tries {
         Ok(0) => {}
         Ok(count) => warn!("the clock went back; {count} tries wait no longer for their time"),
         Err(e) => error!(error = ?e, "cannot look for tries from before the clock went back"),
     }
+    found.is_ok() && tries.is_ok()
+}
+
+/// Stops the runs that have `reached` their limits, if they are still what they were. What cannot be
+/// stopped now stays among them.
+async fn stop_at_limits(inner: &Arc<Inner>, limits: &mut Limits, reached: &mut Vec<RunLimit>) {
+    let active = match inner.store.run_limits().await {
+        Ok(active) => active,
+        Err(e) => {
+            error!(error = ?e, "cannot look at the limits of runs");
+            return;
+        }
+    };
+    for limit in std::mem::take(reached) {
+        // One that is not there has ended, is being stopped, or was deleted.
+        let Some(now) = active.iter().find(|now| now.id == limit.id) else {
+            continue;
+        };
+        if now.repair != limit.repair {
+            limits.wait(*now, now.due());
+        } else if !stop_at_limit(inner, limit.id).await {
+            reached.push(limit);
+        }
+    }
+}
+
+/// One run that cannot be stopped must not keep others from their slots.
+async fn stop_at_limit(inner: &Arc<Inner>, id: RunId) -> bool {
+    let stopped = async {
+        let run = inner.store.run_look(id).await?;
+        inner.stop(&run, StopReason::TimedOut).await
+    };
+    match stopped.await {
+        Ok(()) => true,
+        Err(e) => {
+            warn!(run.id = %id, error = ?e, "run {id} cannot be stopped at its time");
+            false
+        }
+    }
 }
 
 /// One look at everything; returns when the next timer is due.
-async fn round(inner: &Arc<Inner>, limits: &mut Limits) -> Result<Option<Millis>> {
+async fn round(inner: &Arc<Inner>) -> Result<Option<Millis>> {
     let now = inner.clock.now();
     let (timed_out, next) = inner.store.run_timers(now).await?;
     for id in timed_out {
-        let run = inner.store.run_look(id).await?;
-        if let Err(e) = inner.stop(&run, StopReason::TimedOut).await {
-            warn!(run.id = %id, error = ?e, "run {id} cannot be stopped at its time");
-        }
+        stop_at_limit(inner, id).await;
     }
-    for id in limits.due(now) {
-        match inner.store.run_look(id).await {
-            Ok(run) if !run.phase.is_ended() && run.stopping.is_none() => {
-                inner.stop(&run, StopReason::TimedOut).await?;
-            }
-            // It has ended, or was deleted.
-            _ => {}
-        }
-        limits.forget(id);
-    }
-    let next = next.into_iter().chain(limits.next()).min();
     expire(inner, now).await?;
     admit(inner, now).await?;
     let _claiming = inner.claiming.read().await;
@@ -107,22 +150,35 @@ async fn round(inner: &Arc<Inner>, limits: &mut Limits) -> Result<Option<Millis>
     Ok(next)
 }
 
-/// Admits every queued run whose job and key have room.
+/// Admits every queued run whose job and key have room. One that cannot be read stays in its place.
 async fn admit(inner: &Arc<Inner>, now: Millis) -> Result<()> {
+    let mut unreadable = HashSet::new();
     loop {
-        let queued = inner.store.run_admissible().await?;
+        let mut queued = inner.store.run_admissible().await?;
+        queued.retain(|id| !unreadable.contains(id));
         if queued.is_empty() {
             return Ok(());
         }
         for id in queued {
-            let run = inner.store.run_look(id).await?;
-            match JobDocument::of_normal(run.settings.clone()) {
-                Ok(document) => drop(inner.store.run_admit(id, document.plan, now).await?),
-                Err(e) => {
-                    warn!(run.id = %id, error = ?e, "queued run {id} cannot be read");
-                    attempt::abandon(inner, &run, &e).await?;
-                }
+            if let Err(e) = admit_one(inner, id, now).await {
+                warn!(run.id = %id, error = ?e, "queued run {id} cannot be admitted");
+                unreadable.insert(id);
             }
+        }
+    }
+}
+
+async fn admit_one(inner: &Arc<Inner>, id: RunId, now: Millis) -> Result<()> {
+    let run = inner.store.run_look(id).await?;
+    match JobDocument::of_normal(run.settings.clone()) {
+        Ok(document) => inner
+            .store
+            .run_admit(id, document.plan, now)
+            .await
+            .map(drop),
+        Err(e) => {
+            warn!(run.id = %id, error = ?e, "queued run {id} cannot be read");
+            attempt::abandon(inner, &run, &e).await
         }
     }
 }

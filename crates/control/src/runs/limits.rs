@@ -2,74 +2,153 @@
 //! to come, and counted from there the limit would be late by as much as the clock had been wrong.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
 
+use forebay_runtime::Clock;
 use forebay_store::RunLimit;
 use forebay_types::{Millis, RunId};
 
-/// When such runs reach their limits, by the clock as it goes now. A run that is not here has the
-/// limit that its row tells.
-#[derive(Debug, Default)]
-pub(super) struct Limits(HashMap<RunId, Millis>);
+/// Such runs. What they have left is slept through, so the clock may be turned as often as it will. A
+/// run that is not here has the limit that its row tells.
+pub(super) struct Limits {
+    clock: Clock,
+    waiting: HashMap<RunId, Waiting>,
+}
+
+struct Waiting {
+    limit: RunLimit,
+    sleep: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
 
 impl Limits {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            waiting: HashMap::new(),
+        }
+    }
+
     /// The clock says `now` and said `last` a moment ago; `None` when nobody knows, at the start of a
-    /// server: then what cannot have begun yet begins now.
+    /// server: then what cannot have begun yet begins now. Of the same turn this may be told twice.
     pub(super) fn put_back(&mut self, runs: Vec<RunLimit>, last: Option<Millis>, now: Millis) {
-        let before = std::mem::take(&mut self.0);
-        let anew = runs.into_iter().filter_map(|run| {
-            let due = match (last, before.get(&run.id)) {
-                (Some(last), due) => {
-                    let due = due.copied().unwrap_or_else(|| run.due());
-                    due.plus_ms(now.0.saturating_sub(last.0))
-                }
-                (None, _) if run.began > now => now.plus_ms(run.timeout_ms),
-                (None, _) => return None,
+        let mut before = std::mem::take(&mut self.waiting);
+        for limit in runs {
+            let known = before.remove(&limit.id);
+            if let Some(known) = known.filter(|known| known.limit.repair == limit.repair) {
+                self.waiting.insert(limit.id, known);
+                continue;
+            }
+            match last {
+                Some(last) => self.wait(limit, now.plus_ms(limit.due().since(last))),
+                None if limit.began > now => self.wait(limit, now.plus_ms(limit.timeout_ms)),
+                None => {}
+            }
+        }
+    }
+
+    /// Stops at `due`, by the clock as it goes now.
+    pub(super) fn wait(&mut self, limit: RunLimit, due: Millis) {
+        let clock = self.clock.clone();
+        let sleep = Box::pin(async move { clock.sleep_until(due).await });
+        self.waiting.insert(limit.id, Waiting { limit, sleep });
+    }
+
+    /// The next one that reaches its limit, and is then none of these any more; never comes back
+    /// without any.
+    pub(super) async fn next(&mut self) -> RunLimit {
+        poll_fn(|context| {
+            let reached = self.waiting.values_mut().find_map(|one| {
+                let sleep = one.sleep.as_mut().poll(context);
+                sleep.is_ready().then_some(one.limit)
+            });
+            let Some(limit) = reached else {
+                return Poll::Pending;
             };
-            Some((run.id, due))
-        });
-        self.0 = anew.collect();
-    }
-
-    pub(super) fn due(&self, now: Millis) -> Vec<RunId> {
-        let due = self.0.iter().filter(|(_, due)| **due <= now);
-        due.map(|(id, _)| *id).collect()
-    }
-
-    pub(super) fn next(&self) -> Option<Millis> {
-        self.0.values().min().copied()
-    }
-
-    pub(super) fn forget(&mut self, run: RunId) {
-        self.0.remove(&run);
+            self.waiting.remove(&limit.id);
+            Poll::Ready(limit)
+        })
+        .await
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use futures_util::FutureExt as _;
+
     use super::*;
 
-    #[test]
-    fn a_limit_is_as_far_away_as_it_was() {
-        let run = |id: i64, began: i64| RunLimit {
+    const MS: Duration = Duration::from_millis(1);
+
+    fn run(id: i64, began: i64, repair: Option<i64>) -> RunLimit {
+        RunLimit {
             id: RunId(id),
+            repair: repair.map(RunId),
             began: Millis(began),
             timeout_ms: 100,
-        };
-        let mut limits = Limits::default();
+        }
+    }
+
+    fn reached(limits: &mut Limits) -> Option<i64> {
+        limits.next().now_or_never().map(|limit| limit.id.0)
+    }
+
+    #[test]
+    fn a_limit_is_as_far_away_as_it_was_wherever_the_clock_goes() {
+        let clock = Clock::manual(Millis(940));
+        let mut limits = Limits::new(clock.clone());
         // 40 of the 100 have passed when the clock goes back by 940.
-        limits.put_back(vec![run(1, 900)], Some(Millis(940)), Millis(0));
-        assert_eq!(limits.next(), Some(Millis(60)));
-        // Again, by 10, with one that began in between.
-        let runs = vec![run(1, 900), run(2, 15)];
-        limits.put_back(runs, Some(Millis(20)), Millis(10));
-        assert_eq!(limits.due(Millis(49)), []);
-        assert_eq!(limits.due(Millis(50)), [RunId(1)]);
-        limits.forget(RunId(1));
-        assert_eq!(limits.next(), Some(Millis(105)));
-        let mut limits = Limits::default();
-        limits.put_back(vec![run(1, 900), run(2, 15)], None, Millis(20));
-        assert_eq!(limits.next(), Some(Millis(120)));
-        limits.forget(RunId(1));
-        assert_eq!(limits.next(), None);
+        clock.put_back(940 * MS);
+        limits.put_back(vec![run(1, 900, None)], Some(Millis(940)), Millis(0));
+        assert_eq!(reached(&mut limits), None);
+        clock.advance(20 * MS);
+        // Again, by 10, with one that began in between; and told twice.
+        clock.put_back(10 * MS);
+        for _ in 0..2 {
+            let runs = vec![run(1, 900, None), run(2, 15, None)];
+            limits.put_back(runs, Some(Millis(20)), Millis(10));
+            assert_eq!(reached(&mut limits), None);
+        }
+        // And once more, of which nobody has heard yet.
+        clock.put_back(5_000 * MS);
+        clock.advance(39 * MS);
+        assert_eq!(reached(&mut limits), None);
+        clock.advance(MS);
+        assert_eq!(reached(&mut limits), Some(1));
+        clock.advance(54 * MS);
+        assert_eq!(reached(&mut limits), None);
+        clock.advance(MS);
+        assert_eq!(reached(&mut limits), Some(2));
+        assert_eq!(reached(&mut limits), None);
+    }
+
+    #[test]
+    fn nobody_knows_the_clock_before_a_start() {
+        let clock = Clock::manual(Millis(20));
+        let mut limits = Limits::new(clock.clone());
+        limits.put_back(vec![run(1, 900, None), run(2, 15, None)], None, Millis(20));
+        clock.advance(99 * MS);
+        assert_eq!(reached(&mut limits), None);
+        clock.advance(MS);
+        assert_eq!(reached(&mut limits), Some(1));
+        clock.advance(1_000 * MS);
+        assert_eq!(reached(&mut limits), None);
+    }
+
+    #[test]
+    fn a_repaired_run_has_a_limit_of_its_own() {
+        let clock = Clock::manual(Millis(0));
+        let mut limits = Limits::new(clock.clone());
+        limits.put_back(vec![run(1, 900, None)], Some(Millis(940)), Millis(0));
+        assert_eq!(reached(&mut limits), None);
+        limits.put_back(vec![run(1, 10, Some(7))], Some(Millis(20)), Millis(0));
+        assert_eq!(reached(&mut limits), None);
+        clock.advance(60 * MS);
+        assert_eq!(reached(&mut limits), None);
+        clock.advance(30 * MS);
+        assert_eq!(reached(&mut limits), Some(1));
     }
 }
