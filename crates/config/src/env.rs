@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 /// A variable that Forebay reads, for the reference page and `--help`.
 #[derive(Debug, Clone, Copy)]
 pub struct EnvVar {
@@ -81,31 +83,59 @@ pub const ENV_VARS: &[EnvVar] = &[
     },
     EnvVar {
         name: "http_proxy",
-        about: "proxy of Git over http and https",
+        about: "proxy of Git, of the tools that install packages, and of programs",
+    },
+    EnvVar {
+        name: "HTTP_PROXY",
+        about: "proxy of the tools that install packages, and of programs",
     },
     EnvVar {
         name: "https_proxy",
-        about: "proxy of Git over http and https",
+        about: "proxy of Git, of the tools that install packages, and of programs",
     },
     EnvVar {
         name: "HTTPS_PROXY",
-        about: "proxy of Git over http and https",
+        about: "proxy of Git, of the tools that install packages, and of programs",
     },
     EnvVar {
         name: "all_proxy",
-        about: "proxy of Git over http and https",
+        about: "proxy of Git, of the tools that install packages, and of programs",
     },
     EnvVar {
         name: "ALL_PROXY",
-        about: "proxy of Git over http and https",
+        about: "proxy of Git, of the tools that install packages, and of programs",
     },
     EnvVar {
         name: "no_proxy",
-        about: "hosts that Git reaches without its proxy",
+        about: "hosts that are reached without the proxy",
     },
     EnvVar {
         name: "NO_PROXY",
-        about: "hosts that Git reaches without its proxy",
+        about: "hosts that are reached without the proxy",
+    },
+    EnvVar {
+        name: "UV_DEFAULT_INDEX",
+        about: "index that packages are installed from",
+    },
+    EnvVar {
+        name: "UV_INDEX_URL",
+        about: "older name of UV_DEFAULT_INDEX",
+    },
+    EnvVar {
+        name: "PIP_INDEX_URL",
+        about: "index of packages where no variable of uv names one",
+    },
+    EnvVar {
+        name: "UV_INDEX",
+        about: "further indexes of packages, asked first",
+    },
+    EnvVar {
+        name: "UV_EXTRA_INDEX_URL",
+        about: "older name of UV_INDEX",
+    },
+    EnvVar {
+        name: "UV_INSECURE_HOST",
+        about: "hosts of indexes whose certificates are not looked at",
     },
 ];
 
@@ -134,6 +164,46 @@ pub fn git_environment() -> Vec<(&'static str, String)> {
         .collect()
 }
 
+/// What the tools that install packages may need to reach an index, in a run too.
+const FOR_TOOLS: &[&str] = &[
+    "UV_DEFAULT_INDEX",
+    "UV_INDEX_URL",
+    "UV_INDEX",
+    "UV_EXTRA_INDEX_URL",
+    "UV_INSECURE_HOST",
+    "http_proxy",
+    "HTTP_PROXY",
+    "https_proxy",
+    "HTTPS_PROXY",
+    "all_proxy",
+    "ALL_PROXY",
+    "no_proxy",
+    "NO_PROXY",
+];
+
+/// The part of the server's environment that tools get beside their own settings.
+#[must_use]
+pub fn tool_environment() -> BTreeMap<String, String> {
+    tools_of(env_var)
+}
+
+/// `uv` does not read what is meant for `pip`; who names an index for `pip` alone means both.
+fn tools_of(read: impl Fn(&str) -> Option<String>) -> BTreeMap<String, String> {
+    let set = FOR_TOOLS
+        .iter()
+        .map(|name| ((*name).to_owned(), read(name)));
+    let mut set: BTreeMap<String, String> = set
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect();
+    if !set.contains_key("UV_DEFAULT_INDEX")
+        && !set.contains_key("UV_INDEX_URL")
+        && let Some(index) = read("PIP_INDEX_URL")
+    {
+        set.insert("UV_DEFAULT_INDEX".to_owned(), index);
+    }
+    set
+}
+
 /// Reads a registered variable; an empty value counts as absent.
 #[must_use]
 #[expect(
@@ -146,4 +216,36 @@ pub fn env_var(name: &str) -> Option<String> {
         "{name} is not in ENV_VARS"
     );
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tools(given: &[(&str, &str)]) -> Vec<(String, String)> {
+        let given: BTreeMap<&str, &str> = given.iter().copied().collect();
+        let read = |name: &str| given.get(name).map(|value| (*value).to_owned());
+        tools_of(read).into_iter().collect()
+    }
+
+    #[test]
+    fn an_index_for_pip_is_meant_for_uv_unless_uv_has_its_own() {
+        let index = ("PIP_INDEX_URL", "https://pip/simple");
+        let default = ("UV_DEFAULT_INDEX", "https://uv/simple");
+        let older = ("UV_INDEX_URL", "https://older/simple");
+        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        assert_eq!(tools(&[index, default]), [owned(default)]);
+        assert_eq!(tools(&[index, older]), [owned(older)]);
+        assert_eq!(
+            tools(&[index, ("HOME", "/root")]),
+            [owned(("UV_DEFAULT_INDEX", "https://pip/simple"))]
+        );
+    }
+
+    #[test]
+    fn every_variable_of_tools_is_registered() {
+        for name in FOR_GIT.iter().chain(FOR_TOOLS) {
+            assert!(ENV_VARS.iter().any(|var| var.name == *name), "{name}");
+        }
+    }
 }

@@ -10,5 +10,5 @@ pub use config::{
     AttemptLimits, Budget, Config, ConfigError, Contexts, Limits, Mount, Notifications, Retention,
     RuntimeRule, Smtp, WorkspaceConfig,
 };
-pub use env::{ENV_VARS, EnvVar, env_var, git_environment};
+pub use env::{ENV_VARS, EnvVar, env_var, git_environment, tool_environment};
 pub use options::{ConfigOption, OPTIONS};

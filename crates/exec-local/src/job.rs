@@ -99,6 +99,7 @@ impl LocalExecutor {
             let home = home(workload).to_string_lossy().into_owned();
             env.insert("HOME".to_owned(), home);
         }
+        tools::past_the_proxy(&mut env, workload.context.api_url.as_deref());
         env.extend(workload.env.clone());
         env
     }

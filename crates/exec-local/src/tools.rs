@@ -1,6 +1,6 @@
 //! The programs that environments are made with: a Python interpreter and `uv`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -146,6 +146,47 @@ pub(crate) fn for_programs(
     })
 }
 
+/// Programs reach this machine and their own server, `api_url`, without the proxy: their token is no
+/// business of it.
+pub(crate) fn past_the_proxy(env: &mut BTreeMap<String, String>, api_url: Option<&str>) {
+    if !env
+        .keys()
+        .any(|name| name.to_uppercase().ends_with("_PROXY"))
+    {
+        return;
+    }
+    let names = ["no_proxy", "NO_PROXY"];
+    let given: Vec<&str> = names
+        .iter()
+        .filter_map(|name| env.get(*name))
+        .map(String::as_str)
+        .collect();
+    let mut hosts: Vec<&str> = given
+        .iter()
+        .flat_map(|list| list.split(','))
+        .map(str::trim)
+        .collect();
+    hosts.extend(["localhost", "127.0.0.1", "::1"]);
+    hosts.extend(api_url.and_then(host_of));
+    let mut seen = BTreeSet::new();
+    hosts.retain(|host| !host.is_empty() && seen.insert(*host));
+    let hosts = hosts.join(",");
+    for name in names {
+        env.insert(name.to_owned(), hosts.clone());
+    }
+}
+
+/// The host of a URL, without its port and brackets.
+fn host_of(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let host = authority.rsplit('@').next()?;
+    match host.strip_prefix('[') {
+        Some(v6) => v6.split(']').next(),
+        None => host.split(':').next(),
+    }
+}
+
 /// `https://user:password@host/` becomes `https://host/`, for each URL in a list.
 fn without_user_info(value: &str) -> String {
     let mut parts = value.split("://");
@@ -206,5 +247,32 @@ mod tests {
         assert_eq!(left["https_proxy"], "http://bob:s3cret@proxy:1");
         assert_eq!(left["SSL_CERT_FILE"], "/etc/ssl/a@b.pem");
         assert_eq!(left.len(), 4);
+    }
+
+    #[test]
+    fn the_own_server_is_reached_without_the_proxy() {
+        let past = |given: &[(&str, &str)], url| {
+            let owned = given
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+            let mut env: BTreeMap<String, String> = owned.collect();
+            past_the_proxy(&mut env, url);
+            env
+        };
+        assert!(past(&[("A", "1")], Some("http://forebay:7071")).len() == 1);
+        let env = past(
+            &[
+                ("https_proxy", "http://p:1"),
+                ("NO_PROXY", "corp, localhost"),
+            ],
+            Some("https://forebay.corp:7071/x"),
+        );
+        let hosts = "corp,localhost,127.0.0.1,::1,forebay.corp";
+        assert_eq!([&env["no_proxy"], &env["NO_PROXY"]], [hosts, hosts]);
+        let env = past(
+            &[("all_proxy", "http://p:1")],
+            Some("http://[fd00::1]:7071"),
+        );
+        assert_eq!(env["no_proxy"], "localhost,127.0.0.1,::1,fd00::1");
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use forebay_cli::RunnerArgs;
-use forebay_config::{Config, env_var};
+use forebay_config::{Config, env_var, tool_environment};
 use forebay_exec::IsolationLevel;
 use forebay_exec_local::{LocalConfig, LocalExecutor};
 use forebay_runner::{Home, Runner, RunnerSetup};
@@ -43,6 +43,7 @@ async fn local_executor(args: &RunnerArgs) -> Result<LocalExecutor> {
     local.environments.clone_from(&args.environments);
     local.uv.clone_from(&args.uv);
     local.python.clone_from(&args.python);
+    local.tool_env = tool_environment();
     if args.isolation == "none" {
         local.isolation_min = IsolationLevel::None;
     }

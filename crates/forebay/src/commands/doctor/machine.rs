@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use forebay_cli::{Check, Checks};
-use forebay_config::{Config, env_var};
+use forebay_config::{Config, env_var, tool_environment};
 use forebay_exec::{Executor, IsolationLevel};
 use forebay_exec_local::{LocalConfig, LocalExecutor};
 use tokio::process::Command;
@@ -23,6 +23,7 @@ pub(super) async fn check(config: &Config, checks: &mut Checks) {
     let mut local = LocalConfig::new(scratch.path(), &path);
     local.python.clone_from(&config.python);
     local.uv.clone_from(&config.uv);
+    local.tool_env = tool_environment();
     match LocalExecutor::open(local).await {
         Ok(executor) => {
             let runtimes = executor.runtimes().into_iter();
