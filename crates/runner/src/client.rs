@@ -248,11 +248,13 @@ impl Inner {
     async fn launch(&self) -> io::Result<Arc<Link>> {
         let setup = &self.setup;
         home::create(&setup.folder)?;
+        let log = home::open_log(&setup.folder)?;
+        let before = log.metadata()?.len();
         let mut child = Command::new(&setup.program)
             .args(&setup.args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(home::open_log(&setup.folder)?)
+            .stderr(log)
             .spawn()?;
         let mut said = String::new();
         if let Some(mut stdout) = child.stdout.take() {
@@ -269,7 +271,7 @@ impl Inner {
         if said.trim() != "ready" {
             drop(child.start_kill());
             let log = setup.folder.join("log");
-            let words = home::last_words(&setup.folder);
+            let words = home::last_words(&log, before);
             return Err(io::Error::other(format!(
                 "the runner did not start ({words}); see {}",
                 log.display()

@@ -112,11 +112,13 @@ pub(crate) fn open_log(folder: &Path) -> io::Result<File> {
     options.create(true).append(true).mode(0o600).open(path)
 }
 
-/// The last line of that log: why a runner did not start. Empty when it said nothing.
-pub(crate) fn last_words(folder: &Path) -> String {
-    let log = std::fs::read(folder.join("log")).unwrap_or_default();
-    let log = String::from_utf8_lossy(&log);
-    let last = log.lines().rev().find(|line| !line.trim().is_empty());
+/// The last line that `log` got after its first `before` bytes: why a runner did not start. Empty
+/// when it said nothing.
+pub(crate) fn last_words(log: &Path, before: u64) -> String {
+    let log = std::fs::read(log).unwrap_or_default();
+    let said = log.get(usize::try_from(before).unwrap_or(usize::MAX)..);
+    let said = String::from_utf8_lossy(said.unwrap_or_default());
+    let last = said.lines().rev().find(|line| !line.trim().is_empty());
     last.unwrap_or_default().trim().to_owned()
 }
 
