@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use forebay_config::Retention as RetentionConfig;
 use forebay_engine::{Fate, KeepRules, fate};
-use forebay_runtime::{Clock, TaskKind, Tasks, blocking};
+use forebay_runtime::{Clock, TaskKind, Tasks};
 use forebay_store::{Candidate, RetentionRules, Store};
 use forebay_types::{Error, JobId, Millis, Result, RunId};
 use serde::Serialize;
@@ -152,10 +152,7 @@ impl Retention {
                     continue;
                 }
                 let attempts = self.0.store.retention_attempts(candidate.id).await?;
-                let dirs = self.0.dirs.clone();
-                let bytes =
-                    blocking(move || Ok(attempts.iter().map(|id| output_size(&dirs, *id)).sum()));
-                let bytes = bytes.await?;
+                let bytes = output_size(&self.0.dirs, attempts).await?;
                 preview.bytes += bytes;
                 *(if why == "output" {
                     &mut preview.outputs
@@ -219,18 +216,15 @@ impl Retention {
 
     async fn delete_files(&self) -> Result<()> {
         while self.0.store.run_purge(PARTS_AT_ONCE).await?.is_some() {}
+        let mut after = RunId(0);
         loop {
-            let attempts = self.0.store.trash_list(PAGE).await?;
-            if attempts.is_empty() {
+            // What cannot be deleted stays on the list.
+            let attempts = self.0.store.trash_list(after, PAGE).await?;
+            let Some(last) = attempts.last() else {
                 return Ok(());
-            }
-            let (dirs, ids) = (self.0.dirs.clone(), attempts.clone());
-            blocking(move || {
-                ids.iter().for_each(|id| output_remove(&dirs, *id));
-                Ok(())
-            })
-            .await?;
-            self.0.store.trash_forget(attempts).await?;
+            };
+            after = *last;
+            output_remove(&self.0.store, &self.0.dirs, attempts).await?;
         }
     }
 

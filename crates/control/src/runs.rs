@@ -24,6 +24,7 @@ mod origin;
 mod output;
 mod parts;
 mod queue;
+mod remains;
 mod repair;
 mod repeat;
 mod request;
@@ -66,7 +67,7 @@ pub(crate) use self::container::Containers;
 pub(crate) use self::context::CommandOutput;
 pub(crate) use self::definition::Definitions;
 pub(crate) use self::live::LiveAttempts;
-pub(crate) use self::output::{remove as output_remove, size as output_size};
+pub(crate) use self::remains::{remove as output_remove, size as output_size};
 pub(crate) use self::source::Code;
 pub(crate) use self::workload::{library, mounts, place};
 
@@ -420,10 +421,7 @@ impl Runs {
         let mut gone = Some(store.run_delete(view.run.id).await?);
         self.0.checkouts.settle(view.run.id).await;
         while let Some(attempts) = gone {
-            for attempt in &attempts {
-                output::remove(&self.0.dirs, *attempt);
-            }
-            store.trash_forget(attempts).await?;
+            output_remove(store, &self.0.dirs, attempts).await?;
             gone = store.run_purge(PARTS_AT_ONCE).await?;
         }
         Ok(())

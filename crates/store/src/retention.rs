@@ -297,16 +297,18 @@ impl Store {
         .await
     }
 
-    /// Attempts whose files are to be deleted, at most `limit`.
+    /// Attempts whose files are to be deleted, at most `limit`, by their ids from above `after` on.
     ///
     /// # Errors
     /// When the database refuses.
-    pub async fn trash_list(&self, limit: usize) -> Result<Vec<RunId>> {
+    pub async fn trash_list(&self, after: RunId, limit: usize) -> Result<Vec<RunId>> {
         self.read(move |conn| {
-            conn.prepare_cached("SELECT attempt_id FROM attempt_trash LIMIT ?1")
+            let query = "SELECT attempt_id FROM attempt_trash WHERE attempt_id > ?1
+                 ORDER BY attempt_id LIMIT ?2";
+            conn.prepare_cached(query)
                 .and_then(|mut statement| {
                     statement
-                        .query_map([limit], |row| row.get(0).map(RunId))?
+                        .query_map(params![after.0, limit], |row| row.get(0).map(RunId))?
                         .collect()
                 })
                 .map_err(|e| sql("list files to delete", e))

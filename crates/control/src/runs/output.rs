@@ -120,22 +120,8 @@ pub struct CellState {
     pub finished: Option<(CellStatus, u64)>,
 }
 
-fn folder(dirs: &WorkspaceDirs, attempt: RunId) -> PathBuf {
+pub(super) fn folder(dirs: &WorkspaceDirs, attempt: RunId) -> PathBuf {
     dirs.runs.join(attempt.to_string())
-}
-
-/// Forgets an attempt's files; what cannot be removed now is only space.
-pub(crate) fn remove(dirs: &WorkspaceDirs, attempt: RunId) {
-    drop(std::fs::remove_dir_all(folder(dirs, attempt)));
-}
-
-/// What an attempt's files take, in bytes.
-pub(crate) fn size(dirs: &WorkspaceDirs, attempt: RunId) -> u64 {
-    let Ok(entries) = std::fs::read_dir(folder(dirs, attempt)) else {
-        return 0;
-    };
-    let sizes = entries.flatten().filter_map(|entry| entry.metadata().ok());
-    sizes.map(|meta| meta.len()).sum()
 }
 
 /// A full disk is the operator's to mend, and the run says so.
@@ -235,9 +221,15 @@ pub(super) fn of_cells(path: &PathBuf, count: usize) -> Result<(Vec<CellState>, 
 }
 
 /// Where an executor keeps its own things about an attempt: beside its output, because a folder more
-/// for each attempt would be made and removed for a single file.
+/// for each attempt would be made and removed for a single file. An attempt that an older server began
+/// has such a folder, and its runner knows it by that.
 pub(crate) fn spool_dir(dirs: &WorkspaceDirs, attempt: RunId) -> PathBuf {
-    folder(dirs, attempt)
+    let folder = folder(dirs, attempt);
+    let older = folder.join("spool");
+    match older.join("events.jsonl").exists() {
+        true => older,
+        false => folder,
+    }
 }
 
 /// Appends events to an attempt's file.
@@ -740,6 +732,17 @@ pub fn fact<'a>(attempt: &'a Attempt, name: &str) -> Option<&'a Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_attempt_that_an_older_server_began_is_found_where_that_put_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let dirs = WorkspaceDirs::open(dir.path()).unwrap();
+        let own = folder(&dirs, RunId(7));
+        std::fs::create_dir_all(own.join("spool")).unwrap();
+        assert_eq!(spool_dir(&dirs, RunId(7)), own);
+        std::fs::write(own.join("spool/events.jsonl"), "").unwrap();
+        assert_eq!(spool_dir(&dirs, RunId(7)), own.join("spool"));
+    }
 
     fn line(seq: u64, text: &str) -> String {
         let event = Event::Stream {
