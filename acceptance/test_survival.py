@@ -58,7 +58,7 @@ def test_a_run_that_ends_while_no_server_is_there_is_recorded(own_server):
     assert state(api.finished(run_id)) == ("TERMINATED", "SUCCESS")
     assert api.output(run_id)["notebook_output"]["result"] == "alone"
     assert lines_of(api, run_id) == COUNTED
-    wait.until("the spool to go", lambda: not spool.exists())
+    wait.until("the spool to be emptied", lambda: spool.stat().st_size == 0)
 
 
 def test_nested_runs_and_open_calls_survive(own_server):
