@@ -363,8 +363,6 @@ impl Executor for RunnerClient {
         };
         // Asked about after the runner: one that has just ended has written its end.
         match Reader::open(spool_dir) {
-            // Emptied by `forget`, or its runner died before the first line.
-            Ok(Some(spool)) if writer.is_none() && spool.is_empty() => Adoption::Lost,
             Ok(Some(spool)) => {
                 let attempt = spool_dir.to_owned();
                 let run = FarRun::new(attempt, spool, from, writer, isolation);

@@ -75,8 +75,9 @@ async fn every_event_comes_once_whichever_server_takes_it() {
         assert_eq!(last, 13, "three prints and two pauses: {events:?}");
     }
     third.client.forget(&bench.spool("a"));
-    let adoption = bench.adopt(&third.client, "a", taken, Answers::open());
-    assert!(matches!(adoption.await, Adoption::Lost));
+    let (events, ended) = rest(adopted(&third, &bench, taken, Answers::open()).await).await;
+    assert!(matches!(ended.outcome, Outcome::Lost { .. }), "{ended:?}");
+    assert_eq!(events.len(), 0, "forgotten: {events:?}");
     let adoption = bench.adopt(&third.client, "never", 0, Answers::open());
     assert!(matches!(adoption.await, Adoption::NeverBegun));
     third.client.kill().await;
