@@ -80,16 +80,26 @@ def test_the_jvm_is_started_as_the_command_line_says(w, dbfs_home):
         f"{dbfs_home}/jvm.py",
         b"from pyspark.sql import SparkSession\n"
         b"java = SparkSession.builder.getOrCreate().sparkContext._jvm.java.lang\n"
-        b"print('heap', java.Runtime.getRuntime().maxMemory() >> 20, java.System.getProperty('own'))\n",
+        b"facts = [java.System.getProperty(name) for name in ('own', 'java.class.path')]\n"
+        b"print('heap', java.Runtime.getRuntime().maxMemory() >> 20, facts[0], facts[1].split(':')[0], sep='|')\n",
     )
-    for words in [
-        ["--driver-memory", "700m", "--driver-java-options", "-Down=said"],
-        ["--conf", "spark.driver.memory=700m", "--conf", "spark.driver.extraJavaOptions=-Down=said"],
+    file = upload(
+        w, f"{dbfs_home}/spark.conf", b"# ours\nspark.driver.memory   700m\nspark.driver.extraJavaOptions=-Down=said \\\n  -Dother=x\n"
+    )
+    for words, own in [
+        (["--driver-memory", "700m", "--driver-java-options", "-Down=said"], "said"),
+        (["--conf", "spark.driver.memory=700m", "--conf", "spark.driver.extraJavaOptions=-Down=said"], "said"),
+        (["--driver-memory=900m", "--driver-memory=700m", "--driver-java-options=-Dother=1 '-Down=said it'"], "said it"),
+        (["--conf=spark.driver.memory=700m", "--driver-java-options", '-Down="said it" -Xss4m'], "said it"),
+        ([f"--properties-file={file}"], "said"),
     ]:
+        words = [*words, "--driver-class-path", "/dbfs/first.jar"]
         _, output = succeeded(w, spark_submit_task=SparkSubmitTask(parameters=[*words, main]))
-        _, heap, own = output.logs.strip().splitlines()[-1].split()
+        _, heap, *rest = output.logs.strip().splitlines()[-1].split("|")
         # A collector keeps a part of it for itself.
-        assert 600 < int(heap) <= 700 and own == "said"
+        assert 600 < int(heap) <= 700 and rest == [own, "/dbfs/first.jar"], words
+    run, output = submitted(w, spark_submit_task=SparkSubmitTask(parameters=["--driver-java-options", "-Down='said", main]))
+    assert run.state.result_state.value == "FAILED" and "--driver-java-options" in output.error, output.error
 
 
 @pytest.mark.parametrize("ending", ["R", "r"])

@@ -108,7 +108,7 @@ def test_a_run_starts_its_own_jvm_when_the_waiting_one_is_gone_or_does_not_fit(w
     os.kill(waiting, signal.SIGKILL)
     (_, output), _ = jar("second")
     assert not had_waited(output)
-    words = ["--driver-memory", "600m", "--class", "org.example.Main", "--jars", jars[1], jars[0]]
+    words = ["--driver-memory=600m", "--class", "org.example.Main", "--jars", jars[1], jars[0]]
     _, output = succeeded(w, spark_submit_task=SparkSubmitTask(parameters=words))
     assert not had_waited(output)
 
@@ -150,9 +150,11 @@ given = [word for word in words if word.startswith("-XX:Tier4BackEdgeThreshold="
 """
 
 
-def test_options_that_a_cluster_gives_its_jvm_win(w, api, home):
-    ours = "-XX:+UseG1GC -XX:Tier4BackEdgeThreshold=40000"
-    cluster_id = new_cluster(api, spark_conf={"forebay.engine": "apache", "spark.driver.extraJavaOptions": ours})
+@pytest.mark.parametrize("where", ["conf", "env"])
+def test_options_that_a_cluster_gives_its_jvm_win(w, api, home, where):
+    collector, threshold = "-XX:+UseG1GC", "-XX:Tier4BackEdgeThreshold=40000"
+    conf = {"forebay.engine": "apache", "spark.driver.extraJavaOptions": f"{collector} {threshold}" if where == "conf" else threshold}
+    cluster_id = new_cluster(api, spark_conf=conf, spark_env_vars={"JAVA_TOOL_OPTIONS": collector} if where == "env" else {})
     source = cells(OPTIONS, "dbutils.notebook.exit(f\"{'G1' in threads} {given[-1]}\")")
     task = NotebookTask(notebook_path=imported(w, f"{home}/options", source))
     _, output = succeeded(w, existing_cluster_id=cluster_id, notebook_task=task)

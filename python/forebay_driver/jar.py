@@ -8,16 +8,9 @@ import zipfile
 from . import jvm, warehouse, warm_jvm
 from .java_end import PYTHON_LINES, failure
 from .pump import Pump
+from .submission import Submission
 
-# Options of `spark-submit` that have no value.
-_FLAGS = ("--help", "-h", "--supervise", "--usage-error", "--verbose", "-v", "--version")
-_FILES = ("--archives", "--files", "--jars", "--py-files")
-# What `spark-submit` starts its JVM with; ours is started before it reads them.
-_AT_START = {
-    "--driver-memory": "spark.driver.memory",
-    "--driver-java-options": "spark.driver.extraJavaOptions",
-    "--driver-class-path": "spark.driver.extraClassPath",
-}
+_FILES = ("--archives", "--files", "--jars", "--properties-file", "--py-files")
 _DRAIN_SECONDS_MAX = 5
 
 
@@ -32,24 +25,25 @@ def run(job, jars, channel):
     os.makedirs(folder, exist_ok=True)
     # What a program logs at INFO would bury what it says.
     conf = {"spark.log.level": "WARN", **jvm.settings(job, folder)}
-    at_start = {}
     if program["type"] == "jar":
-        words, language = _of_class(program, jars), "Java"
+        line, language = Submission(_of_class(program, jars)), "Java"
         conf.pop("spark.jars", None)
     else:
-        words = [_local(word) for word in _with_jars(program["args"], jars)]
-        _, ending = os.path.splitext(_resource(words))
+        line = _submitted(program["args"], jars)
+        _, ending = os.path.splitext(line.rest[0] if line.rest else "")
         language = {".py": "Python", ".r": "R"}.get(ending.lower(), "Java")
-        at_start = _at_start(words)
         # What the caller says on the command line wins, and must not be given twice.
-        conf = {key: value for key, value in conf.items() if not _says(program["args"], key)}
+        conf = {key: value for key, value in conf.items() if key not in line.conf}
     channel.send("engine", name=f"apache {jvm.version()}")
     sys.stdout.flush()
     sys.stderr.flush()
-    waiting = warm_jvm.for_program(job, program["args"] if program["type"] == "submit" else ())
-    code, out, err = (
-        waiting.submit(jvm.submit_words(conf, *words)) if waiting else _execute(jvm.command(job, conf, folder, *words, at_start=at_start))
-    )
+    waiting = warm_jvm.for_program(job, line)
+    words = jvm.submit_words(conf, *line.words)
+    if waiting:
+        code, out, err = waiting.submit(words)
+    else:
+        # Spark starts its JVM with what the command line says; ours is there before it reads that.
+        code, out, err = _execute(jvm.command(job, {**line.conf_of_file(), **conf, **line.conf}, folder, words))
     if code:
         raise failure(code, out, err, language)
 
@@ -81,45 +75,17 @@ def _entries(path):
         raise JarError(f"there is no file {path}") from None
 
 
-def _with_jars(args, jars):
-    return ["--jars", ",".join(jars), *args] if jars and "--jars" not in args else args
-
-
-def _resource(words):
-    """The file that is executed: the first word that is neither an option nor its value. What is not there is named, as are
-    the files beside it."""
-    words = iter(words)
-    for word in words:
-        if not word.startswith("-"):
-            _must_be_there(word)
-            return word
-        option, is_joined, value = word.partition("=")
-        if option in _FLAGS:
-            continue
-        value = value if is_joined else next(words, "")
-        if option in _FILES:
-            for path in value.split(","):
-                _must_be_there(path.partition("#")[0], f" ({option})")
-    return ""
-
-
-def _at_start(words):
-    """What the command line says of the JVM itself. Of two the last one counts, and an option before a setting."""
-    options, settings = {}, {}
-    words = iter(words)
-    for word in words:
-        option, is_joined, value = word.partition("=")
-        if not option.startswith("-"):
-            break
-        if option in _FLAGS:
-            continue
-        value = value if is_joined else next(words, "")
-        if option in ("--conf", "-c"):
-            key, _, text = value.partition("=")
-            settings[key.strip()] = text
-        elif option in _AT_START:
-            options[_AT_START[option]] = value
-    return {**{key: value for key, value in settings.items() if key in _AT_START.values()}, **options}
+def _submitted(args, jars):
+    """The command line of a caller. What is not there is named, before Spark looks for it."""
+    line = Submission(map(_local, Submission(args).words))
+    if jars and "--jars" not in line.options:
+        line = Submission(["--jars", ",".join(jars), *line.words])
+    for option in _FILES:
+        for path in line.options.get(option, "").split(","):
+            _must_be_there(path.partition("#")[0], f" ({option})")
+    for path in line.rest[:1]:
+        _must_be_there(path)
+    return line
 
 
 def _must_be_there(path, whose=""):
@@ -131,11 +97,6 @@ def _local(word):
     """`dbfs:/x` where a file is meant: alone or in a list."""
     parts = word.split(",")
     return ",".join(warehouse.local_path(part) if part.startswith("dbfs:") else part for part in parts)
-
-
-def _says(args, key):
-    named = {"spark.master": "--master", "spark.app.name": "--name", "spark.driver.memory": "--driver-memory"}.get(key)
-    return (named in args if named else False) or any(word.startswith(f"{key}=") for word in args)
 
 
 def _execute(words):

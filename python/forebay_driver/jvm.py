@@ -5,6 +5,7 @@ import importlib.metadata
 import importlib.util
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -40,6 +41,7 @@ _QUICK = (
 )
 _COLLECTOR = "-XX:+UseSerialGC"
 _ANY_COLLECTOR = re.compile(r"-XX:\+Use\w+GC\b")
+_JAVA_VARIABLES = ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS")
 ARCHIVE = os.path.join("share", "forebay", "spark.jsa")
 
 
@@ -90,10 +92,10 @@ def java(job, conf, folder):
     memory = job["spark"].get("memory_bytes")
     heap = conf.get("spark.driver.memory") or (f"{int(memory * _HEAP_SHARE) >> 20}m" if memory else "1g")
     archive = os.path.join(os.path.dirname(os.path.dirname(job["interpreter"])), ARCHIVE)
-    own = conf.get("spark.driver.extraJavaOptions", "").split()
+    own = _options(conf)
     options = [*_QUICK, f"-Xmx{heap}", f"-Djava.io.tmpdir={folder}", "-XX:+IgnoreUnrecognizedVMOptions"]
     # Java refuses to start with two. Of other options the last one counts, which is the cluster's.
-    if not any(map(_ANY_COLLECTOR.match, own)):
+    if not any(map(_ANY_COLLECTOR.match, [*own, *_of_variables()])):
         options.append(_COLLECTOR)
     if job["spark"].get("is_archived", True) and os.path.exists(archive):
         options.append(f"-XX:SharedArchiveFile={archive}")
@@ -102,19 +104,33 @@ def java(job, conf, folder):
     options += own
     path = os.path.join(home, "jars", "*")
     if extra := conf.get("spark.driver.extraClassPath"):
-        path = f"{path}:{extra}"
+        # Its classes come first, as with Spark's own launcher; Java then makes no use of the archive.
+        path = f"{extra}:{path}"
     return [find_java(), "-cp", path, *options]
+
+
+def _options(conf):
+    """The words of `spark.driver.extraJavaOptions`, in which quotes keep blanks together."""
+    name = "spark.driver.extraJavaOptions"
+    try:
+        return shlex.split(conf.get(name, ""))
+    except ValueError as error:
+        raise SparkNotAvailable(f"{name} (--driver-java-options) is not what Java can be started with: {error}") from None
+
+
+def _of_variables():
+    """Options that Java takes from its environment."""
+    return [word.strip("\"'") for name in _JAVA_VARIABLES for word in os.environ.get(name, "").split()]
 
 
 def submit_words(conf, *words):
     return [*(word for key, value in conf.items() for word in ("--conf", f"{key}={value}")), *words]
 
 
-def command(job, conf, folder, *words, at_start=()):
-    """`java ... SparkSubmit --conf ... WORDS`, without the second JVM that `spark-submit` starts to find that out.
-
-    `at_start`: settings that `words` have and Java itself needs."""
-    return [*java(job, {**conf, **dict(at_start)}, folder), "org.apache.spark.deploy.SparkSubmit", *submit_words(conf, *words)]
+def command(job, conf, folder, words):
+    """`java ... SparkSubmit WORDS`, without the second JVM that `spark-submit` starts to find that out. `conf`: what
+    `words` say of Java itself."""
+    return [*java(job, conf, folder), "org.apache.spark.deploy.SparkSubmit", *words]
 
 
 def variables(**more):
@@ -147,7 +163,8 @@ class Gateway:
         os.makedirs(folder, exist_ok=True)
         self.log = os.path.join(folder, "engine.log")
         info = os.path.join(tempfile.mkdtemp(prefix="spark-"), "gateway")
-        words = command(job, settings(job, folder), folder, "pyspark-shell")
+        conf = settings(job, folder)
+        words = command(job, conf, folder, submit_words(conf, "pyspark-shell"))
         words[1:1] = options
         with open(self.log, "ab") as log:
             self._process = subprocess.Popen(
@@ -172,9 +189,9 @@ class Gateway:
             return log.read().decode("utf-8", "replace").strip() or "(empty)"
 
     def end(self, seconds):
-        """Closes its input, and waits for it."""
+        """Closes its input, and waits for it: its exit code."""
         self._process.stdin.close()
-        self._process.wait(seconds)
+        return self._process.wait(seconds)
 
 
 def make_archive(environment):
@@ -204,10 +221,14 @@ def make_archive(environment):
         session.read.parquet(os.path.join(folder, "p")).toPandas()
         session.sql("select 1").collect()
         session.stop()
-        gateway.end(300)
+        if code := gateway.end(300):
+            raise SparkEngineDied(f"Java ended with exit code {code}. The end of its log:\n{gateway.log_tail()}")
         os.makedirs(os.path.dirname(target), exist_ok=True)
-        shutil.copy(draft, target + ".draft")
-        os.replace(target + ".draft", target)
+        # Servers that share their environments may be at it at once.
+        copy, whole = tempfile.mkstemp(prefix=".spark-", dir=os.path.dirname(target))
+        os.close(copy)
+        shutil.copy(draft, whole)
+        os.replace(whole, target)
 
 
 def main(environment):

@@ -19,6 +19,7 @@ import uuid
 from . import jvm
 from .java_end import PYTHON_LINES
 from .pump import Pump
+from .submission import Submission
 
 _START_SECONDS_MAX = 60
 _DRAIN_SECONDS_MAX = 5
@@ -37,15 +38,7 @@ _AT_START_CONF = (
 )
 # What `spark-submit` makes a class path and folders of.
 _AT_SUBMIT_CONF = ("spark.jars", "spark.jars.packages", "spark.files", "spark.archives", "spark.submit.pyFiles")
-_AT_START_WORDS = (
-    "--driver-memory",
-    "--driver-java-options",
-    "--driver-class-path",
-    "--driver-library-path",
-    "--properties-file",
-    "--master",
-    "--deploy-mode",
-)
+_AT_START_OPTIONS = ("--deploy-mode", "--properties-file")
 _AT_START_VARIABLES = ("LANG", "LC_", "TZ", "JAVA_", "JDK_", "_JAVA", "LD_", "SPARK_", "HADOOP_")
 # What a query needs, in steps: a run that comes meanwhile waits for one of them alone.
 _STEPS = ("select 1", "select id % 7 as k from range(100)", "select sum(id) from range(100)")
@@ -80,23 +73,23 @@ def is_superfluous():
     return _waiting is not None and (_waiting.is_over() or _available_share() < _AVAILABLE_SHARE_MIN)
 
 
-def for_program(job, words):
-    """The one that has waited for this run; `None` when there is none that fits. `words`: of `spark-submit`."""
-    return _taken(job, words, _AT_START_CONF)
+def for_program(job, line):
+    """The one that has waited for this run; `None` when there is none that fits. `line`: a `Submission`."""
+    return _taken(job, line, _AT_START_CONF)
 
 
 def for_session(job, log):
     """The same, for a program in Python: its output goes to the file `log`."""
-    found = _taken(job, (), (*_AT_START_CONF, *_AT_SUBMIT_CONF), log)
+    found = _taken(job, Submission(()), (*_AT_START_CONF, *_AT_SUBMIT_CONF), log)
     if found:
         found.become_gateway(job)
     return found
 
 
-def _taken(job, words, own, log=None):
+def _taken(job, line, own, log=None):
     global _waiting
     found, _waiting = _waiting, None
-    if found is None or (found.fits(job, words, own) and found.get_ready(log)):
+    if found is None or (found.fits(job, line, own) and found.get_ready(log)):
         return found
     found.end()
     return None
@@ -190,16 +183,16 @@ class Waiting:
 
     # -- for the run
 
-    def fits(self, job, words, own):
+    def fits(self, job, line, own):
         """Whether it is as the run's own would be."""
         ours, theirs = self.job, job
         if any(ours[name] != theirs[name] for name in ("interpreter", "local_dir", "working_dir")):
             return False
         if ours["spark"]["memory_bytes"] != theirs["spark"]["memory_bytes"]:
             return False
-        if any(key in theirs["spark"]["conf"] for key in own):
+        if any(key in theirs["spark"]["conf"] or key in line.conf for key in own):
             return False
-        if any(word in _AT_START_WORDS or word.startswith(tuple(f"{key}=" for key in own)) for word in words):
+        if any(option in line.options for option in _AT_START_OPTIONS):
             return False
         return not any(name.startswith(_AT_START_VARIABLES) for name in self._changed(jvm.variables()))
 

@@ -49,6 +49,7 @@ const PYTHON: &[(&str, &str)] = files!(in "python/forebay_driver":
     "spark.py",
     "sql.py",
     "status.py",
+    "submission.py",
     "tables.py",
     "walls.py",
     "warehouse.py",
