@@ -95,12 +95,18 @@ def sql_file(w, path, statements):
 
 
 def test_rows_of_sql_are_the_inputs_of_a_for_each_and_its_first_row_decides(w, home, notebook):
-    statements = "select 'not this one' as code;\nselect * from values ('nl', 2, null), ('be', 1, 0.5) as t(code, `the count`, share);\n-- select\ncreate or replace temp view seen as select 1"
+    statements = """
+select 'not this one' as code;
+${verb} *, named_struct('name', upper(code), 'zip', array(1, 2)) as place
+from values ('nl', 2, null), ('be', 1, 0.5) as t(code, `the count`, share);
+-- select
+create or replace temp view seen as select 1"""
     find = sql_file(w, f"{home}/find.sql", statements)
-    say = "dbutils.notebook.exit('|'.join(dbutils.widgets.get(name) for name in ('code', 'n', 'share', 'first')))"
-    load = notebook(
-        "load", say, code="{{input.code}}", n="{{input.`the count`}}", share="{{input.share}}", first="{{tasks.find.output.first_row.code}}"
-    )
+    find.parameters = {"verb": "select"}
+    say = "dbutils.notebook.exit('|'.join(dbutils.widgets.get(name) for name in ('code', 'n', 'share', 'place', 'first')))"
+    names = {"code": "code", "n": "`the count`", "share": "share", "place": "place"}
+    inputs = {name: f"{{{{input.{column}}}}}" for name, column in names.items()}
+    load = notebook("load", say, **inputs, first="{{tasks.find.output.first_row.code}}")
     each = jobs.ForEachTask(inputs="{{tasks.find.output.rows}}", concurrency=2, task=jobs.Task("load", **load))
     enough = condition("GREATER_THAN", "{{tasks.find.output.first_row.`the count`}}", "1")
     job_id = create(
@@ -115,7 +121,10 @@ def test_rows_of_sql_are_the_inputs_of_a_for_each_and_its_first_row_decides(w, h
     assert results(run) == {"find": "SUCCESS", "enough": "SUCCESS", "each": "SUCCESS", "less": "EXCLUDED"}
     tasks = {task.task_key: task for task in run.tasks}
     iterations = w.jobs.get_run(tasks["each"].run_id).iterations
-    assert [exit_value(w, one) for one in iterations] == ["nl|2|null|nl", "be|1|0.5|nl"]
+    assert [exit_value(w, one) for one in iterations] == [
+        'nl|2|null|{"name":"NL","zip":[1,2]}|nl',
+        'be|1|0.5|{"name":"BE","zip":[1,2]}|nl',
+    ]
 
 
 def test_what_an_output_does_not_have_fails_the_task_and_says_why(w, home, notebook):

@@ -20,7 +20,10 @@ _WIDGET = re.compile(
 )
 _REMOVE = re.compile(rf"remove\s+widget\s+(?P<name>{_WORD})\Z", re.IGNORECASE)
 
-_QUERY = re.compile(r"[\s(]*(select|with|from|values|table|map|reduce|show|describe|desc|explain|list)\b", re.IGNORECASE)
+_QUERY = re.compile(r"[\s(]*(?P<first>select|with|from|values|table|map|reduce|show|describe|desc|explain|list)\b", re.IGNORECASE)
+# What may come after a WITH or FROM and makes it none.
+_CHANGE = re.compile(r"\b(insert\s+(into|overwrite)|merge\s+into|delete\s+from|update\s[\w.\s]*\bset)\b", re.IGNORECASE)
+_IMMEDIATE = re.compile(r"\s*execute\s+immediate\b(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
 
 
 class SqlError(Exception):
@@ -56,8 +59,19 @@ def _without(text, start, end, spans):
 
 def is_query(statement):
     """Whether what it gives is a result, and not the engine's word that something was done: sail answers a CREATE with a table."""
-    comments = [token.span() for token in _TOKENS.finditer(statement) if token.lastgroup == "comment"]
-    return bool(_QUERY.match(_without(statement, 0, len(statement), comments)))
+    spans = {"comment": [], "quoted": []}
+    for token in _TOKENS.finditer(statement):
+        if token.lastgroup in spans:
+            spans[token.lastgroup].append(token.span())
+    bare = _without(statement, 0, len(statement), spans["comment"] + spans["quoted"])
+    if immediate := _IMMEDIATE.match(bare):
+        if re.search(r"\binto\b", immediate["rest"], re.IGNORECASE):
+            return False
+        # Of a variable nobody knows what it says.
+        text = next(iter(spans["quoted"]), None)
+        return text is None or bool(bare[immediate.start("rest") : text[0]].strip()) or is_query(statement[text[0] + 1 : text[1] - 1])
+    found = _QUERY.match(bare)
+    return bool(found) and not (found["first"].lower() in ("with", "from") and _CHANGE.search(bare))
 
 
 def markers(statement):
@@ -77,14 +91,18 @@ class Runner:
         for statement, line in statements(text):
             try:
                 if not self._widget(statement):
-                    take(self._one(statement), is_query(statement))
+                    filled = self._filled(statement)
+                    take(self._one(filled), is_query(filled))
             except Exception as error:
                 error.add_note(f"in the statement at line {line}")
                 raise
 
+    def _filled(self, statement):
+        known = self._widgets.getAll()
+        return _TEXT.sub(lambda found: self._value(found[1], known), statement)
+
     def _one(self, statement):
         known = self._widgets.getAll()
-        statement = _TEXT.sub(lambda found: self._value(found[1], known), statement)
         args = {name: self._value(name, known) for name in markers(statement)}
         return self._session().sql(statement, args) if args else self._session().sql(statement)
 

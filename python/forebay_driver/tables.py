@@ -66,7 +66,10 @@ def _plain_value(value):
     if isinstance(value, dict):
         return {str(key): _plain_value(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain_value(item) for item in value]
+        items = [_plain_value(item) for item in value]
+        # Those of a struct. Where two are alike, its place alone tells a field.
+        names = getattr(value, "__fields__", ())
+        return dict(zip(names, items, strict=True)) if len(set(names)) == len(items) > 0 else items
     return _text(value)
 
 
@@ -77,7 +80,8 @@ def _text(value):
         return str(value).lower()
     if isinstance(value, (bytes, bytearray)):
         return value.hex().upper()
-    text = str(value)
+    is_nested = isinstance(value, (dict, list, tuple))
+    text = json.dumps(_plain_value(value), ensure_ascii=False) if is_nested else str(value)
     return text if len(text) <= _CELL_CHARS_MAX else text[:_CELL_CHARS_MAX] + "…"
 
 

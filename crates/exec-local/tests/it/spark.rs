@@ -17,6 +17,7 @@ fn a_notebook_has_spark_and_sql_cells() {
                 "dbutils.widgets.text('least', '3')\nspark.range(5).createOrReplaceTempView('numbers')",
                 "%sql select * from numbers where id >= cast(:least as int) or id = ${least} order by id",
                 "display(table('numbers').filter('id < 2'))",
+                "%sql select named_struct('a', 1, 'b', array('x', null)) as s",
             ])
             .await;
         report.succeeded();
@@ -29,6 +30,7 @@ fn a_notebook_has_spark_and_sql_cells() {
                 "2",
                 "id\n 3\n 4",
                 "id\n 0\n 1",
+                "                         s\n{\"a\": 1, \"b\": [\"x\", null]}",
             ]
         );
     });
