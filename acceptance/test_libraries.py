@@ -1,6 +1,7 @@
 """Libraries of clusters, with the Python SDK and the legacy CLI."""
 
 import contextlib
+import fcntl
 import functools
 import hashlib
 import http.server
@@ -117,6 +118,11 @@ except BlockingIOError:
     os.utime(place, (1, 1))
     assert look() == place
     assert time.time() - place.stat().st_mtime < 3600
+    # A program that keeps it to itself does not keep others from it.
+    greedy = os.open(place, os.O_RDONLY)
+    fcntl.flock(greedy, fcntl.LOCK_EX)
+    assert look() == place
+    os.close(greedy)
 
 
 def test_runs_that_install_the_same_at_once_do_not_meet(w, api, dbfs_home, home, cluster_id):

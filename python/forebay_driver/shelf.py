@@ -12,6 +12,8 @@ from .confine import check, libc
 
 # What an installation that was killed has left is removed after this many seconds.
 _DRAFT_AGE_MAX = 24 * 3600
+_LOCK_TRIES = 50
+_LOCK_SECONDS = 0.02
 
 
 class Shelf:
@@ -51,7 +53,7 @@ class Shelf:
             fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
         except FileNotFoundError:
             return False
-        fcntl.flock(fd, fcntl.LOCK_SH)
+        _share(fd)
         os.utime(fd)
         if not _is_at(fd, place):
             # It was swept in between.
@@ -78,6 +80,17 @@ class Shelf:
         for entry in os.scandir(self._folder):
             if entry.name.startswith(".draft-") and time.time() - entry.stat().st_mtime > _DRAFT_AGE_MAX:
                 shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def _share(fd):
+    """The sweeper has the lock for a moment. A program that keeps it must not keep other runs from starting; with
+    its use noted, the set stays for longer than a run takes."""
+    for _ in range(_LOCK_TRIES):
+        try:
+            return fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_LOCK_SECONDS)
+    return None
 
 
 def _is_at(fd, place):
