@@ -240,9 +240,9 @@ class Zygote:
         given = _Child(request["name"], door, first)
         given.settled, settled = os.pipe()
         given.private_mounts = request.get("private_mounts", ())
-        if first is not None:
-            confine.setns(first, confine.CLONE_NEWPID)
         try:
+            if first is not None:
+                confine.setns(first, confine.CLONE_NEWPID)
             given.pid = confine.fork() if self.is_plain else os.fork()
             if given.pid:
                 given.end_of_worker = os.pidfd_open(given.pid)
