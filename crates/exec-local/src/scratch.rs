@@ -173,12 +173,25 @@ mod tests {
         assert_ne!(third.path(), path, "one run has one");
     }
 
+    /// That of the file system: it may stand still for longer than this test takes.
+    fn until_the_clock_moves(path: &Path) {
+        let probe = path.with_extension("probe");
+        let made = State::of(&path.join(R)).unwrap().changed;
+        while {
+            fs::write(&probe, "").unwrap();
+            State::of(&probe).unwrap().changed == made
+        } {
+            fs::remove_file(&probe).unwrap();
+        }
+    }
+
     #[test]
     fn whatever_a_run_did_there_is_not_for_the_next() {
         let deeds: [fn(&Path); 7] = [
             |path| fs::write(path.join("left"), "for you").unwrap(),
             |path| fs::write(path.join("r/left"), "for you").unwrap(),
             |path| {
+                until_the_clock_moves(path);
                 fs::write(path.join("left"), "for you").unwrap();
                 fs::remove_file(path.join("left")).unwrap();
             },
