@@ -187,9 +187,9 @@ impl Drop for LocalRun {
     fn drop(&mut self) {
         if !self.state.gone {
             self.kill();
-            // `finish` says when this does not work; here nobody would listen.
-            drop(self.scratch.take().map(Folder::remove));
         }
+        // `finish` says when this does not work; here nobody would listen.
+        drop(self.scratch.take().map(Folder::remove));
     }
 }
 
@@ -563,8 +563,8 @@ impl LocalRun {
 
     async fn clean_up(&mut self) {
         let end = Instant::now() + KILL_PATIENCE;
-        let gone = tokio::time::timeout_at(end.into(), self.until_gone()).await;
-        if gone.is_err() {
+        drop(tokio::time::timeout_at(end.into(), self.until_gone()).await);
+        if !self.state.gone {
             self.group.kill_all();
         }
         // The kernel takes a moment to take the dead out of their groups.
@@ -577,7 +577,7 @@ impl LocalRun {
         let Some(folder) = self.scratch.take() else {
             return;
         };
-        let gone = if removed && gone.is_ok() {
+        let gone = if removed && self.state.gone {
             self.parent.folders.give_back(folder)
         } else {
             folder.remove()

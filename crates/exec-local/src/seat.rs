@@ -44,9 +44,12 @@ impl Seat {
         name: String,
         private: Option<&str>,
     ) -> io::Result<Self> {
+        let group = cgroups.create(&name, &wish.limits)?;
+        let doors = group.doors()?;
+        // Last, for a folder stays when it is dropped.
         let scratch = parent.folders.take()?;
         let seat = Self {
-            group: cgroups.create(&name, &wish.limits)?,
+            group,
             name,
             wish,
             private: private.map(str::to_owned),
@@ -58,7 +61,6 @@ impl Seat {
         request.insert("name".to_owned(), seat.name.clone().into());
         request.insert("folder".to_owned(), seat.scratch.name().into());
         request.insert("private".to_owned(), json!(private));
-        let doors = seat.group.doors()?;
         let doors: Vec<BorrowedFd<'_>> = doors.iter().map(AsFd::as_fd).collect();
         let asked = parent.fork(&Value::Object(request), &doors);
         match asked {
