@@ -10,6 +10,7 @@
 
 mod cgroup;
 mod config;
+mod downloads;
 mod driver;
 mod environment;
 mod executor;

@@ -1,9 +1,10 @@
 //! What runs have installed: a cache for all that see the same folders, and in it the sets of packages
 //! that they share. Programs can write there, so nothing in a cache is followed anywhere.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -14,9 +15,9 @@ use std::time::Duration;
 use forebay_types::Millis;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag, open, openat};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, fchmod};
 
-use crate::owner;
+use crate::{downloads, owner};
 
 /// Of a cache or a set since its last use.
 const AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -25,7 +26,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(24 * 3600);
 /// Where the driver has its sets in a cache: of Python, of R.
 const SETS: [&str; 2] = ["sets", "r"];
 
-const FOLDER: OFlag = OFlag::O_RDONLY
+pub(crate) const FOLDER: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_DIRECTORY)
     .union(OFlag::O_NOFOLLOW)
     .union(OFlag::O_CLOEXEC);
@@ -52,7 +53,8 @@ impl Packages {
     /// Whether it is time to look through the sets again; says so once.
     pub(crate) fn is_due(&self, now: Millis) -> bool {
         let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = now.0 - swept.0 > millis(SWEEP_EVERY);
+        // Of a time to come when the clock was ahead then.
+        let is_due = now < *swept || now.0 - swept.0 > millis(SWEEP_EVERY);
         if is_due {
             *swept = now;
         }
@@ -64,7 +66,7 @@ impl Packages {
     fn sweep_caches(&self, now: Millis) {
         for cache in self.caches() {
             let found = std::fs::symlink_metadata(&cache);
-            if found.is_ok_and(|found| is_old(&found, now))
+            if found.is_ok_and(|found| is_old(found.mtime(), now))
                 && let Err(error) = owner::remove_tree(&cache)
             {
                 tracing::warn!(%error, "an old package cache cannot be removed");
@@ -72,14 +74,15 @@ impl Packages {
         }
     }
 
-    /// Removes the sets that no run has used for long. Whoever uses one has a lock on it.
+    /// Removes the sets that no run has used for long, and the downloads that were for them alone.
+    /// Whoever uses a set has a lock on it.
     pub(crate) fn sweep_sets(&self, now: Millis) {
         for cache in self.caches() {
-            for kind in SETS {
-                if let Err(error) = self.sweep_sets_of(&cache, kind, now) {
-                    let cache = cache.display();
-                    tracing::warn!(%error, "cannot look through the packages in {cache}/{kind}");
-                }
+            let each = SETS.map(|kind| self.sweep_sets_of(&cache, kind, now));
+            let all = each.into_iter().chain([self.sweep_downloads(&cache, now)]);
+            for error in all.filter_map(Result::err) {
+                let cache = cache.display();
+                tracing::warn!(%error, "cannot look through the packages in {cache}");
             }
         }
     }
@@ -91,39 +94,56 @@ impl Packages {
             Err(Errno::ENOENT) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
-        // By way of what is open: its path may lead elsewhere by now.
-        let folder = PathBuf::from(format!("/proc/self/fd/{}", sets.as_raw_fd()));
-        for entry in std::fs::read_dir(&folder)? {
+        for entry in std::fs::read_dir(by_way_of(&sets))? {
             let entry = entry?;
             let name = entry.file_name();
             let old = entry
                 .metadata()
-                .is_ok_and(|found| found.is_dir() && is_old(&found, now));
+                .is_ok_and(|found| found.is_dir() && is_old(found.mtime(), now));
             // What is being made has a dot, and goes otherwise.
-            if !old || name.to_string_lossy().starts_with('.') {
-                continue;
-            }
-            let Ok(set) = openat(&sets, name.as_os_str(), FOLDER, Mode::empty()) else {
-                continue;
-            };
-            let Ok(set) = Flock::lock(File::from(set), FlockArg::LockExclusiveNonblock) else {
-                continue;
-            };
-            // It may have been used until the moment before.
-            if !is_old(&set.metadata()?, now) {
-                continue;
-            }
-            let number = self.removed.fetch_add(1, Ordering::Relaxed);
-            // What cannot be removed there, and what a crash leaves, goes at the next start.
-            let gone = format!("{}-set-{number}", std::process::id());
-            let gone = self.data_dir.join("scratch").join(gone);
-            std::fs::rename(folder.join(&name), &gone)?;
-            drop(set);
-            if let Err(error) = std::fs::remove_dir_all(&gone) {
-                tracing::warn!(%error, "an old set of packages cannot be removed yet");
+            if old
+                && !name.to_string_lossy().starts_with('.')
+                && let Err(error) = self.sweep_set(&sets, &name, now)
+            {
+                let name = name.display();
+                tracing::warn!(%error, "the old set of packages {name} stays");
             }
         }
         Ok(())
+    }
+
+    fn sweep_downloads(&self, cache: &Path, now: Millis) -> io::Result<()> {
+        let cache = open(cache, FOLDER, Mode::empty())?;
+        let is_old = |time| is_old(time, now);
+        let gone = downloads::put_away(cache.as_fd(), is_old, |path| self.put_away(path))?;
+        gone.iter().for_each(|gone| remove(gone));
+        Ok(())
+    }
+
+    fn sweep_set(&self, sets: &OwnedFd, name: &OsStr, now: Millis) -> io::Result<()> {
+        let set = File::from(openat(sets, name, FOLDER, Mode::empty())?);
+        let Ok(set) = Flock::lock(set, FlockArg::LockExclusiveNonblock) else {
+            return Ok(());
+        };
+        // It may have been used until the moment before.
+        if !is_old(set.metadata()?.mtime(), now) {
+            return Ok(());
+        }
+        // A folder that its owner may not write to cannot be moved by one who is not root.
+        fchmod(&*set, Mode::from_bits_truncate(0o755))?;
+        let gone = self.put_away(&by_way_of(sets).join(name))?;
+        drop(set);
+        remove(&gone);
+        Ok(())
+    }
+
+    /// Moves it to where a start removes what it finds. Where it is now.
+    fn put_away(&self, path: &Path) -> io::Result<PathBuf> {
+        let number = self.removed.fetch_add(1, Ordering::Relaxed);
+        let gone = format!("{}-set-{number}", std::process::id());
+        let gone = self.data_dir.join("scratch").join(gone);
+        std::fs::rename(path, &gone)?;
+        Ok(gone)
     }
 
     fn caches(&self) -> impl Iterator<Item = PathBuf> {
@@ -134,8 +154,21 @@ impl Packages {
     }
 }
 
-fn is_old(found: &std::fs::Metadata, now: Millis) -> bool {
-    now.0 - found.mtime().saturating_mul(1000) > millis(AGE_MAX)
+/// What is open, whatever its path may lead to by now.
+pub(crate) fn by_way_of(folder: &impl AsRawFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()))
+}
+
+/// What cannot be removed, and what a crash leaves, goes at the next start.
+fn remove(gone: &Path) {
+    if let Err(error) = owner::remove_tree(gone) {
+        tracing::warn!(%error, "old packages cannot be removed yet");
+    }
+}
+
+/// `time`: in seconds.
+fn is_old(time: i64, now: Millis) -> bool {
+    now.0 - time.saturating_mul(1000) > millis(AGE_MAX)
 }
 
 fn millis(duration: Duration) -> i64 {
@@ -144,6 +177,8 @@ fn millis(duration: Duration) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use forebay_runtime::Clock;
 
     use super::*;
@@ -186,6 +221,30 @@ mod tests {
     }
 
     #[test]
+    fn a_set_that_cannot_be_removed_keeps_no_other_one() {
+        let data = tempfile::tempdir().unwrap();
+        let sets = data.path().join("cache/packages/dev/one/sets");
+        for set in ["one", "two", "three"] {
+            std::fs::create_dir_all(sets.join(set).join("package")).unwrap();
+            let closed = std::fs::Permissions::from_mode(0o555);
+            std::fs::set_permissions(sets.join(set), closed).unwrap();
+        }
+        // Without their folder to go to, none can be moved.
+        let now = Clock::system().now();
+        let packages = Packages::open(data.path(), now);
+        let later = Millis(now.0 + 31 * DAY);
+        packages.sweep_sets(later);
+        assert_eq!(names(&sets).len(), 3);
+        let scratch = data.path().join("scratch");
+        std::fs::create_dir(&scratch).unwrap();
+        // What is there already keeps one of them.
+        let taken = scratch.join(format!("{}-set-4", std::process::id()));
+        std::fs::create_dir_all(taken.join("full")).unwrap();
+        packages.sweep_sets(later);
+        assert_eq!(names(&sets).len(), 1);
+    }
+
+    #[test]
     fn a_link_in_place_of_the_sets_leads_nowhere() {
         let data = tempfile::tempdir().unwrap();
         let cache = data.path().join("cache/packages/dev/one");
@@ -197,6 +256,48 @@ mod tests {
         let packages = Packages::open(data.path(), now);
         packages.sweep_sets(Millis(now.0 + 31 * DAY));
         assert_eq!(names(&outside), ["theirs"]);
+    }
+
+    #[test]
+    fn a_download_goes_when_no_set_is_linked_to_it_and_nobody_has_read_it_for_long() {
+        let data = tempfile::tempdir().unwrap();
+        let cache = data.path().join("cache/packages/dev/one");
+        let entries = cache.join("archive-v0");
+        std::fs::create_dir(data.path().join("scratch")).unwrap();
+        for entry in ["linked", "read", "unused"] {
+            let package = entries.join(entry).join("package");
+            std::fs::create_dir_all(&package).unwrap();
+            std::fs::write(package.join("module.py"), "").unwrap();
+        }
+        let set = cache.join("sets/one");
+        std::fs::create_dir_all(&set).unwrap();
+        let module = |entry: &str| entries.join(entry).join("package/module.py");
+        std::fs::hard_link(module("linked"), set.join("module.py")).unwrap();
+        let now = Clock::system().now();
+        let later = Millis(now.0 + 31 * DAY);
+        let at = std::time::UNIX_EPOCH + Duration::from_millis(u64::try_from(later.0).unwrap());
+        let read = File::options().write(true).open(module("read")).unwrap();
+        let times = std::fs::FileTimes::new().set_accessed(at);
+        read.set_times(times).unwrap();
+
+        let packages = Packages::open(data.path(), now);
+        let held = Flock::lock(File::open(&set).unwrap(), FlockArg::LockShared).unwrap();
+        // Without its lock it is the cache of an installer that we do not know.
+        packages.sweep_sets(later);
+        assert_eq!(names(&entries).len(), 3);
+        let lock = File::create(cache.join(".lock")).unwrap();
+        let busy = Flock::lock(lock, FlockArg::LockShared).unwrap();
+        packages.sweep_sets(later);
+        assert_eq!(names(&entries).len(), 3);
+        drop(busy);
+        packages.sweep_sets(Millis(now.0 + 29 * DAY));
+        assert_eq!(names(&entries).len(), 3);
+        packages.sweep_sets(later);
+        assert_eq!(names(&entries), ["linked", "read"]);
+        drop(held);
+        packages.sweep_sets(later);
+        assert_eq!(names(&entries), ["read"]);
+        assert!(names(&data.path().join("scratch")).is_empty());
     }
 
     #[test]
@@ -218,5 +319,8 @@ mod tests {
         assert!(!packages.is_due(Millis(DAY)));
         assert!(packages.is_due(Millis(DAY + 1)));
         assert!(!packages.is_due(Millis(DAY + 2)));
+        // The clock was put back.
+        assert!(packages.is_due(Millis(DAY)));
+        assert!(!packages.is_due(Millis(DAY)));
     }
 }
