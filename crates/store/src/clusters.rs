@@ -160,6 +160,17 @@ pub(crate) fn clusters_on(conn: &Connection) -> Result<Vec<Cluster>> {
     .map_err(|e| sql("read all clusters", e))
 }
 
+fn of_owner(conn: &Connection, owner: &ClusterOwner) -> Result<Option<ClusterId>> {
+    conn.prepare_cached("SELECT id FROM cluster WHERE owner = ?1 AND owner_key = ?2")
+        .and_then(|mut statement| {
+            let id = |row: &Row<'_>| row.get(0).map(ClusterId);
+            statement
+                .query_row(params![owner.id.0, owner.key], id)
+                .optional()
+        })
+        .map_err(|e| sql("read the cluster of a run", e))
+}
+
 /// See [`Store::cluster_update`].
 pub(crate) fn change_on(
     tx: &Transaction<'_>,
@@ -203,6 +214,12 @@ impl Store {
         owner: Option<ClusterOwner>,
         event: ClusterEvent,
     ) -> Result<ClusterId> {
+        // Each task of a run that shares a cluster asks, and need not wait for the writer.
+        if let Some(owner) = &owner
+            && let Some(id) = self.glance(|conn| of_owner(conn, owner))?
+        {
+            return Ok(id);
+        }
         self.write(move |tx| {
             let (owner, key) = owner.map(|owner| (owner.id.0, owner.key)).unzip();
             let earlier: Option<String> = tx
