@@ -188,6 +188,10 @@ impl Inner {
             .filter(|cluster| !self.usage.is_used(&cluster.id))
             .skip(JOB_CLUSTERS_KEPT);
         for cluster in old {
+            // Somebody ended it by hand; the next task of its run starts it again.
+            if self.store.cluster_is_owned(&cluster.id).await? {
+                continue;
+            }
             self.store.cluster_remove(&cluster.id).await?;
             self.usage.forget(&cluster.id);
         }

@@ -147,6 +147,42 @@ async fn a_shared_cluster_stays_between_tries_and_over_a_restart() {
     until_ended(&server, &first).await;
 }
 
+/// Also when so many others have ended since that those of ended runs are forgotten.
+#[tokio::test]
+async fn a_shared_cluster_that_somebody_ended_is_there_as_long_as_its_run() {
+    let server = start(15).await;
+    notebook(&server, "/Shared/bad", &["fail E m"]).await;
+    notebook(&server, "/Shared/ok", &["print x"]).await;
+    let mut bad = on_shared("a", "/Shared/bad", &[]);
+    bad["max_retries"] = json!(1);
+    bad["min_retry_interval_millis"] = json!(90_000);
+    let run = submit(&server, of_shared(json!([bad]))).await;
+    first_task(&server, run, 0).await;
+    let shared = only_cluster(&server).await;
+    let end = json!({"cluster_id": shared});
+    server.post("/api/2.0/clusters/delete", end).await.ok();
+    let mut others = Vec::new();
+    for _ in 0..32 {
+        server.clock.advance(Duration::from_millis(10));
+        let tasks = json!([on_shared("a", "/Shared/ok", &[])]);
+        let other = submit(&server, of_shared(tasks)).await;
+        others.push(clusters_of(&server, &ended(&server, other).await).await[0].clone());
+    }
+    let forgotten = async || {
+        server.clock.advance(Duration::from_millis(10));
+        let path = format!("/api/2.1/clusters/get?cluster_id={}", others[0]);
+        server.get(&path).await.status.as_u16()
+    };
+    wait_until("the oldest of them is forgotten", forgotten, |status| {
+        *status == 400
+    })
+    .await;
+    assert_eq!(cluster(&server, &shared).await["state"], "TERMINATED");
+    server.clock.advance(Duration::from_secs(90));
+    let shown = ended(&server, run).await;
+    assert_eq!(clusters_of(&server, &shown).await, [shared.as_str()]);
+}
+
 /// It may be defined otherwise by then.
 #[tokio::test]
 async fn a_repair_has_a_cluster_of_its_own() {
