@@ -69,6 +69,7 @@ pub(crate) use self::definition::Definitions;
 pub(crate) use self::live::LiveAttempts;
 pub(crate) use self::remains::{remove as output_remove, size as output_size};
 pub(crate) use self::source::Code;
+pub(crate) use self::table::Tables;
 pub(crate) use self::workload::{library, mounts, place};
 
 use crate::clusters::{ClusterChoice, Clusters, ResolvedCluster};
@@ -113,6 +114,7 @@ pub(crate) struct Inner {
     pub(crate) live: LiveAttempts,
     pub(crate) containers: Containers,
     pub(crate) definitions: Definitions,
+    pub(crate) tables: Tables,
     pub(crate) wake: tokio::sync::Notify,
     /// Counts what happens to commands of contexts, for those who wait for something of it.
     pub(crate) commands: tokio::sync::watch::Sender<u64>,

@@ -261,6 +261,7 @@ impl Services {
             live: runs::LiveAttempts::default(),
             containers: runs::Containers::default(),
             definitions: runs::Definitions::default(),
+            tables: runs::Tables::default(),
             wake: tokio::sync::Notify::new(),
             commands: tokio::sync::watch::Sender::new(0),
             triggers: wake,

@@ -33,7 +33,7 @@ pub use history::{AttemptFacts, Record, RecordError, RunFacts, rebuild};
 pub use libraries::{Named, Version};
 pub use plan::{Dependency, Plan, PlanError, TASKS_MAX, TaskPlan};
 pub use references::{
-    ReferenceError, References, TIME_ARGUMENTS, TaskReferences, may_refer, mentions, resolve,
+    ReferenceError, References, TIME_ARGUMENTS, TaskReferences, may_refer, outputs_of, resolve,
     resolve_all,
 };
 pub use retention::{Fate, KeepRules, KeptRun, Why, fate};

@@ -4,7 +4,7 @@
 //! braces that is no name of ours stays as it is, because notebooks and templates have braces of
 //! their own; a wrong name in a namespace of ours is an error, because it is a slip.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use forebay_types::Millis;
@@ -80,14 +80,9 @@ const NAMESPACES: [&str; 6] = ["job", "task", "tasks", "workspace", "input", "ba
 pub fn resolve(text: &str, references: &References) -> Result<String, ReferenceError> {
     let mut resolved = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(start) = rest.find("{{") {
-        let Some(length) = rest[start..].find("}}") else {
-            break;
-        };
-        let (before, from) = rest.split_at(start);
-        let (whole, after) = from.split_at(length + 2);
+    while let Some((before, whole, after)) = split(rest) {
         resolved.push_str(before);
-        let value = match parts(whole[2..length].trim()) {
+        let value = match named(whole) {
             Some(parts) => references.value(&parts)?,
             None => None,
         };
@@ -96,6 +91,20 @@ pub fn resolve(text: &str, references: &References) -> Result<String, ReferenceE
     }
     resolved.push_str(rest);
     Ok(resolved)
+}
+
+/// The first pair of braces with all between them, and what is before and after.
+fn split(text: &str) -> Option<(&str, &str, &str)> {
+    let start = text.find("{{")?;
+    let length = text[start..].find("}}")? + 2;
+    let (before, from) = text.split_at(start);
+    let (whole, after) = from.split_at(length);
+    Some((before, whole, after))
+}
+
+/// The name that stands in a pair of braces, if it is one.
+fn named(whole: &str) -> Option<Vec<String>> {
+    parts(whole.strip_prefix("{{")?.strip_suffix("}}")?.trim())
 }
 
 /// Replaces every reference in every text of `value`; names of fields stay.
@@ -122,16 +131,32 @@ pub fn resolve_all(value: &Value, references: &References) -> Result<Value, Refe
 /// Whether any text of `value` may hold a reference.
 #[must_use]
 pub fn may_refer(value: &Value) -> bool {
-    mentions(value, "{{")
+    any_text(value, &mut |text| text.contains("{{"))
 }
 
-/// Whether any text of `value` has `part` in it.
-#[must_use]
-pub fn mentions(value: &Value, part: &str) -> bool {
+/// Adds the keys of the tasks whose output any text of `value` refers to.
+pub fn outputs_of(value: &Value, keys: &mut BTreeSet<String>) {
+    any_text(value, &mut |text| {
+        let mut rest = text;
+        while let Some((_, whole, after)) = split(rest) {
+            if let Some([tasks, key, field, ..]) = named(whole).as_deref()
+                && tasks == "tasks"
+                && field == "output"
+            {
+                keys.insert(key.clone());
+            }
+            rest = after;
+        }
+        false
+    });
+}
+
+/// Whether one of the texts of `value` is what is looked for; those after it are not looked at.
+fn any_text(value: &Value, is_it: &mut impl FnMut(&str) -> bool) -> bool {
     match value {
-        Value::String(text) => text.contains(part),
-        Value::Array(items) => items.iter().any(|item| mentions(item, part)),
-        Value::Object(fields) => fields.values().any(|item| mentions(item, part)),
+        Value::String(text) => is_it(text),
+        Value::Array(items) => items.iter().any(|item| any_text(item, is_it)),
+        Value::Object(fields) => fields.values().any(|item| any_text(item, is_it)),
         _ => false,
     }
 }
@@ -260,6 +285,8 @@ fn time(at: Millis, argument: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use serde_json::json;
 
     use super::*;
@@ -279,11 +306,11 @@ mod tests {
                 ("n".to_owned(), json!([1, 2])),
                 ("text".to_owned(), json!("plain")),
             ]),
-            output: TaskOutput::Table(Table {
+            output: TaskOutput::Table(Arc::new(Table {
                 columns: vec!["land".to_owned(), "the sum".to_owned()],
                 rows: vec![vec![json!("nl"), json!(3)]],
                 more: false,
-            }),
+            })),
         };
         References {
             values: texts.into_iter().map(own).collect(),
@@ -382,5 +409,15 @@ mod tests {
             json!({"op": "EQUAL_TO", "n": 1, "args": ["8", {"k": "7"}]})
         );
         assert!(!may_refer(&resolved));
+    }
+
+    #[test]
+    fn outputs_are_found_by_the_tasks_that_are_named() {
+        let mut keys = BTreeSet::new();
+        let task = json!({"output": "the output of {{tasks.no.values.output}}", "a": [
+            "{{tasks.one.output.rows}} {{ tasks.`the two`.output.first_row.n }}", "{{output}}",
+            "{{x {{tasks.three.output}}", 7]});
+        outputs_of(&task, &mut keys);
+        assert_eq!(keys.into_iter().collect::<Vec<_>>(), ["one", "the two"]);
     }
 }

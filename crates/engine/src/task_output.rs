@@ -1,5 +1,7 @@
 //! What `tasks.KEY.output` has: the table that a SQL task came to.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use crate::references::shown;
@@ -16,7 +18,8 @@ pub enum TaskOutput {
     None,
     /// It is one, and why it has no table.
     Missing(String),
-    Table(Table),
+    /// Shared by all that read it.
+    Table(Arc<Table>),
 }
 
 /// A table, and whether it has more rows than these.
@@ -121,28 +124,32 @@ mod tests {
         }
     }
 
+    fn shared(table: Table) -> TaskOutput {
+        TaskOutput::Table(Arc::new(table))
+    }
+
     #[test]
     fn rows_are_objects_and_the_first_row_has_texts() {
         let rows = vec![
             vec![json!("nl"), json!(1), json!(null)],
             vec![json!("be"), json!(2), json!([3])],
         ];
-        let output = TaskOutput::Table(table(&["code", "a.b", "z"], rows));
+        let output = shared(table(&["code", "a.b", "z"], rows));
         let all = r#"[{"code":"nl","a.b":1,"z":null},{"code":"be","a.b":2,"z":[3]}]"#;
         assert_eq!(value(&output, &["rows"]).as_deref(), Ok(all));
         for (column, expected) in [("code", "nl"), ("a.b", "1"), ("z", "null")] {
             let seen = value(&output, &["first_row", column]);
             assert_eq!(seen.as_deref(), Ok(expected));
         }
-        let empty = TaskOutput::Table(table(&["n"], Vec::new()));
+        let empty = shared(table(&["n"], Vec::new()));
         assert_eq!(value(&empty, &["rows"]).as_deref(), Ok("[]"));
     }
 
     #[test]
     fn what_has_no_value_says_why() {
-        let one = || TaskOutput::Table(table(&["n", "m"], vec![vec![json!(1), json!(2)]]));
-        let empty = TaskOutput::Table(table(&["n"], Vec::new()));
-        let twice = || TaskOutput::Table(table(&["n", "n"], vec![vec![json!(1), json!(2)]]));
+        let one = || shared(table(&["n", "m"], vec![vec![json!(1), json!(2)]]));
+        let empty = shared(table(&["n"], Vec::new()));
+        let twice = || shared(table(&["n", "n"], vec![vec![json!(1), json!(2)]]));
         let missing = TaskOutput::Missing("showed no table".to_owned());
         for (output, path, reason) in [
             (one(), vec!["first_row", "x"], "no column 'x'; it has n, m"),
@@ -164,11 +171,11 @@ mod tests {
     #[test]
     fn too_many_rows_are_none_and_the_first_is_still_there() {
         let mut long = table(&["n"], vec![vec![json!(0)]; ROWS_MAX]);
-        assert!(value(&TaskOutput::Table(long.clone()), &["rows"]).is_ok());
+        assert!(value(&shared(long.clone()), &["rows"]).is_ok());
         long.more = true;
         let wide = table(&["n"], vec![vec![json!("x".repeat(ROWS_BYTES_MAX))]]);
         for (table, reason) in [(long, "more than 1000 rows"), (wide, "at most 49152")] {
-            let output = TaskOutput::Table(table);
+            let output = shared(table);
             let error = value(&output, &["rows"]).unwrap_err();
             assert!(error.contains(reason), "{error}");
             assert!(value(&output, &["first_row", "n"]).is_ok());

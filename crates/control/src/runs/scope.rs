@@ -1,9 +1,9 @@
 //! What the texts of a task may refer to, and the task with all of that filled in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use forebay_engine::{
-    References, TaskOutput, TaskReferences, may_refer, mentions, resolve, resolve_all,
+    References, TaskOutput, TaskReferences, may_refer, outputs_of, resolve, resolve_all,
 };
 use forebay_store::{Attempt, Run, RunKind};
 use forebay_types::{Error, JobId, Millis, Result, RunId};
@@ -132,12 +132,15 @@ async fn fill(
         });
     }
     // Tables lie in files, which are read for those who ask.
-    let wants_tables = raw.values().any(|value| mentions(value, "output"))
-        || overriding.values().any(|value| mentions(value, "output"))
-        || job_parameters
-            .values()
-            .any(|value| value.contains("output"));
-    let mut references = references(inner, home, attempt, wants_tables).await?;
+    let mut wanted = BTreeSet::new();
+    let parameters = home.run.parameters.values();
+    for value in raw.values().chain(parameters) {
+        outputs_of(value, &mut wanted);
+    }
+    for value in job_parameters.values() {
+        outputs_of(&Value::String(value.clone()), &mut wanted);
+    }
+    let mut references = references(inner, home, attempt, &wanted).await?;
     for (name, value) in &mut job_parameters {
         *value = resolve(value, &references)
             .map_err(|e| Error::invalid(format!("Job parameter '{name}': {e}")))?;
@@ -231,7 +234,7 @@ async fn references(
     inner: &Inner,
     home: &Home<'_>,
     attempt: &Attempt,
-    wants_tables: bool,
+    wanted: &BTreeSet<String>,
 ) -> Result<References> {
     let run = home.run;
     let job_id = run.job_id.map(|id| id.to_string()).unwrap_or_default();
@@ -285,16 +288,16 @@ async fn references(
     Ok(References {
         values,
         times,
-        tasks: tasks(inner, home, wants_tables).await?,
+        tasks: tasks(inner, home, wanted).await?,
         input: home.input.clone(),
     })
 }
 
-/// What the tasks before this one came to.
+/// What the tasks before this one came to, with the tables of those that are `wanted`.
 async fn tasks(
     inner: &Inner,
     home: &Home<'_>,
-    wants_tables: bool,
+    wanted: &BTreeSet<String>,
 ) -> Result<BTreeMap<String, TaskReferences>> {
     let upstream = home.document.plan.upstream(home.task);
     let mut tasks = BTreeMap::new();
@@ -318,7 +321,7 @@ async fn tasks(
             facts.insert("notebook_path", path.to_owned());
         }
         let is_sql = spec.is_some_and(|task| task.sql_task.is_some());
-        let output = if wants_tables && is_sql {
+        let output = if is_sql && wanted.contains(&attempt.task_key) {
             table::of(inner, attempt).await?
         } else {
             TaskOutput::None

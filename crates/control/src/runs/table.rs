@@ -1,17 +1,45 @@
 //! The table that a SQL task came to: the last one that its attempt put out as data, which it does for
 //! queries alone.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use forebay_engine::{Table, TaskOutput};
+use forebay_engine::{Table, TaskOutput, Verdict};
 use forebay_exec::{Event, TABLE, TRUNCATED};
 use forebay_runtime::blocking;
 use forebay_store::Attempt;
-use forebay_types::Result;
+use forebay_types::{Result, RunId};
 use serde_json::Value;
 
 use super::Inner;
 use super::output::{self, Cursor, PAGE_BYTES, PAGE_MAX, is_gone, read_page};
+
+/// Tables that are kept.
+const KEPT_MAX: usize = 8;
+
+/// By attempt: each iteration of a for-each asks for the same ones. Losing them does no harm.
+#[derive(Default)]
+pub(crate) struct Tables(Mutex<BTreeMap<RunId, Arc<Table>>>);
+
+impl Tables {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<RunId, Arc<Table>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn kept(&self, attempt: RunId) -> Option<Arc<Table>> {
+        self.lock().get(&attempt).cloned()
+    }
+
+    fn keep(&self, attempt: RunId, table: &Arc<Table>) {
+        let mut kept = self.lock();
+        if kept.len() >= KEPT_MAX {
+            // The ids of attempts grow: the first is the least likely to be asked for.
+            kept.pop_first();
+        }
+        kept.insert(attempt, Arc::clone(table));
+    }
+}
 
 /// Of an attempt that has ended, so that nothing is added to what it put out.
 ///
@@ -19,18 +47,32 @@ use super::output::{self, Cursor, PAGE_BYTES, PAGE_MAX, is_gone, read_page};
 /// When what it put out cannot be read.
 pub(super) async fn of(inner: &Inner, attempt: &Attempt) -> Result<TaskOutput> {
     let missing = |why: &str| Ok(TaskOutput::Missing(why.to_owned()));
-    let verdict = attempt.phase.verdict();
-    if !verdict.is_some_and(forebay_engine::Verdict::is_fine) {
-        return missing("has not succeeded");
+    if let Some(why) = no_table(attempt.phase.verdict()) {
+        return missing(why);
+    }
+    if let Some(kept) = inner.tables.kept(attempt.id) {
+        return Ok(TaskOutput::Table(kept));
     }
     let path = output::file(&inner.dirs, attempt.id);
-    let table = blocking(move || last(&path)).await?;
-    match table {
-        Some(table) => Ok(TaskOutput::Table(table)),
+    match blocking(move || last(&path)).await? {
+        Some(table) => {
+            let table = Arc::new(table);
+            inner.tables.keep(attempt.id, &table);
+            Ok(TaskOutput::Table(table))
+        }
         None if is_gone(inner, attempt).await? => {
             missing("has no table any more: retention removed what it put out")
         }
         None => missing("has shown no table, or more than a cell may put out"),
+    }
+}
+
+/// Why an attempt with this end has no table.
+fn no_table(verdict: Option<Verdict>) -> Option<&'static str> {
+    match verdict {
+        Some(verdict) if verdict.is_left_out() => Some("was left out of this run"),
+        Some(verdict) if verdict.is_fine() => None,
+        _ => Some("has not succeeded"),
     }
 }
 
@@ -109,6 +151,25 @@ mod tests {
             name: StreamName::Stderr,
             text: text.to_owned(),
         }
+    }
+
+    #[test]
+    fn who_was_left_out_did_not_fail() {
+        assert_eq!(no_table(Some(Verdict::Succeeded)), None);
+        for verdict in [Verdict::Excluded, Verdict::Disabled] {
+            assert_eq!(no_table(Some(verdict)), Some("was left out of this run"));
+        }
+        for verdict in [None, Some(Verdict::Failed)] {
+            assert_eq!(no_table(verdict), Some("has not succeeded"));
+        }
+    }
+
+    #[test]
+    fn only_so_many_tables_are_kept() {
+        let (tables, table) = (Tables::default(), Arc::new(Table::default()));
+        (0..=KEPT_MAX as i64).for_each(|id| tables.keep(RunId(id), &table));
+        assert_eq!(tables.kept(RunId(0)), None);
+        assert_eq!(tables.kept(RunId(1)), Some(table));
     }
 
     #[test]
