@@ -308,8 +308,8 @@ impl Work<'_> {
         if let Some(snapshot) = &snapshot {
             snapshot.keep(&inner.dirs, attempt.id)?;
         }
-        if let Some(taken) = &script {
-            taken.script.keep(&inner.dirs, attempt.id)?;
+        if let Some(taken) = script {
+            taken.script.keep(&inner.dirs, attempt.id).await?;
         }
         // The same holds for making an environment ready.
         let started = tokio::select! {
@@ -384,7 +384,7 @@ impl Work<'_> {
         }
         let mut facts = facts(&ended, &digest);
         if let Some(inputs) = inputs {
-            facts[INPUTS] = json!(inputs.with_included(&self.inner.dirs, id));
+            facts[INPUTS] = json!(inputs.with_included(&self.inner.dirs, id).await);
         }
         Ok(Some(match (stopped, ended.outcome) {
             (Some(Stop::OverTime(seconds)), Outcome::TimedOut) => over_time(seconds, facts),

@@ -132,9 +132,10 @@ impl Inputs {
     }
 
     /// Adds the notebooks that the program took in while it ran.
-    pub(crate) fn with_included(mut self, dirs: &WorkspaceDirs, attempt: RunId) -> Self {
-        let later = std::fs::read_to_string(output::included_file(dirs, attempt));
-        for Included { file, .. } in included(later.unwrap_or_default()) {
+    pub(crate) async fn with_included(mut self, dirs: &WorkspaceDirs, attempt: RunId) -> Self {
+        let file = output::included_file(dirs, attempt);
+        let later = move || Ok(included(std::fs::read_to_string(file).unwrap_or_default()));
+        for Included { file, .. } in blocking(later).await.unwrap_or_default() {
             if !self.files.contains(&file) {
                 self.files.push(file);
             }
@@ -272,10 +273,22 @@ pub(crate) fn note_included(
     }
 }
 
-/// What is kept of an ended attempt's code.
-pub(crate) fn past(dirs: &WorkspaceDirs, attempt: RunId, inputs: &Inputs) -> Past {
+/// What is kept of an ended attempt's code, with what it was made from.
+///
+/// # Errors
+/// When reading does not come to its end; what is not there is not kept.
+pub(crate) async fn past(
+    dirs: &WorkspaceDirs,
+    attempt: RunId,
+    inputs: Inputs,
+) -> Result<(Past, Inputs)> {
+    let dirs = dirs.clone();
+    blocking(move || Ok((read_past(&dirs, attempt, &inputs.files), inputs))).await
+}
+
+fn read_past(dirs: &WorkspaceDirs, attempt: RunId, files: &[InputFile]) -> Past {
     let of_inputs = |path: &str, sha256: &str| {
-        let mut files = inputs.files.iter();
+        let mut files = files.iter();
         files.any(|file| file.path == path && file.sha256 == sha256)
     };
     let mut past = Past::default();
@@ -303,8 +316,8 @@ pub(crate) fn past(dirs: &WorkspaceDirs, attempt: RunId, inputs: &Inputs) -> Pas
     if let Some(own) = Snapshot::kept(dirs, attempt).filter(|own| !is_in_commit(&own.path)) {
         past.notebooks.insert(own.path.clone(), own);
     }
-    past.script = Script::kept(dirs, attempt, &inputs.files);
-    for file in &inputs.files {
+    past.script = Script::kept(dirs, attempt, files);
+    for file in files {
         if matches!(file.kind, InputKind::Library | InputKind::Installed) {
             past.libraries
                 .insert(file.path.clone(), file.sha256.clone());

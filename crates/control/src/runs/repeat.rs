@@ -1,5 +1,6 @@
 //! Doing a run again from exactly what it was made from.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use forebay_exec::Place;
@@ -7,7 +8,7 @@ use forebay_store::{Attempt, NewRun, Run, RunKind};
 use forebay_types::{Error, Result, RunId};
 use serde_json::{Map, Value, json};
 
-use super::inputs::{self, INPUTS, Inputs};
+use super::inputs::{self, INPUTS, InputFile, Inputs};
 use super::origin::Origin;
 use super::parts::Part;
 use super::source::{Code, Past};
@@ -31,22 +32,27 @@ impl Runs {
         let (parts, mut reasons) = self.examined(ctx, &view).await?;
         if reasons.is_empty() {
             let mounts = self.0.mounts_for(ctx).await?;
+            // Iterations are made from the same files, which need no second look.
+            let mut looked_at = HashSet::new();
             for attempt in parts.iter().flat_map(|part| part.view.newest()) {
                 let Some(inputs) = inputs_of(attempt) else {
                     continue;
                 };
+                let (past, mut inputs) = inputs::past(&self.0.dirs, attempt.id, inputs).await?;
+                let is_new = |file: &InputFile| looked_at.insert((past.has(file), file.clone()));
+                inputs.files.retain(is_new);
                 let code = Code {
                     workspace: self.0.workspace.clone(),
                     ctx: ctx.clone(),
                     checkout: None,
-                    past: Some(Arc::new(inputs::past(&self.0.dirs, attempt.id, &inputs))),
+                    past: Some(Arc::new(past)),
                 };
                 let kept = |digest: &str| self.0.libraries.has(digest);
-                let changed = inputs.changed(&code, &mounts, kept).await?;
-                // Iterations are made from the same files.
-                let is_new = |reason: &String| !reasons.contains(reason);
-                let new: Vec<String> = changed.into_iter().filter(is_new).collect();
-                reasons.extend(new);
+                for reason in inputs.changed(&code, &mounts, kept).await? {
+                    if !reasons.contains(&reason) {
+                        reasons.push(reason);
+                    }
+                }
             }
         }
         if !reasons.is_empty() {
@@ -151,18 +157,17 @@ impl Inner {
         let (_, attempts) = self.store.run_get(run).await?;
         let mut newest = RunView::newest_of(&attempts);
         let first = newest.find(|one| one.task_key == task_key);
-        let first = first.and_then(|first| {
-            let environment = first.facts.get("environment").and_then(Value::as_str);
-            let inputs = inputs_of(first)?;
-            Some(First {
-                run,
-                environment: environment.map(str::to_owned),
-                past: Arc::new(inputs::past(&self.dirs, first.id, &inputs)),
-                inputs,
-            })
-        });
+        let first = first.and_then(|first| Some((first, inputs_of(first)?)));
         let unknown = || Error::invalid(format!("Run {run} does not say what it was made from."));
-        first.map(Some).ok_or_else(unknown)
+        let (first, inputs) = first.ok_or_else(unknown)?;
+        let (past, inputs) = inputs::past(&self.dirs, first.id, inputs).await?;
+        let environment = first.facts.get("environment").and_then(Value::as_str);
+        Ok(Some(First {
+            run,
+            environment: environment.map(str::to_owned),
+            past: Arc::new(past),
+            inputs,
+        }))
     }
 
     /// What an attempt begins its random numbers with: what is said first of itself, of the one that

@@ -20,7 +20,8 @@ const SCRIPT_BYTES_MAX: usize = 10 << 20;
 pub(crate) struct Script {
     /// As the program sees it.
     pub(crate) path: String,
-    pub(crate) content: Vec<u8>,
+    content: Vec<u8>,
+    sha256: String,
 }
 
 /// A script that is about to run.
@@ -43,7 +44,11 @@ impl Taken {
         }
         let now = match libraries.open(code, path).await {
             Ok(blob) if blob.meta.size_bytes <= SCRIPT_BYTES_MAX as u64 => {
-                let read = move || Ok(blob.read(0, SCRIPT_BYTES_MAX).ok());
+                let path = path.to_owned();
+                let read = move || {
+                    let content = blob.read(0, SCRIPT_BYTES_MAX).ok();
+                    Ok(content.map(|content| Script::new(path, content)))
+                };
                 blocking(read).await?
             }
             _ => None,
@@ -51,20 +56,27 @@ impl Taken {
         if let Some(before) = code.script_before(path).await {
             return Ok(Some(Self {
                 script: before.clone(),
-                is_past: now.as_ref() != Some(&before.content),
+                is_past: now.is_none_or(|now| now.sha256 != before.sha256),
             }));
         }
-        Ok(now.map(|content| Self {
-            script: Script {
-                path: path.to_owned(),
-                content,
-            },
+        Ok(now.map(|script| Self {
+            script,
             is_past: false,
         }))
     }
 }
 
 impl Script {
+    /// Takes a while for a large one.
+    fn new(path: String, content: Vec<u8>) -> Self {
+        let sha256 = hex(Sha256::digest(&content));
+        Self {
+            path,
+            content,
+            sha256,
+        }
+    }
+
     /// As programs are given it.
     pub(crate) fn source(&self) -> String {
         STANDARD.encode(&self.content)
@@ -74,24 +86,22 @@ impl Script {
         InputFile {
             kind: InputKind::Script,
             path: self.path.clone(),
-            sha256: hex(Sha256::digest(&self.content)),
+            sha256: self.sha256.clone(),
         }
     }
 
-    pub(crate) fn keep(&self, dirs: &WorkspaceDirs, attempt: RunId) -> Result<()> {
-        output::keep(dirs, attempt, (FILE, "script"), &self.content)
+    pub(crate) async fn keep(self, dirs: &WorkspaceDirs, attempt: RunId) -> Result<()> {
+        let dirs = dirs.clone();
+        blocking(move || output::keep(&dirs, attempt, (FILE, "script"), &self.content)).await
     }
 
     /// As an attempt kept it, among what it was made from.
     pub(crate) fn kept(dirs: &WorkspaceDirs, attempt: RunId, files: &[InputFile]) -> Option<Self> {
         let mut files = files.iter();
         let noted = files.find(|file| file.kind == InputKind::Script)?;
-        let script = Self {
-            path: noted.path.clone(),
-            content: output::kept(dirs, attempt, FILE)?,
-        };
+        let script = Self::new(noted.path.clone(), output::kept(dirs, attempt, FILE)?);
         // Half of it is what a crash may have left.
-        (script.input() == *noted).then_some(script)
+        (script.sha256 == noted.sha256).then_some(script)
     }
 }
 

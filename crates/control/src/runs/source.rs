@@ -10,6 +10,7 @@ use forebay_runtime::blocking;
 use forebay_types::{Error, ErrorCode, Result, WorkspacePath};
 
 use super::checkout::Checkout;
+use super::inputs::{InputFile, InputKind};
 use super::output::Snapshot;
 use super::script::Script;
 use crate::Ctx;
@@ -33,6 +34,18 @@ pub(crate) struct Past {
     pub(crate) script: Option<Script>,
     /// Digests of the files among its libraries.
     pub(crate) libraries: HashMap<String, String>,
+}
+
+impl Past {
+    /// Whether it has the code of a file; libraries are kept elsewhere.
+    pub(super) fn has(&self, file: &InputFile) -> bool {
+        let script = self.script.as_ref();
+        match file.kind {
+            InputKind::Notebook | InputKind::Included => self.notebooks.contains_key(&file.path),
+            InputKind::Script => script.is_some_and(|script| script.path == file.path),
+            InputKind::Library | InputKind::Installed => false,
+        }
+    }
 }
 
 impl Code {
