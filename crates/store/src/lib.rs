@@ -50,8 +50,8 @@ pub use queue::{DueEntry, Queue, QueueEntry, RoomUse, RunPlace, Viewer};
 pub use repos::{NewRepo, RepoRow};
 pub use retention::{Candidate, RetentionRules};
 pub use runs::{
-    Attempt, AttemptEnd, AttemptStart, ChildRun, Created, LiveAttempt, NewRepair, NewRun, Repair,
-    Run, RunBrief, RunFilter, RunKind, RunLimit, Standing, TaskBrief,
+    Attempt, AttemptEnd, AttemptStart, ChildPlace, ChildRun, Created, LiveAttempt, NewRepair,
+    NewRun, Repair, Run, RunBrief, RunFilter, RunKind, RunLimit, Standing, TaskBrief,
 };
 pub use secrets::{SealedSecret, SecretAcl, SecretEntry, SecretScope};
 pub use slots::{ServerSlots, SlotLimits, Slots};

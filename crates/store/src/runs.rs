@@ -30,7 +30,7 @@ use crate::store::Store;
 use crate::triggers::Firing;
 
 pub use self::brief::{RunBrief, TaskBrief};
-pub use self::container::ChildRun;
+pub use self::container::{ChildPlace, ChildRun};
 pub use self::repair::{NewRepair, Repair};
 
 /// What started a run.

@@ -220,10 +220,10 @@ impl Container<'_> {
                 .container_inputs(self.attempt.id, numbers.clone())
                 .await?;
             let ctx = self.inner.ctx_of(self.run).await?;
+            let first = self.inner.first_children(self, numbers.clone()).await?;
+            let mut first = first.into_iter().flatten();
             for (number, input) in numbers.zip(inputs) {
-                let first = self.inner.first_child(self, number).await?;
-                let first = first.map(|first| first.id);
-                let (new, plan) = for_each::child(self, &ctx, (number, input), first)?;
+                let (new, plan) = for_each::child(self, &ctx, (number, input), first.next())?;
                 self.create(new, plan, number).await?;
             }
         }

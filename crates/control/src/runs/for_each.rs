@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use forebay_engine::{Children, Plan, Verdict, elements};
-use forebay_store::{AttemptEnd, ChildRun, NewRun, RunKind};
+use forebay_store::{AttemptEnd, ChildRun, NewRun, Run, RunKind};
 use forebay_types::{Error, Result, RunId};
 use serde_json::{Map, Value, json};
 
@@ -23,7 +23,8 @@ pub(crate) fn inputs(each: &ForEachTask) -> Result<Vec<Option<Value>>> {
 }
 
 /// The run of one iteration. It belongs to no job: it is a part of the run that has the for-each,
-/// and acts for the same user. `first` is the iteration that it repeats.
+/// and acts for the same user. `first` is the iteration that it repeats, and has the task that this one
+/// was: a repair may have changed that of the others.
 ///
 /// # Errors
 /// When the stored definition is not one of ours.
@@ -31,11 +32,17 @@ pub(crate) fn child(
     container: &Container<'_>,
     ctx: &Ctx,
     (number, input): (usize, Option<Value>),
-    first: Option<RunId>,
+    first: Option<Run>,
 ) -> Result<(NewRun, Plan)> {
     let run = &container.run;
-    let place = format!("/{}/for_each_task/task", container.attempt.task);
-    let tasks = run.settings.get("tasks");
+    let (settings, place) = match &first {
+        Some(first) => (&first.settings, "/0".to_owned()),
+        None => {
+            let place = format!("/{}/for_each_task/task", container.attempt.task);
+            (&run.settings, place)
+        }
+    };
+    let tasks = settings.get("tasks");
     let inner = tasks.and_then(|tasks| tasks.pointer(&place)).cloned();
     let inner = inner.ok_or_else(|| Error::invalid("The run has no such for-each any more."))?;
     let name = format!("{} {number}", container.attempt.task_key);
@@ -56,7 +63,7 @@ pub(crate) fn child(
     }
     if let Some(first) = first {
         let own = settings.entry(OWN_FIELD).or_insert_with(|| json!({}));
-        own["repeat"] = json!(first);
+        own["repeat"] = json!(first.id);
     }
     let document = JobDocument::of_normal(settings)?;
     let mut parameters = Map::new();

@@ -1,8 +1,9 @@
 //! A run with the runs that its for-each and run-job tasks started: all that a repeat does again.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
-use forebay_store::{Attempt, ChildRun, Run};
+use forebay_store::{Attempt, ChildPlace, Run};
 use forebay_types::{Error, PermissionLevel, Result, RunId};
 
 use super::container::Container;
@@ -34,7 +35,10 @@ impl Runs {
         while let Some(part) = parts.get(next) {
             let mut below = Vec::new();
             for attempt in part.view.newest() {
-                for child in self.started(&part.view, attempt).await? {
+                if !is_container(&part.view, attempt) {
+                    continue;
+                }
+                for child in self.0.store.container_page(attempt.id, 0, ALL).await? {
                     let place = place_of(part, attempt, child.number);
                     let Some((run, attempts)) = child.run else {
                         missing.push(format!("{place}it never had a run, or that was deleted."));
@@ -64,10 +68,9 @@ impl Runs {
     ///
     /// # Errors
     /// When the database refuses.
-    pub async fn started(&self, view: &RunView, attempt: &Attempt) -> Result<Vec<ChildRun>> {
-        let fields = ["for_each_task", "run_job_task"];
-        match fields.iter().any(|field| view.has_type(attempt, field)) {
-            true => self.0.store.container_page(attempt.id, 0, ALL).await,
+    pub async fn started(&self, view: &RunView, attempt: &Attempt) -> Result<Vec<ChildPlace>> {
+        match is_container(view, attempt) {
+            true => self.0.store.container_places(attempt.id).await,
             false => Ok(Vec::new()),
         }
     }
@@ -81,6 +84,11 @@ impl Runs {
     }
 }
 
+fn is_container(view: &RunView, attempt: &Attempt) -> bool {
+    let fields = ["for_each_task", "run_job_task"];
+    fields.iter().any(|field| view.has_type(attempt, field))
+}
+
 fn place_of(part: &Part, attempt: &Attempt, number: usize) -> String {
     let (above, key) = (&part.place, &attempt.task_key);
     match part.view.has_type(attempt, "for_each_task") {
@@ -90,31 +98,40 @@ fn place_of(part: &Part, attempt: &Attempt, number: usize) -> String {
 }
 
 impl Inner {
-    /// Of a container that repeats another one, the run that was the same child of that.
+    /// Of a container that repeats another one, the runs that were the same children of that, in order;
+    /// `None` of one that repeats nothing.
     ///
     /// # Errors
-    /// When there is none.
-    pub(super) async fn first_child(
+    /// When one of them is missing.
+    pub(super) async fn first_children(
         &self,
         container: &Container<'_>,
-        number: usize,
-    ) -> Result<Option<Run>> {
+        numbers: Range<usize>,
+    ) -> Result<Option<Vec<Run>>> {
         let Some(first) = container.document.spec.own.repeat else {
             return Ok(None);
         };
         let key = &container.attempt.task_key;
-        let mut children = match self.first_container(first, key).await? {
-            Some(attempt) => self.store.container_page(attempt, number, 1).await?,
+        let children = match self.first_container(first, key).await? {
+            Some(attempt) => {
+                let page = self
+                    .store
+                    .container_page(attempt, numbers.start, numbers.len());
+                page.await?
+            }
             None => Vec::new(),
         };
-        let child = children.pop().filter(|child| child.number == number);
-        let run = child.and_then(|child| child.run).map(|(run, _)| run);
-        let missing = || {
-            Error::invalid(format!(
-                "Run {first} cannot be repeated: task {key} has no run {number} in it."
-            ))
-        };
-        run.map(Some).ok_or_else(missing)
+        let mut children = children.into_iter();
+        let runs = numbers.map(|number| {
+            let child = children.next().filter(|child| child.number == number);
+            let run = child.and_then(|child| child.run).map(|(run, _)| run);
+            run.ok_or_else(|| {
+                Error::invalid(format!(
+                    "Run {first} cannot be repeated: task {key} has no run {number} in it."
+                ))
+            })
+        });
+        runs.collect::<Result<_>>().map(Some)
     }
 
     /// A repeat may have other elements than the first run, when a task before it found others, but

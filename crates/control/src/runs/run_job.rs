@@ -2,7 +2,7 @@
 
 use forebay_engine::{Plan, Verdict};
 use forebay_store::{AttemptEnd, NewRun, Run, RunKind};
-use forebay_types::{Error, JobId, PermissionLevel, Result};
+use forebay_types::{Error, JobId, PermissionLevel, Result, UserId};
 use serde_json::{Map, Value};
 
 use super::container::{Container, end};
@@ -21,7 +21,8 @@ pub(crate) async fn child(container: &Container<'_>) -> Result<(NewRun, Plan)> {
     let scoped = container.scoped().await?;
     let task = scoped.task.run_job_task.as_ref();
     let task = task.ok_or_else(|| Error::invalid("The run has no such run-job any more."))?;
-    if let Some(first) = inner.first_child(container, 0).await? {
+    let first = inner.first_children(container, 0..1).await?;
+    if let Some(first) = first.into_iter().flatten().next() {
         return repeated(container, &scoped, task, first).await;
     }
     let id = JobId(task.job_id);
@@ -47,7 +48,7 @@ async fn repeated(
     first: Run,
 ) -> Result<(NewRun, Plan)> {
     let Container { inner, run, .. } = container;
-    let asker = inner.store.user_get(run.creator_id).await?;
+    let asker = inner.store.user_get(asked_by(inner, run).await?).await?;
     let asker = asker.filter(|user| user.active).map(Ctx::new);
     let asker = asker.ok_or_else(|| {
         Error::denied("The user who asked for this repeat is not active any more.".to_owned())
@@ -66,6 +67,18 @@ async fn repeated(
         )
     };
     Ok((new, document.plan))
+}
+
+/// Who asked for a run. One that is a part of another acts for whom that acts for, and was asked for with
+/// it.
+async fn asked_by(inner: &Inner, run: &Run) -> Result<UserId> {
+    let mut asked = run.clone();
+    while let Some(parent) = asked.parent_attempt.filter(|_| asked.kind.is_part()) {
+        let gone = || Error::internal("the run above an iteration is gone", parent.to_string());
+        let above = inner.store.attempt_get(parent).await?;
+        asked = above.ok_or_else(gone)?.0;
+    }
+    Ok(asked.creator_id)
 }
 
 /// What the task gives a run of a job with these settings.

@@ -35,7 +35,7 @@ pub(super) async fn facts(
         if is_each || view.has_type(attempt, "run_job_task") {
             let started = runs.started(&view, attempt).await?.into_iter();
             let started = started.map(|child| {
-                let run = child.run.map(|(run, _)| run.id);
+                let run = child.run;
                 match is_each {
                     true => json!({"number": child.number, "input": child.input, "run_id": run}),
                     false => json!({"run_id": run}),

@@ -19,6 +19,7 @@ mod job_clusters;
 mod libraries;
 mod notifications;
 mod permissions;
+mod repeat;
 mod repos;
 mod retention;
 mod runs;

@@ -74,6 +74,15 @@ pub struct ChildRun {
     pub run: Option<(Run, Vec<Attempt>)>,
 }
 
+/// A child by its number alone.
+#[derive(Debug, Clone)]
+pub struct ChildPlace {
+    pub number: usize,
+    pub input: Option<Value>,
+    /// `None` until it is started, and when its run was deleted since.
+    pub run: Option<RunId>,
+}
+
 impl Store {
     /// Live attempts that hold no slot, oldest first.
     ///
@@ -227,6 +236,31 @@ impl Store {
                 Ok(ChildRun { number, input, run })
             };
             rows.into_iter().map(with_run).collect()
+        })
+        .await
+    }
+
+    /// All children, without what their runs are.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn container_places(&self, attempt: RunId) -> Result<Vec<ChildPlace>> {
+        self.read(move |conn| {
+            conn.prepare_cached(
+                "SELECT number, input, run.id AS run FROM child
+                 LEFT JOIN run ON run.id = child.run_id WHERE attempt_id = ?1 ORDER BY number",
+            )
+            .and_then(|mut statement| {
+                let place = |row: &rusqlite::Row<'_>| {
+                    Ok(ChildPlace {
+                        number: row.get::<_, u32>("number")? as usize,
+                        input: json(row.get("input")?),
+                        run: row.get::<_, Option<i64>>("run")?.map(RunId),
+                    })
+                };
+                statement.query_map([attempt.0], place)?.collect()
+            })
+            .map_err(|e| sql("list the places of children", e))
         })
         .await
     }
