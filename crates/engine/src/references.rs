@@ -1,8 +1,10 @@
 //! Dynamic value references: `{{job.run_id}}` and its kin, replaced in any text of a task.
 //!
-//! There are no expressions, and what a reference brings in is not looked at again. Text between
-//! braces that is no name of ours stays as it is, because notebooks and templates have braces of
-//! their own; a wrong name in a namespace of ours is an error, because it is a slip.
+//! There are no expressions, and what a reference brings in is not looked at again. The parameters of
+//! a job are texts like others, resolved before those that refer to them; what a run-job task gives as
+//! parameters was resolved there, and stays as it is. Text between braces that is no name of ours
+//! stays too, because notebooks and templates have braces of their own; a wrong name in a namespace of
+//! ours is an error, because it is a slip.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -12,7 +12,7 @@ use super::inputs::{self, INPUTS, InputFile, Inputs};
 use super::origin::Origin;
 use super::parts::Part;
 use super::source::{Code, Past};
-use super::{Inner, RunView, Runs, TRIGGER_INFO};
+use super::{Inner, RunView, Runs, TRIGGER_INFO, run_job};
 use crate::Ctx;
 use crate::jobs::{JobDocument, OWN_FIELD};
 
@@ -70,9 +70,16 @@ impl Runs {
         self.count_creation()?;
         let mut parameters = run.parameters.clone();
         parameters.shift_remove(TRIGGER_INFO);
+        // The parameters of a run that a task called are not looked at again here either.
+        let was_called = run.trigger == run_job::TRIGGER;
         let new = NewRun {
             parameters,
             timeout_ms: run.timeout_ms,
+            trigger: if was_called {
+                run_job::TRIGGER
+            } else {
+                "ONE_TIME"
+            },
             ..NewRun::new(
                 RunKind::Submit,
                 ctx.creator(),

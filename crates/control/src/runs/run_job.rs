@@ -12,7 +12,8 @@ use super::{Inner, RunNow};
 use crate::Ctx;
 use crate::jobs::{JobDocument, RUN_JOB_DEPTH_MAX, RunJobTask};
 
-const TRIGGER: &str = "RUN_JOB_TASK";
+/// Of its runs, whose parameters have no references any more.
+pub(super) const TRIGGER: &str = "RUN_JOB_TASK";
 
 /// # Errors
 /// `Job N does not exist.`; `PERMISSION_DENIED`; jobs that run each other in a circle or too deep.

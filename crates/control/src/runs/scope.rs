@@ -10,7 +10,7 @@ use forebay_types::{Error, JobId, Millis, Result, RunId};
 use forebay_wire::lenient;
 use serde_json::{Map, Value};
 
-use super::{Inner, RunView, TRIGGER_INFO, table};
+use super::{Inner, RunView, TRIGGER_INFO, run_job, table};
 use crate::jobs::{JobDocument, TaskSpec};
 
 /// A task as one attempt executes it.
@@ -141,7 +141,10 @@ async fn fill(
         outputs_of(&Value::String(value.clone()), &mut wanted);
     }
     let mut references = references(inner, home, attempt, &wanted).await?;
-    for (name, value) in &mut job_parameters {
+    // What a run-job task gives was resolved there, and what that brought in is not looked at again.
+    let is_given = home.run.trigger == run_job::TRIGGER;
+    let open = |name: &str| !is_given || given.is_none_or(|given| given.get(name).is_none());
+    for (name, value) in job_parameters.iter_mut().filter(|(name, _)| open(name)) {
         *value = resolve(value, &references)
             .map_err(|e| Error::invalid(format!("Job parameter '{name}': {e}")))?;
     }
@@ -151,7 +154,7 @@ async fn fill(
     }
     let key = &attempt.task_key;
     let wrong = |e| Error::invalid(format!("Task '{key}': {e}"));
-    for value in overriding.values_mut() {
+    for value in overriding.values_mut().filter(|_| !is_given) {
         *value = resolve_all(value, &references).map_err(wrong)?;
     }
     let resolved = resolved(raw, &references).map_err(wrong)?;

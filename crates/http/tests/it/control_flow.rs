@@ -381,6 +381,36 @@ async fn a_run_job_starts_the_other_job_with_parameters_and_ends_as_it_does() {
     );
 }
 
+/// What a reference brings in is not looked at again, also where it was brought in by the caller.
+#[tokio::test]
+async fn a_run_job_gives_texts_as_they_came_to_it() {
+    let server = start(1).await;
+    let set =
+        r#"call jobs.taskValues.set {"key":"odd","value":"{{tasks.none.values.x}} {{job.id}}"}"#;
+    notebook(&server, "/Shared/load", &[set]).await;
+    notebook(&server, "/Shared/ok", &["print x"]).await;
+    let child = json!({
+        "name": "child",
+        "parameters": [{"name": "odd", "default": ""}, {"name": "own", "default": "{{job.name}}"}],
+        "tasks": [task("a", "/Shared/ok", &[])],
+    });
+    let child = crate::runs::job(&server, child).await;
+    let mut call = run_job("call", child, json!({"odd": "{{tasks.load.values.odd}}"}));
+    call["depends_on"] = json!([{"task_key": "load"}]);
+    let mut older = run_job("older", child, json!({}));
+    older["depends_on"] = json!([{"task_key": "call"}, {"task_key": "load"}]);
+    older["run_job_task"]["notebook_params"] = json!({"word": "{{tasks.load.values.odd}}"});
+    let tasks = json!([task("load", "/Shared/load", &[]), call, older]);
+    let run = submit(&server, json!({"tasks": tasks})).await;
+    let run = ended(&server, run).await;
+    assert_eq!(state(&run), states("TERMINATED", "SUCCESS"), "{run}");
+    let given = parameters(&server);
+    let as_it_came = "{{tasks.none.values.x}} {{job.id}}";
+    assert_eq!(given[1], json!({"odd": as_it_came, "own": "child"}));
+    assert_eq!(given[2]["word"], as_it_came);
+    assert_eq!(given[2]["own"], "child");
+}
+
 #[tokio::test]
 async fn a_run_job_passes_parameters_of_the_older_kind_to_tasks_of_their_type() {
     let server = start(1).await;
