@@ -149,6 +149,7 @@ impl Parent {
     pub(crate) fn start(spec: &ParentSpec) -> io::Result<Self> {
         let name = format!("{}-{}", std::process::id(), spec.number);
         let folders = Folders::new(spec.data_dir.join("scratch").join(&name))?;
+        note_use(&spec.cache())?;
         let log = spec.data_dir.join("scratch").join(format!("{name}.log"));
         let (ours, theirs) = seqpacket_pair()?;
         nonblocking(&ours)?;
@@ -365,14 +366,18 @@ fn variables() -> io::Result<Vec<std::ffi::CString>> {
     .collect()
 }
 
+/// The age of a cache is that of its last use, see `packages.rs`.
+fn note_use(cache: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(cache)?;
+    let now = &TimeSpec::UTIME_NOW;
+    utimensat(AT_FDCWD, cache, now, now, UtimensatFlags::FollowSymlink)?;
+    Ok(())
+}
+
 fn plan(spec: &ParentSpec, scratch: &Path) -> io::Result<Plan> {
     let root = spec.data_dir.join("root");
     std::fs::create_dir_all(&root)?;
     let cache = spec.cache();
-    std::fs::create_dir_all(&cache)?;
-    // Its age is that of its last use, see `packages.rs`.
-    let now = &TimeSpec::UTIME_NOW;
-    utimensat(AT_FDCWD, &cache, now, now, UtimensatFlags::FollowSymlink)?;
     let mut plan = Plan::new(&root)?;
     plan.read_only(&spec.environment.python.base_prefix)?;
     plan.read_only(&spec.environment.folder)?;

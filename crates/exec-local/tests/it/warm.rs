@@ -158,6 +158,8 @@ fn without_walls_a_run_is_refused_unless_the_policy_allows_it() {
             "subprocess.Popen(['sleep', '12347'], start_new_session=True).pid > 0",
             "%pip list",
             "%r\ncat(dir.exists(tempdir()), basename(.libPaths()[1]), '\\n')",
+            "import time\ncache, old = os.environ['UV_CACHE_DIR'], time.time() - 20 * 86400\n\
+             os.utime(cache, (old, old))",
         ]);
         let run = lax
             .start(bench.workload.clone(), bench.host.clone())
@@ -169,6 +171,15 @@ fn without_walls_a_run_is_refused_unless_the_policy_allows_it() {
         assert_eq!(report.ended.isolation, "none");
         assert_eq!(leftovers(), Vec::<String>::new());
         assert_eq!(sleepers(&["12347"]), Vec::<String>::new());
+
+        // Its cache of packages has been used, and will stay.
+        bench.workload.program = crate::support::notebook(&["import os, time\n\
+            time.time() - os.stat(os.environ['UV_CACHE_DIR']).st_mtime < 86400"]);
+        let run = lax
+            .start(bench.workload.clone(), bench.host.clone())
+            .await
+            .unwrap();
+        assert_eq!(finish(run).await.succeeded().shown(), ["True"]);
 
         bench.workload.limits = Limits {
             grace: Duration::from_millis(300),
