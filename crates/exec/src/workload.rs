@@ -41,8 +41,9 @@ pub struct Workload {
     /// Whether the run may be forked from a warm parent. Ignored (as `false`) when a library is
     /// among what the parent has already imported.
     pub preload: bool,
-    /// A host folder of this attempt alone, where its output may be, too. The executor creates what
-    /// is missing, may leave files for diagnosis in it, and never removes it.
+    /// A host folder of this attempt alone, where its output may be, too. The executor may leave files
+    /// for diagnosis in it, and never removes it. Without walls it has the program's home folder in it,
+    /// and is made for that if it is missing.
     pub spool_dir: PathBuf,
 }
 
