@@ -2,7 +2,9 @@
 //!
 //! Most runs never touch theirs. A folder that is just as it was made goes to the next run of the
 //! same parent, because making and removing folders is a good part of what a small run costs the
-//! kernel.
+//! kernel. Nothing tells whether somebody has one open: a run that was handed it by the one before
+//! sees what the next one puts there. It is a run of the same place, whose runs all write to one cache of
+//! packages and execute what is there; so it could do no less without.
 
 use std::fs::{self, Metadata};
 use std::io;
