@@ -58,8 +58,7 @@ pub(crate) fn start(inner: &Arc<Inner>) {
                         None
                     }
                 };
-                let poll = began.plus_ms(i64::try_from(POLL.as_millis()).unwrap_or(1000));
-                let next = due.map_or(poll, |due| due.min(poll));
+                let wait = wait(began, due, inner.clock.now());
                 tokio::select! {
                     () = inner.wake.notified() => look_for_orphans = false,
                     () = inner.slots.offered() => look_for_orphans = false,
@@ -67,12 +66,20 @@ pub(crate) fn start(inner: &Arc<Inner>) {
                         reached.push(limit);
                         look_for_orphans = false;
                     }
-                    () = inner.clock.sleep_until(next) => look_for_orphans = true,
+                    () = inner.clock.sleep(wait) => look_for_orphans = true,
                     () = stop.cancelled() => {}
                 }
             }
             Ok::<(), Error>(())
         });
+}
+
+/// Until the next look: the poll or what is `due`, counted from when the last one began. Never longer,
+/// also when the clock was put back while it went on.
+fn wait(began: Millis, due: Option<Millis>, now: Millis) -> Duration {
+    let poll = began.plus_ms(i64::try_from(POLL.as_millis()).unwrap_or(1000));
+    let next = due.map_or(poll, |due| due.min(poll));
+    Duration::from_millis(u64::try_from(next.since(now)).unwrap_or(0)).min(POLL)
 }
 
 /// A clock that was put back must not make an interval between two tries, or a limit, one of days.
@@ -113,7 +120,7 @@ async fn stop_at_limits(inner: &Arc<Inner>, limits: &mut Limits, reached: &mut V
             continue;
         };
         if now.repair != limit.repair {
-            limits.wait(*now, now.due());
+            limits.wait(*now, now.due().since(inner.clock.now()));
         } else if !stop_at_limit(inner, limit.id).await {
             reached.push(limit);
         }
@@ -215,5 +222,25 @@ pub(crate) fn begin_as(inner: &Arc<Inner>, attempts: Vec<Attempt>, begin: Begin)
         let owned = inner.live.own(attempt.id);
         let work = attempt::run(Arc::clone(inner), attempt, owned, begin);
         inner.tasks.spawn(TaskKind::Attempt, name, work);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_dispatcher_never_sleeps_longer_than_its_poll() {
+        for (due, now, expected) in [
+            (None, 10_200, 800),
+            (Some(10_500), 10_200, 300),
+            (Some(90_000), 10_000, 1_000),
+            (Some(10_100), 10_200, 0),
+            // Put back by a day while it looked.
+            (None, -86_390_000, 1_000),
+        ] {
+            let wait = wait(Millis(10_000), due.map(Millis), Millis(now));
+            assert_eq!(wait, Duration::from_millis(expected), "{due:?} {now}");
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::Poll;
+use std::time::Duration;
 
 use forebay_runtime::Clock;
 use forebay_store::RunLimit;
@@ -41,17 +42,19 @@ impl Limits {
                 continue;
             }
             match last {
-                Some(last) => self.wait(limit, now.plus_ms(limit.due().since(last))),
-                None if limit.began > now => self.wait(limit, now.plus_ms(limit.timeout_ms)),
+                Some(last) => self.wait(limit, limit.due().since(last)),
+                None if limit.began > now => self.wait(limit, limit.timeout_ms),
                 None => {}
             }
         }
     }
 
-    /// Stops at `due`, by the clock as it goes now.
-    pub(super) fn wait(&mut self, limit: RunLimit, due: Millis) {
+    /// The limit is `left_ms` away; none or less is now.
+    pub(super) fn wait(&mut self, limit: RunLimit, left_ms: i64) {
         let clock = self.clock.clone();
-        let sleep = Box::pin(async move { clock.sleep_until(due).await });
+        let left = Duration::from_millis(u64::try_from(left_ms).unwrap_or(0));
+        // It begins with the first look, so no turn of the clock comes between.
+        let sleep = Box::pin(async move { clock.sleep(left).await });
         self.waiting.insert(limit.id, Waiting { limit, sleep });
     }
 
@@ -75,8 +78,6 @@ impl Limits {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use futures_util::FutureExt as _;
 
     use super::*;
@@ -130,6 +131,7 @@ mod tests {
         let clock = Clock::manual(Millis(20));
         let mut limits = Limits::new(clock.clone());
         limits.put_back(vec![run(1, 900, None), run(2, 15, None)], None, Millis(20));
+        assert_eq!(reached(&mut limits), None);
         clock.advance(99 * MS);
         assert_eq!(reached(&mut limits), None);
         clock.advance(MS);
