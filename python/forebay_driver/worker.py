@@ -145,9 +145,17 @@ def _enter(job):
         if _environment.get(name) != value:
             os.environ[name] = value
     # What the interpreter read from its environment before the fork.
-    sys.path[:] = [path for path in sys.path if path not in job["python_path"]]
-    sys.path[:0] = job["python_path"]
+    others = [path for path in sys.path if path not in job["python_path"]]
+    place = _behind_python(others)
+    sys.path[:] = [*others[:place], *job["python_path"], *others[place:]]
     os.chdir(job["working_dir"])
+
+
+def _behind_python(paths):
+    """Behind the standard library, before what is installed: a notebook that is called `csv` is no module of Python,
+    and what has imported that one before would differ from what has not."""
+    python = os.path.dirname(os.__file__)
+    return 1 + max((at for at, path in enumerate(paths) if path in (python, f"{python}/lib-dynload")), default=-1)
 
 
 def _place_fonts(_):

@@ -229,6 +229,24 @@ fn pip_installs_into_the_run_alone() {
 }
 
 #[test]
+fn a_file_beside_a_notebook_is_no_module_of_python() {
+    RUNTIME.block_on(async {
+        let mut bench = Bench::new();
+        let folder = bench.folder.path().join("dbfs/own");
+        std::fs::create_dir_all(&folder).unwrap();
+        // One of Python's that nobody imports before, one that is installed, and a plain one.
+        for name in ["colorsys", "tabulate", "beside"] {
+            std::fs::write(folder.join(format!("{name}.py")), "OWN = True\n").unwrap();
+        }
+        bench.workload.python_path = vec!["/dbfs/own".to_owned()];
+        let cell = "import colorsys, tabulate, beside\n\
+                    [hasattr(m, 'OWN') for m in (colorsys, tabulate, beside)]";
+        let report = bench.cells(&[cell]).await;
+        assert_eq!(report.succeeded().shown(), ["[False, True, True]"]);
+    });
+}
+
+#[test]
 fn after_a_restart_the_layer_wins_over_warm_modules() {
     RUNTIME.block_on(async {
         let mut bench = Bench::new();
