@@ -139,15 +139,10 @@ pub const ENV_VARS: &[EnvVar] = &[
     },
 ];
 
-/// What `git` may need of the server's environment to reach its hosts.
-const FOR_GIT: &[&str] = &[
-    "PATH",
-    "SSH_AUTH_SOCK",
-    "GIT_SSH_COMMAND",
-    "GIT_SSL_CAINFO",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
+/// How hosts are reached at all. `git` has them too; it does not look at `HTTP_PROXY`.
+const PROXIES: &[&str] = &[
     "http_proxy",
+    "HTTP_PROXY",
     "https_proxy",
     "HTTPS_PROXY",
     "all_proxy",
@@ -156,10 +151,21 @@ const FOR_GIT: &[&str] = &[
     "NO_PROXY",
 ];
 
+/// What `git` may need of the server's environment to reach its hosts, beside proxies.
+const FOR_GIT: &[&str] = &[
+    "PATH",
+    "SSH_AUTH_SOCK",
+    "GIT_SSH_COMMAND",
+    "GIT_SSL_CAINFO",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
+
 /// The part of the server's environment that `git` gets; nothing else of it is handed on.
 #[must_use]
 pub fn git_environment() -> Vec<(&'static str, String)> {
-    let set = FOR_GIT.iter().map(|name| (*name, env_var(name)));
+    let names = FOR_GIT.iter().chain(PROXIES);
+    let set = names.map(|name| (*name, env_var(name)));
     set.filter_map(|(name, value)| Some((name, value?)))
         .collect()
 }
@@ -171,14 +177,6 @@ const FOR_TOOLS: &[&str] = &[
     "UV_INDEX",
     "UV_EXTRA_INDEX_URL",
     "UV_INSECURE_HOST",
-    "http_proxy",
-    "HTTP_PROXY",
-    "https_proxy",
-    "HTTPS_PROXY",
-    "all_proxy",
-    "ALL_PROXY",
-    "no_proxy",
-    "NO_PROXY",
 ];
 
 /// The part of the server's environment that tools get beside their own settings.
@@ -189,9 +187,8 @@ pub fn tool_environment() -> BTreeMap<String, String> {
 
 /// `uv` does not read what is meant for `pip`; who names an index for `pip` alone means both.
 fn tools_of(read: impl Fn(&str) -> Option<String>) -> BTreeMap<String, String> {
-    let set = FOR_TOOLS
-        .iter()
-        .map(|name| ((*name).to_owned(), read(name)));
+    let names = FOR_TOOLS.iter().chain(PROXIES);
+    let set = names.map(|name| ((*name).to_owned(), read(name)));
     let mut set: BTreeMap<String, String> = set
         .filter_map(|(name, value)| Some((name, value?)))
         .collect();
@@ -244,8 +241,8 @@ mod tests {
 
     #[test]
     fn every_variable_of_tools_is_registered() {
-        for name in FOR_GIT.iter().chain(FOR_TOOLS) {
-            assert!(ENV_VARS.iter().any(|var| var.name == *name), "{name}");
+        for name in [FOR_GIT, FOR_TOOLS, PROXIES].concat() {
+            assert!(ENV_VARS.iter().any(|var| var.name == name), "{name}");
         }
     }
 }
