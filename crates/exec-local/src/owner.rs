@@ -1,11 +1,11 @@
 //! Whose leftovers are whose: things that must not outlive their server carry its process id.
 
 use std::collections::BTreeSet;
-use std::fs::Permissions;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+
+use forebay_runtime::remove_tree;
 
 /// The places that this process has used.
 static OPENED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
@@ -32,32 +32,6 @@ impl Leftovers {
         }
         is_over(pid)
     }
-}
-
-/// Removes a folder with all that programs have put there: also folders that nobody may write to.
-///
-/// # Errors
-/// What could not be removed.
-pub(crate) fn remove_tree(folder: &Path) -> io::Result<()> {
-    match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            open_up(folder)?;
-            std::fs::remove_dir_all(folder)
-        }
-        other => other,
-    }
-}
-
-/// Links are not followed.
-fn open_up(folder: &Path) -> io::Result<()> {
-    std::fs::set_permissions(folder, Permissions::from_mode(0o700))?;
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            open_up(&entry.path())?;
-        }
-    }
-    Ok(())
 }
 
 /// Removes what dead processes have left in a folder: entries of which `owner` tells the process.
@@ -100,6 +74,9 @@ fn is_over(pid: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]

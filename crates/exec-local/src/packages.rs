@@ -12,12 +12,13 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use forebay_runtime::remove_tree;
 use forebay_types::Millis;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag, open, openat};
 use nix::sys::stat::{Mode, fchmod};
 
-use crate::{downloads, owner};
+use crate::downloads;
 
 /// Of a cache or a set since its last use.
 const AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -67,7 +68,7 @@ impl Packages {
         for cache in self.caches() {
             let found = std::fs::symlink_metadata(&cache);
             if found.is_ok_and(|found| is_old(found.mtime(), now))
-                && let Err(error) = owner::remove_tree(&cache)
+                && let Err(error) = remove_tree(&cache)
             {
                 tracing::warn!(%error, "an old package cache cannot be removed");
             }
@@ -161,7 +162,7 @@ pub(crate) fn by_way_of(folder: &impl AsRawFd) -> PathBuf {
 
 /// What cannot be removed, and what a crash leaves, goes at the next start.
 fn remove(gone: &Path) {
-    if let Err(error) = owner::remove_tree(gone) {
+    if let Err(error) = remove_tree(gone) {
         tracing::warn!(%error, "old packages cannot be removed yet");
     }
 }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::owner;
+use forebay_runtime::remove_tree;
 
 /// What R installs packages to for one run, see `r_libraries.py`. R takes only folders that are there when it starts.
 const R: &str = "r";
@@ -111,7 +111,7 @@ impl Folders {
     /// # Errors
     /// What could not be removed.
     pub(crate) fn remove(&self) -> io::Result<()> {
-        owner::remove_tree(&self.root)
+        remove_tree(&self.root)
     }
 }
 
@@ -143,7 +143,7 @@ impl Folder {
     /// # Errors
     /// What could not be removed.
     pub(crate) fn remove(self) -> io::Result<()> {
-        owner::remove_tree(&self.path)
+        remove_tree(&self.path)
     }
 }
 

@@ -1,11 +1,8 @@
 //! What attempts leave on disk, and its removal.
 
-use std::fs::Permissions;
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use forebay_runtime::blocking;
+use forebay_runtime::{blocking, remove_tree};
 use forebay_store::Store;
 use forebay_types::{Result, RunId};
 
@@ -37,33 +34,6 @@ pub(crate) async fn remove(
     store.trash_forget(blocking(gone).await?).await
 }
 
-/// Also folders that nobody may write to: a program may have its home there, and tools make such.
-fn remove_tree(folder: &Path) -> io::Result<()> {
-    let removed = match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            open_up(folder)?;
-            std::fs::remove_dir_all(folder)
-        }
-        other => other,
-    };
-    match removed {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
-}
-
-/// Links are not followed.
-fn open_up(folder: &Path) -> io::Result<()> {
-    std::fs::set_permissions(folder, Permissions::from_mode(0o700))?;
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            open_up(&entry.path())?;
-        }
-    }
-    Ok(())
-}
-
 /// What the files of attempts take, in bytes; what cannot be read counts as nothing.
 pub(crate) async fn size(dirs: &WorkspaceDirs, attempts: Vec<RunId>) -> Result<u64> {
     let dirs = dirs.clone();
@@ -88,6 +58,9 @@ fn size_of(folder: &Path) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
