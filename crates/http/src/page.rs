@@ -1,5 +1,8 @@
 //! Pages of lists: opaque tokens that name the last item shown.
 
+use std::fmt::Display;
+use std::str::FromStr;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use forebay_types::{Error, Result};
@@ -18,37 +21,37 @@ pub(crate) fn limit(asked: Option<usize>, default: usize, max: usize) -> Result<
     }
 }
 
-/// The id in a token.
-pub(crate) fn before(token: Option<&str>) -> Result<Option<i64>> {
+/// The item that a token names, mostly by its id.
+pub(crate) fn before<K: FromStr>(token: Option<&str>) -> Result<Option<K>> {
     let Some(token) = token.filter(|token| !token.is_empty()) else {
         return Ok(None);
     };
     let bytes = URL_SAFE_NO_PAD.decode(token).ok();
-    let id = bytes.and_then(|bytes| String::from_utf8(bytes).ok()?.parse().ok());
-    id.map(Some)
+    let item = bytes.and_then(|bytes| String::from_utf8(bytes).ok()?.parse().ok());
+    item.map(Some)
         .ok_or_else(|| Error::invalid("Field 'page_token' is not a token of this server."))
 }
 
-fn token(id: i64) -> String {
-    URL_SAFE_NO_PAD.encode(id.to_string())
+fn token(item: impl Display) -> String {
+    URL_SAFE_NO_PAD.encode(item.to_string())
 }
 
 /// Cuts a list that was read one item too long, and names its last item when there is more.
-pub(crate) fn split<T>(
+pub(crate) fn split<T, K>(
     mut items: Vec<T>,
     limit: usize,
-    id: impl Fn(&T) -> i64,
-) -> (Vec<T>, Option<i64>) {
+    name: impl Fn(&T) -> K,
+) -> (Vec<T>, Option<K>) {
     if items.len() <= limit {
         return (items, None);
     }
     items.truncate(limit);
-    let last = items.last().map(id);
+    let last = items.last().map(name);
     (items, last)
 }
 
 /// Absent when there is no next page: some clients loop for ever on an empty token.
-pub(crate) fn put_token(answer: &mut Value, next: Option<i64>) {
+pub(crate) fn put_token(answer: &mut Value, next: Option<impl Display>) {
     if let (Some(next), Some(answer)) = (next, answer.as_object_mut()) {
         answer.insert("next_page_token".to_owned(), json!(token(next)));
     }
@@ -56,7 +59,7 @@ pub(crate) fn put_token(answer: &mut Value, next: Option<i64>) {
 
 /// Where the page of a list inside one object begins.
 pub(crate) fn start(token: Option<&str>) -> Result<usize> {
-    Ok(usize::try_from(before(token)?.unwrap_or(0)).unwrap_or(0))
+    Ok(usize::try_from(before(token)?.unwrap_or(0_i64)).unwrap_or(0))
 }
 
 /// Refuses more tasks than clients before API 2.2 can take.
@@ -113,8 +116,8 @@ mod tests {
     #[test]
     fn a_token_comes_back_as_its_id_and_a_strange_one_is_refused() {
         assert_eq!(before(Some(&token(42))).unwrap(), Some(42));
-        assert_eq!(before(Some("")).unwrap(), None);
-        assert!(before(Some("???")).is_err());
+        assert_eq!(before::<i64>(Some("")).unwrap(), None);
+        assert!(before::<i64>(Some("???")).is_err());
     }
 
     #[test]

@@ -30,8 +30,7 @@ async fn show(
     Params(request): Params<wire::ShowQueue>,
 ) -> ApiResult<Json<Value>> {
     let take = page::limit(request.limit, LIMIT_DEFAULT, LIMIT_MAX)?;
-    let skip = page::before(request.page_token.as_deref())?.unwrap_or(0);
-    let skip = usize::try_from(skip).unwrap_or(0);
+    let skip = page::start(request.page_token.as_deref())?;
     let queue = app.services.runs.queue(&ctx, skip, take).await?;
     let running: Vec<Value> = (queue.running.iter())
         .map(|entry| running_json(entry, queue.now))

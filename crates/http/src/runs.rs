@@ -12,7 +12,7 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use forebay_control::runs::Cursor;
-use forebay_store::{RunFilter, RunKind};
+use forebay_store::{RunCursor, RunFilter, RunKind};
 use forebay_types::{Error, JobId, Millis, Result, RunId};
 use forebay_wire::Method::{Get, Post};
 use forebay_wire::runs as wire;
@@ -122,13 +122,15 @@ async fn list(
         kind: request.run_type.as_deref().map(run_kind).transpose()?,
         started_from: request.start_time_from.map(Millis),
         started_to: request.start_time_to.map(Millis),
-        before: page::before(request.page_token.as_deref())?.map(RunId),
+        before: page::before(request.page_token.as_deref())?,
         offset: request.offset.unwrap_or(0),
         limit: limit + 1,
         ..RunFilter::default()
     };
     let runs = app.services.runs.list(&ctx, filter).await?;
-    let (runs, next) = page::split(runs, limit, |view| view.run.id.0);
+    let (runs, next) = page::split(runs, limit, |view| {
+        RunCursor::new(view.run.id, view.run.created_at)
+    });
     let tasks = version < ApiVersion::V2_1 || request.expand_tasks;
     let runs: Vec<Value> = runs
         .iter()

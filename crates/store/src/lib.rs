@@ -51,7 +51,7 @@ pub use repos::{NewRepo, RepoRow};
 pub use retention::{Candidate, RetentionRules};
 pub use runs::{
     Attempt, AttemptEnd, AttemptStart, ChildPlace, ChildRun, Created, LiveAttempt, NewRepair,
-    NewRun, Repair, Run, RunBrief, RunFilter, RunKind, RunLimit, Standing, TaskBrief,
+    NewRun, Repair, Run, RunBrief, RunCursor, RunFilter, RunKind, RunLimit, Standing, TaskBrief,
 };
 pub use secrets::{SealedSecret, SecretAcl, SecretEntry, SecretScope};
 pub use slots::{ServerSlots, SlotLimits, Slots};

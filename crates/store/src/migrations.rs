@@ -58,6 +58,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "admission_whole",
         include_str!("../migrations/admission_whole.sql"),
     ),
+    (
+        "run_lists_by_creation",
+        include_str!("../migrations/run_lists_by_creation.sql"),
+    ),
 ];
 
 /// How many steps lead to the newest form.

@@ -7,6 +7,7 @@ mod change;
 mod claim;
 mod container;
 mod files;
+mod list;
 mod repair;
 mod resolved;
 mod transition;
@@ -20,8 +21,7 @@ pub(crate) use transition::Head;
 
 use forebay_engine::{Gate, Phase, StopReason, Verdict};
 use forebay_types::{Error, JobId, Millis, Result, RunId, UserId};
-use rusqlite::types::Value as SqlValue;
-use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Map, Value};
 
 use crate::connection::sql;
@@ -31,6 +31,7 @@ use crate::triggers::Firing;
 
 pub use self::brief::{RunBrief, TaskBrief};
 pub use self::container::{ChildPlace, ChildRun};
+pub use self::list::{RunCursor, RunFilter};
 pub use self::repair::{NewRepair, Repair};
 
 /// What started a run.
@@ -245,110 +246,16 @@ pub struct AttemptEnd {
     pub retry: bool,
 }
 
-#[derive(Debug, Clone, Default)]
-pub struct RunFilter {
-    pub job_id: Option<JobId>,
-    /// `Some(true)` for active runs, `Some(false)` for ended ones.
-    pub active: Option<bool>,
-    pub kind: Option<RunKind>,
-    /// Whether contexts are in the list when no kind is asked for.
-    pub contexts: bool,
-    /// Only runs that ended badly, by their own fault, by time or by ours.
-    pub failed: bool,
-    pub started_from: Option<Millis>,
-    pub started_to: Option<Millis>,
-    pub before: Option<RunId>,
-    pub offset: usize,
-    pub limit: usize,
-    /// Only runs of this user, and those that were shared, themselves or with their job, with the
-    /// user or with everybody.
-    pub visible_to: Option<(UserId, String)>,
-}
-
-impl RunFilter {
-    /// Only the conditions that are asked for, so that each list finds its index.
-    fn conditions(&self) -> (String, Vec<SqlValue>) {
-        let mut texts: Vec<String> = Vec::new();
-        let mut bounds: Vec<SqlValue> = Vec::new();
-        let mut add = |text: &str, values: Vec<SqlValue>| {
-            texts.push(text.to_owned());
-            bounds.extend(values);
-        };
-        match self.kind {
-            Some(kind) => add("run.kind = ?", vec![kind.as_str().to_owned().into()]),
-            None if self.contexts => {
-                add("run.kind NOT IN ('WORKFLOW_RUN', 'ITERATION')", Vec::new());
-            }
-            None => add(
-                "run.kind NOT IN ('WORKFLOW_RUN', 'ITERATION', 'CONTEXT')",
-                Vec::new(),
-            ),
-        }
-        if let Some(job) = self.job_id {
-            add("run.job_id = ?", vec![job.0.into()]);
-        }
-        match self.active {
-            Some(true) => add("run.phase <> 'ended'", Vec::new()),
-            Some(false) => add("run.phase = 'ended'", Vec::new()),
-            None => {}
-        }
-        if let Some(from) = self.started_from {
-            add("run.created_at >= ?", vec![from.0.into()]);
-        }
-        if let Some(to) = self.started_to {
-            add("run.created_at <= ?", vec![to.0.into()]);
-        }
-        if let Some(before) = self.before {
-            add("run.id < ?", vec![before.0.into()]);
-        }
-        if self.failed {
-            add(
-                "run.verdict IN ('failed', 'timed_out', 'internal_error')",
-                Vec::new(),
-            );
-        }
-        (texts.join(" AND "), bounds)
-    }
-
-    /// A query for the ids of the page, newest first. Each half of what a user may see is walked in
-    /// its own order, and only as far as the page needs.
-    fn ids(&self) -> (String, Vec<SqlValue>) {
-        let (conditions, bounds) = self.conditions();
-        let page = |limit: usize, offset: usize| {
-            format!("ORDER BY run.id DESC LIMIT {limit} OFFSET {offset}")
-        };
-        let Some((id, name)) = &self.visible_to else {
-            let page = page(self.limit, self.offset);
-            return (
-                format!("SELECT run.id FROM run WHERE {conditions} {page}"),
-                bounds,
-            );
-        };
-        let both = page(self.offset + self.limit, 0);
-        let own =
-            format!("SELECT run.id FROM run WHERE run.creator_id = ? AND {conditions} {both}");
-        let shared = format!(
-            "SELECT run.id FROM run WHERE coalesce(run.job_id, run.id) IN (
-               SELECT CAST(object_id AS INTEGER) FROM permission WHERE kind = 'jobs'
-                 AND ((principal_kind = 'user' AND principal = ?)
-                   OR (principal_kind = 'group' AND principal = 'users'))) AND {conditions} {both}"
-        );
-        let query = format!(
-            "SELECT id FROM (SELECT id FROM ({own}) UNION SELECT id FROM ({shared}))
-             ORDER BY id DESC LIMIT {} OFFSET {}",
-            self.limit, self.offset
-        );
-        let mut all: Vec<SqlValue> = vec![id.0.into()];
-        all.extend(bounds.iter().cloned());
-        all.push(name.clone().into());
-        all.extend(bounds);
-        (query, all)
-    }
-}
-
 /// Runs with a time-out that is still to come, in the words of the index of them.
 const TIMED: &str =
     "phase <> 'ended' AND timeout_ms > 0 AND stopping IS NULL AND started_at IS NOT NULL";
+
+/// Of the job `?1` and the user `?2`, where they are given, and only waiting ones if `?3` says so.
+const STOPPABLE: &str = "FROM run
+    WHERE run.phase <> 'ended' AND run.stopping IS NULL
+      AND (?1 IS NULL OR run.job_id = ?1) AND (?2 IS NULL OR run.creator_id = ?2)
+      AND (NOT ?3 OR run.phase = 'queued')
+    ORDER BY run.created_at, run.id LIMIT 1000";
 
 const RUN_COLUMNS: &str =
     "run.id, run.job_id, run.kind, run.name, run.creator_id, run.creator_name,
@@ -510,32 +417,6 @@ impl Store {
         })
     }
 
-    /// Runs by the filter, newest first, each with its attempts.
-    ///
-    /// # Errors
-    /// When the database refuses.
-    pub async fn run_list(&self, filter: RunFilter) -> Result<Vec<(Run, Vec<Attempt>)>> {
-        self.read(move |conn| {
-            let (ids, bounds) = filter.ids();
-            let query = format!(
-                "SELECT {RUN_COLUMNS} FROM run WHERE run.id IN ({ids}) ORDER BY run.id DESC"
-            );
-            let runs: Vec<Run> = conn
-                .prepare_cached(&query)
-                .and_then(|mut statement| {
-                    statement
-                        .query_map(params_from_iter(bounds), run_from_row)?
-                        .collect()
-                })
-                .map_err(|e| sql("list runs", e))?;
-            runs.into_iter()
-                .map(|run| Ok((attempts_on(conn, run.id)?, run)))
-                .map(|row| row.map(|(attempts, run)| (run, attempts)))
-                .collect()
-        })
-        .await
-    }
-
     /// The runs that attempts of `run` started, oldest first, at most 100 of them.
     ///
     /// # Errors
@@ -665,18 +546,12 @@ impl Store {
         queued_only: bool,
     ) -> Result<Vec<Run>> {
         self.read(move |conn| {
-            conn.prepare_cached(&format!(
-                "SELECT {RUN_COLUMNS} FROM run
-                 WHERE run.phase <> 'ended' AND run.stopping IS NULL
-                   AND (?1 IS NULL OR run.job_id = ?1) AND (?2 IS NULL OR run.creator_id = ?2)
-                   AND (NOT ?3 OR run.phase = 'queued')
-                 ORDER BY run.id LIMIT 1000"
-            ))
-            .and_then(|mut statement| {
-                let bounds = params![job.map(|id| id.0), creator.map(|id| id.0), queued_only];
-                statement.query_map(bounds, run_from_row)?.collect()
-            })
-            .map_err(|e| sql("list active runs", e))
+            conn.prepare_cached(&format!("SELECT {RUN_COLUMNS} {STOPPABLE}"))
+                .and_then(|mut statement| {
+                    let bounds = params![job.map(|id| id.0), creator.map(|id| id.0), queued_only];
+                    statement.query_map(bounds, run_from_row)?.collect()
+                })
+                .map_err(|e| sql("list active runs", e))
         })
         .await
     }

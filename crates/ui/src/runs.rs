@@ -1,6 +1,6 @@
 use axum::extract::{Query, State};
 use forebay_engine::{Children, Phase};
-use forebay_store::{Braked, Run, RunBrief, RunFilter};
+use forebay_store::{Braked, Run, RunBrief, RunCursor, RunFilter};
 use forebay_types::{JobId, Millis, RunId};
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -19,7 +19,8 @@ pub(crate) struct Asked {
     #[serde(default)]
     state: String,
     job: Option<i64>,
-    before: Option<i64>,
+    /// The last run of the page before, as [`RunCursor`] is written.
+    before: Option<String>,
 }
 
 const STATES: [(&str, &str); 3] = [("", "All"), ("active", "Running"), ("failed", "Failed")];
@@ -29,11 +30,12 @@ pub(crate) async fn show(
     session: Session,
     Query(asked): Query<Asked>,
 ) -> PageResult<Markup> {
+    let before = asked.before.as_deref().map(str::parse).transpose()?;
     let filter = RunFilter {
         job_id: asked.job.map(JobId),
         active: (asked.state == "active").then_some(true),
         failed: asked.state == "failed",
-        before: asked.before.map(RunId),
+        before,
         contexts: true,
         limit: ROWS + 1,
         ..RunFilter::default()
@@ -45,7 +47,8 @@ pub(crate) async fn show(
         .await?;
     let has_more = runs.len() > ROWS;
     runs.truncate(ROWS);
-    let next = runs.last().filter(|_| has_more).map(|run| run.id);
+    let next = runs.last().filter(|_| has_more);
+    let next = next.map(|run| RunCursor::new(run.id, run.created_at));
     let job = asked.job.map(JobId);
     let braked = pages.services().triggers.braked(&session.ctx, job).await?;
     let active = runs.iter().any(|run| !run.phase.is_ended());
@@ -80,7 +83,7 @@ pub(crate) async fn show(
 }
 
 fn nothing(asked: &Asked) -> &'static str {
-    match (asked.state.as_str(), asked.before) {
+    match (asked.state.as_str(), &asked.before) {
         (_, Some(_)) => "There are no older runs.",
         ("active", None) => "Nothing runs at the moment.",
         ("failed", None) => "Nothing has failed.",
@@ -88,15 +91,16 @@ fn nothing(asked: &Asked) -> &'static str {
     }
 }
 
-fn link(state: &str, job: Option<i64>, before: Option<RunId>) -> String {
+fn link(state: &str, job: Option<i64>, before: Option<RunCursor>) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
     if !state.is_empty() {
         query.append_pair("state", state);
     }
-    for (name, id) in [("job", job), ("before", before.map(|id| id.0))] {
-        if let Some(id) = id {
-            query.append_pair(name, &id.to_string());
-        }
+    if let Some(job) = job {
+        query.append_pair("job", &job.to_string());
+    }
+    if let Some(before) = before {
+        query.append_pair("before", &before.to_string());
     }
     let query = query.finish();
     if query.is_empty() {

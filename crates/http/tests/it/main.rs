@@ -22,6 +22,7 @@ mod permissions;
 mod repeat;
 mod repos;
 mod retention;
+mod run_lists;
 mod runs;
 mod scale;
 mod tokens;

@@ -3,7 +3,7 @@
 
 use forebay_engine::Phase;
 use forebay_types::{JobId, Millis, Result, RunId};
-use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row};
 use serde_json::Value;
 
 use super::{RunFilter, phase};
@@ -121,16 +121,7 @@ impl Store {
     /// When the database refuses.
     pub async fn run_list_brief(&self, filter: RunFilter) -> Result<Vec<RunBrief>> {
         self.read(move |conn| {
-            let (ids, bounds) = filter.ids();
-            let query =
-                format!("SELECT {COLUMNS} FROM run WHERE run.id IN ({ids}) ORDER BY run.id DESC");
-            let mut runs: Vec<RunBrief> = conn
-                .prepare_cached(&query)
-                .and_then(|mut statement| {
-                    let rows = statement.query_map(params_from_iter(bounds), brief)?;
-                    rows.collect()
-                })
-                .map_err(|e| sql("list runs", e))?;
+            let mut runs = filter.rows_on(conn, COLUMNS, brief)?;
             for run in &mut runs {
                 if run.phase != Phase::Ended(forebay_engine::Verdict::Succeeded) {
                     run.failed = failed(conn, run.id)?;

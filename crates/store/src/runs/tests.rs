@@ -4,14 +4,14 @@ use serde_json::json;
 use super::*;
 use crate::slots::Slots;
 
-struct World {
+pub(super) struct World {
     _folder: tempfile::TempDir,
-    store: Store,
+    pub(super) store: Store,
     slots: Slots,
 }
 
 impl World {
-    fn new(slots: usize) -> Self {
+    pub(super) fn new(slots: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("forebay.db")).unwrap();
         Self {
@@ -21,7 +21,7 @@ impl World {
         }
     }
 
-    async fn create(&self, new: NewRun, at: i64) -> Created {
+    pub(super) async fn create(&self, new: NewRun, at: i64) -> Created {
         let slots = Some(self.slots.clone());
         let created = self.store.run_create(new, plan(true), slots, Millis(at));
         created.await.unwrap()
@@ -42,7 +42,7 @@ fn plan(takes_slot: bool) -> Plan {
     Plan::new(vec![task], &[Vec::new()]).unwrap()
 }
 
-fn new_run(kind: RunKind) -> NewRun {
+pub(super) fn new_run(kind: RunKind) -> NewRun {
     let creator = (UserId(1), "a@b.c".to_owned());
     NewRun::new(kind, creator, "t", Map::new())
 }
