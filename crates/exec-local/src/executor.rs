@@ -29,6 +29,7 @@ use crate::config::LocalConfig;
 use crate::driver;
 use crate::environment::{Environment, Environments, RUNTIMES, Runtime};
 use crate::frame::{self, Decoder};
+use crate::group::Groups;
 use crate::habits::Habits;
 use crate::java;
 use crate::job::home;
@@ -47,7 +48,7 @@ pub struct LocalExecutor {
     pub(crate) config: LocalConfig,
     driver: PathBuf,
     pub(crate) isolation: Isolation,
-    pub(crate) cgroups: Cgroups,
+    pub(crate) groups: Groups,
     pub(crate) seccomp: Option<String>,
     environments: Environments,
     uv: OnceCell<Option<PathBuf>>,
@@ -137,7 +138,7 @@ impl LocalExecutor {
                 accounting: cgroups.describe().to_owned(),
                 reasons,
             },
-            cgroups,
+            groups: Groups::new(cgroups),
             seccomp: seccomp::filter(),
             environments,
             uv: OnceCell::new(),
@@ -163,8 +164,8 @@ impl LocalExecutor {
     /// As if the machine had no control groups. For tests of the fallback.
     #[must_use]
     pub fn without_cgroups(mut self) -> Self {
-        self.cgroups = Cgroups::None;
-        self.isolation.accounting = self.cgroups.describe().to_owned();
+        self.groups = Groups::new(Cgroups::None);
+        self.isolation.accounting = Cgroups::None.describe().to_owned();
         self
     }
 
@@ -376,7 +377,7 @@ impl LocalExecutor {
             }
         }
         let name = self.number().to_string();
-        let mut seat = Seat::prepare(&self.cgroups, parent, wish, name, private)?;
+        let mut seat = Seat::prepare(&self.groups, parent, wish, name, private)?;
         let job = job(&seat);
         match take(&mut seat, parent, job, private, limit).await {
             Ok(ends) => Ok((ends, seat)),
@@ -391,10 +392,10 @@ impl LocalExecutor {
     /// Has the next child made, for a run like this one.
     fn prepare_next(&self, workload: &Workload, parent: &Arc<Parent>) {
         let wish = self.wish(workload, parent);
-        let (parent, cgroups) = (Arc::clone(parent), self.cgroups.clone());
+        let (parent, groups) = (Arc::clone(parent), self.groups.clone());
         let name = self.number().to_string();
         drop(aside(move || {
-            if let Err(error) = parent.prepare_spare(&cgroups, wish, name) {
+            if let Err(error) = parent.prepare_spare(&groups, wish, name) {
                 tracing::warn!(%error, "cannot prepare a child for the next run");
             }
         }));
@@ -414,10 +415,10 @@ impl LocalExecutor {
                 .iter()
                 .any(|key| workload.spark_conf.contains_key(*key))
             && parent.sandboxed
-            && self.cgroups != Cgroups::None;
+            && *self.groups.cgroups != Cgroups::None;
         wanted.then(|| java::Next {
             waiting: self.java.clone(),
-            cgroups: self.cgroups.clone(),
+            groups: self.groups.clone(),
             wish: self.wish(workload, &parent),
             parent,
             job: self.job(workload, runtime, environment, None, Path::new(LOCAL_DIR)),

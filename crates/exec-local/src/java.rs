@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::cgroup::Cgroups;
+use crate::group::Groups;
 use crate::seat::Wish;
 use crate::zygote::Parent;
 
@@ -28,7 +28,7 @@ pub(crate) struct Waiting(Arc<Mutex<Option<Place>>>);
 #[derive(Debug)]
 pub(crate) struct Next {
     pub(crate) waiting: Waiting,
-    pub(crate) cgroups: Cgroups,
+    pub(crate) groups: Groups,
     /// The warm one; the run itself may have had another.
     pub(crate) parent: Arc<Parent>,
     pub(crate) wish: Wish,
@@ -42,7 +42,7 @@ impl Next {
     /// Has the child that waits for such a run start it. Blocks for some milliseconds.
     pub(crate) fn order(self) {
         let Self { parent, job, .. } = self;
-        let prepared = parent.prepare_spare(&self.cgroups, self.wish.clone(), self.name);
+        let prepared = parent.prepare_spare(&self.groups, self.wish.clone(), self.name);
         if let Err(error) = prepared {
             tracing::warn!(%error, "no child is there to start a JVM for the next run");
             return;

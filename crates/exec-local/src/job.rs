@@ -24,12 +24,12 @@ impl LocalExecutor {
             .map(|mount| mount.at.as_str())
             .collect();
         let mut rlimits = json!({"CORE": 0});
-        if self.cgroups == Cgroups::None
+        if *self.groups.cgroups == Cgroups::None
             && let Some(bytes) = limits.memory_bytes
         {
             rlimits["AS"] = json!(bytes);
         }
-        if !self.cgroups.count_cpu()
+        if !self.groups.cgroups.count_cpu()
             && let Some(ms) = limits.cpu_ms
         {
             // Each process for itself, and whole seconds: better than no limit.

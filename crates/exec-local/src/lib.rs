@@ -6,7 +6,7 @@
 //!
 //! How a run comes to life: [`executor`] makes the environment ready and takes a parent of the
 //! run's place ([`zygote`]) — a warm one, or a fresh one for this run alone. The parent lives in a
-//! [`sandbox`] and forks the run, which joins its [`cgroup`] and is watched by [`run`].
+//! [`sandbox`] and forks the run, which joins its [`group`] and is watched by [`run`].
 
 mod cgroup;
 mod config;
@@ -15,6 +15,7 @@ mod driver;
 mod environment;
 mod executor;
 mod frame;
+mod group;
 mod habits;
 mod java;
 mod job;

@@ -21,8 +21,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe::Receiver;
 
-use crate::cgroup::RunGroup;
 use crate::frame::{self, Decoder, Frame, FrameKind};
+use crate::group::RunGroup;
 use crate::habits::Habit;
 use crate::java;
 use crate::output::Output;
@@ -568,16 +568,16 @@ impl LocalRun {
             self.group.kill_all();
         }
         // The kernel takes a moment to take the dead out of their groups.
-        let mut removed = self.group.remove();
-        while !removed && Instant::now() < end {
+        let mut left = self.group.leave();
+        while !left && Instant::now() < end {
             self.group.kill_all();
             tokio::time::sleep(Duration::from_millis(1)).await;
-            removed = self.group.remove();
+            left = self.group.leave();
         }
         let Some(folder) = self.scratch.take() else {
             return;
         };
-        let gone = if removed && self.state.gone {
+        let gone = if left && self.state.gone {
             self.parent.folders.give_back(folder)
         } else {
             folder.remove()

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use serde_json::{Map, Value, json};
 
-use crate::cgroup::{Cgroups, RunGroup};
+use crate::group::{Groups, RunGroup};
 use crate::scratch::Folder;
 use crate::zygote::Parent;
 use forebay_exec::Limits;
@@ -38,14 +38,13 @@ pub(crate) struct Seat {
 impl Seat {
     /// `name` is unique among the seats of this process. Returns before the child is there.
     pub(crate) fn prepare(
-        cgroups: &Cgroups,
+        groups: &Groups,
         parent: &Parent,
         wish: Wish,
         name: String,
         private: Option<&str>,
     ) -> io::Result<Self> {
-        let group = cgroups.create(&name, &wish.limits)?;
-        let doors = group.doors()?;
+        let group = groups.create(&name, &wish.limits)?;
         // Last, for a folder stays when it is dropped.
         let scratch = parent.folders.take()?;
         let seat = Self {
@@ -61,7 +60,8 @@ impl Seat {
         request.insert("name".to_owned(), seat.name.clone().into());
         request.insert("folder".to_owned(), seat.scratch.name().into());
         request.insert("private".to_owned(), json!(private));
-        let doors: Vec<BorrowedFd<'_>> = doors.iter().map(AsFd::as_fd).collect();
+        let doors = seat.group.doors().iter();
+        let doors: Vec<BorrowedFd<'_>> = doors.map(AsFd::as_fd).collect();
         let asked = parent.fork(&Value::Object(request), &doors);
         match asked {
             Ok(()) => Ok(seat),

@@ -22,9 +22,9 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::io::unix::AsyncFd;
 
-use crate::cgroup::Cgroups;
 use crate::driver;
 use crate::environment::{Environment, Identity, Runtime};
+use crate::group::Groups;
 use crate::launch::{Launch, Process, c_path, c_text, launch};
 use crate::sandbox::{self, HOME, Plan, SCRATCH};
 use crate::scratch::Folders;
@@ -277,14 +277,14 @@ impl Parent {
     /// Makes a child ahead, in place of one of another kind. Blocks for some milliseconds.
     pub(crate) fn prepare_spare(
         &self,
-        cgroups: &Cgroups,
+        groups: &Groups,
         wish: Wish,
         name: String,
     ) -> io::Result<()> {
         if self.kept().as_ref().is_some_and(|seat| seat.is_for(&wish)) {
             return Ok(());
         }
-        let seat = Seat::prepare(cgroups, self, wish, name, None)?;
+        let seat = Seat::prepare(groups, self, wish, name, None)?;
         let old = self.kept().replace(seat);
         if let Some(old) = old {
             old.leave(self);

@@ -41,6 +41,37 @@ fn a_run_shows_what_it_uses_and_nothing_after_its_end() {
 }
 
 #[test]
+fn what_a_run_used_is_not_counted_for_the_next_one() {
+    RUNTIME.block_on(async {
+        let mut bench = Bench::new();
+        // No other test has these limits, so a cgroup that is kept is kept for this one.
+        bench.workload.limits.memory_bytes = Some(300 << 20);
+        let much = "held = bytearray(100 << 20)\n\
+            import os, time\n\
+            with open('/local_disk0/f', 'wb') as file:\n    \
+                file.write(bytes(8 << 20))\n    \
+                os.fsync(file.fileno())\n\
+            while time.process_time() < 0.8: pass";
+        let first = bench.cells(&[much]).await.ended;
+        let second = bench.cells(&["1"]).await.ended;
+        let too_much = bench.cells(&["held = bytearray(400 << 20)"]).await.ended;
+        let last = bench.cells(&["1"]).await.ended;
+        assert!(matches!(too_much.outcome, Outcome::OutOfMemory { .. }));
+        assert!(first.usage.cpu_ms.unwrap() >= 700, "{first:?}");
+        assert!(first.usage.memory_peak_bytes.unwrap() > 100 << 20);
+        for small in [second, last] {
+            assert!(matches!(small.outcome, Outcome::Succeeded { .. }));
+            assert!(small.usage.cpu_ms.unwrap() < 400, "{small:?}");
+            assert!(
+                small.usage.memory_peak_bytes.unwrap() < 80 << 20,
+                "{small:?}"
+            );
+            assert!(small.usage.write_bytes.unwrap_or(0) < 4 << 20, "{small:?}");
+        }
+    });
+}
+
+#[test]
 fn the_cpu_time_of_what_a_program_started_counts() {
     RUNTIME.block_on(async {
         let mut bench = Bench::new();

@@ -1,6 +1,6 @@
 //! One executor for all tests, because building an environment takes long; one runtime under it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -287,8 +287,9 @@ impl Host for TestHost {
     }
 }
 
-/// Cgroups without processes and folders that no process sees, of runs of this process: what is there
-/// for a moment only, between two steps of another test's run, does not count.
+/// Cgroups without processes that are not kept for another run, and folders that no process sees, of
+/// runs of this process: what is there for a moment only, between two steps of another test's run, does
+/// not count.
 pub fn leftovers() -> Vec<String> {
     let end = Instant::now() + Duration::from_secs(10);
     let mut found = left();
@@ -304,6 +305,11 @@ fn left() -> Vec<String> {
     let own = format!("{}-", std::process::id());
     let mut found = Vec::new();
     let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+    let fds = names(Path::new("/proc/self/fd")).into_iter();
+    // Who keeps a group keeps its doors open.
+    let open: HashSet<PathBuf> = fds
+        .filter_map(|fd| std::fs::read_link(format!("/proc/self/fd/{fd}")).ok())
+        .collect();
     for line in groups.lines() {
         let mut parts = line.splitn(3, ':').skip(1);
         let (controller, path) = (parts.next().unwrap(), parts.next().unwrap());
@@ -315,9 +321,9 @@ fn left() -> Vec<String> {
         let folder = PathBuf::from(folder);
         for name in names(&folder) {
             let group = folder.join(&name);
-            let processes = std::fs::read_to_string(group.join("cgroup.procs"));
-            if name.starts_with(&format!("run-{own}")) && processes.is_ok_and(|ids| ids.is_empty())
-            {
+            let door = group.join("cgroup.procs");
+            let is_empty = std::fs::read_to_string(&door).is_ok_and(|ids| ids.is_empty());
+            if name.starts_with(&format!("run-{own}")) && is_empty && !open.contains(&door) {
                 found.push(group.display().to_string());
             }
         }
