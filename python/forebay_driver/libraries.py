@@ -168,10 +168,9 @@ class Layer:
     def _put(self, folder, args, wanted, pins, *how):
         """Installs `wanted`, the plan of `args`. The installer reads `args` once more, for it alone knows what is in
         the files that they name: their hashes, which it has to check, and the indexes that they ask."""
-        present = self._uv_run(["list", "--format=freeze", "--python", self._interpreter], capture=True)
         alone = () if "--no-deps" in args else ("--no-deps",)
         with tempfile.NamedTemporaryFile("w", prefix="plan-", suffix=".txt") as plan:
-            plan.write(requirements.overrides(wanted, present))
+            plan.write(requirements.overrides(wanted))
             plan.flush()
             command = ["install", *how, "--target", folder, *alone, *args, "--override", plan.name, *wanted]
             said = self._cached(command, pins)

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import sysconfig
 
 # A package with its version: `name==1.2`, `name[extra]==1.2`.
 _EXACT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(\[[A-Za-z0-9._, -]+\])?\s*==\s*(?P<version>[A-Za-z0-9.+!]+)\s*(;[^-]*)?(\s+--hash=\S+)*$")
@@ -84,13 +85,19 @@ def from_cache(command):
     return [*others, *(f"--default-index={index}" for index in indexes), "--offline"]
 
 
-def overrides(plan, present):
+def overrides(plan):
     """What has an installer that reads the requirements of a plan install the plan: in place of each requirement
-    stands what was planned for it, and nothing where the environment has it already. `present`: lines `name==version`."""
+    stands what was planned for it, and nothing where the environment has it already."""
     new = {_normal(_NAME.match(one)[0]) for one in plan}
-    names = (line.split("==")[0] for line in present.splitlines() if "==" in line)
-    never = (f"{name} ; python_version < '0'" for name in names if _normal(name) not in new)
+    never = (f"{name} ; python_version < '0'" for name in sorted(_present() - new))
     return "".join(f"{line}\n" for line in (*plan, *never))
+
+
+def _present():
+    """Names of what the environment has. The installer knows too, but is one more process to ask."""
+    folders = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    parts = (entry.rpartition(".") for folder in folders for entry in os.listdir(folder))
+    return {_normal(stem.split("-")[0]) for stem, _, kind in parts if kind in ("dist-info", "egg-info")}
 
 
 def indexes():
