@@ -2,32 +2,20 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use forebay_testkit::{TestServer, wait_until};
 use serde_json::{Value, json};
 
+use crate::work::{ended, job, notebook, submit};
+
 async fn start(attempts_max: usize) -> TestServer {
-    let server = TestServer::start_with(|setup| {
-        setup.server.limits.running_attempts_max = attempts_max;
-        setup.runtimes = None;
-    })
-    .await;
-    for (path, cell) in [("/Shared/hold", "wait"), ("/Shared/quick", "print x")] {
-        let content = STANDARD.encode(format!("# Databricks notebook source\n{cell}\n"));
-        let import = json!({"path": path, "language": "PYTHON", "content": content});
-        server.post("/api/2.0/workspace/import", import).await.ok();
-    }
+    let server = crate::work::start(attempts_max).await;
+    notebook(&server, "/Shared/hold", &["wait"]).await;
+    notebook(&server, "/Shared/quick", &["print x"]).await;
     server
 }
 
 fn submission(path: &str, own: Value) -> Value {
     json!({"run_name": "t", "notebook_task": {"notebook_path": path}, "forebay": own})
-}
-
-async fn submit(server: &TestServer, settings: Value) -> i64 {
-    let answer = server.post("/api/2.1/jobs/runs/submit", settings).await;
-    answer.ok()["run_id"].as_i64().unwrap()
 }
 
 async fn state(server: &TestServer, run: i64) -> String {
@@ -39,14 +27,8 @@ async fn state(server: &TestServer, run: i64) -> String {
         .to_owned()
 }
 
-async fn ended(server: &TestServer, run: i64) -> Value {
-    let path = format!("/api/forebay/v1/runs/{run}?wait_ms=30000");
-    let run = server.get(&path).await.ok();
-    assert!(run["state"]["result_state"].is_string(), "{run}");
-    run
-}
-
-async fn job(server: &TestServer, settings: Value) -> i64 {
+/// A job whose runs queue, as those of API 2.2 do unless they say otherwise.
+async fn queuing_job(server: &TestServer, settings: Value) -> i64 {
     let answer = server.post("/api/2.2/jobs/create", settings).await;
     answer.ok()["job_id"].as_i64().unwrap()
 }
@@ -58,7 +40,7 @@ async fn runs_of_one_key_wait_for_each_other_whatever_their_job() {
     let settings = json!({"max_concurrent_runs": 9, "forebay": key,
         "parameters": [{"name": "customer", "default": "a"}],
         "tasks": [{"task_key": "t", "notebook_task": {"notebook_path": "/Shared/hold"}}]});
-    let job = job(&server, settings).await;
+    let job = queuing_job(&server, settings).await;
     let run_now = async |customer: &str| {
         let body = json!({"job_id": job, "job_parameters": {"customer": customer}});
         let answer = server.post("/api/2.2/jobs/run-now", body).await.ok();
@@ -109,12 +91,12 @@ async fn a_run_of_some_tasks_is_one_with_no_other() {
     let own = json!({"key": "nightly", "key_max": 1, "coalesce": true});
     let settings = json!({"name": "j", "tasks": [task("a"), task("b")], "max_concurrent_runs": 9,
         "queue": {"enabled": true}, "forebay": own});
-    let job = crate::runs::job(&server, settings).await;
+    let job = job(&server, settings).await;
     let whole = json!({"job_id": job});
     let part = json!({"job_id": job, "only": ["a"]});
     let mut runs = Vec::new();
     for request in [&whole, &part, &whole, &part, &whole] {
-        runs.push(crate::runs::run_now(&server, request.clone()).await);
+        runs.push(crate::work::run_now(&server, request.clone()).await);
     }
     assert_eq!(runs[2], runs[4]);
     runs.truncate(4);
@@ -339,9 +321,9 @@ async fn a_child_of_the_same_key_does_not_wait_for_the_run_that_waits_for_it() {
     let own = json!({"key": "k", "key_max": 1});
     let inner = json!({"name": "child", "forebay": own,
         "tasks": [{"task_key": "t", "notebook_task": {"notebook_path": "/Shared/quick"}}]});
-    let inner = job(&server, inner).await;
+    let inner = queuing_job(&server, inner).await;
     let call = |to: i64| json!([{"task_key": "t", "run_job_task": {"job_id": to}}]);
-    let middle = job(&server, json!({"name": "middle", "tasks": call(inner)})).await;
+    let middle = queuing_job(&server, json!({"name": "middle", "tasks": call(inner)})).await;
     let settings = json!({"tasks": call(middle), "forebay": own});
     let run = submit(&server, settings).await;
     let run = ended(&server, run).await;
@@ -353,7 +335,7 @@ async fn a_repair_needs_room_as_a_new_run_does() {
     let server = start(15).await;
     let hold = json!([{"task_key": "t", "notebook_task": {"notebook_path": "/Shared/hold"}}]);
     let bad = json!([{"task_key": "t", "notebook_task": {"notebook_path": "/Shared/nowhere"}}]);
-    let of_job = job(&server, json!({"name": "j", "tasks": bad})).await;
+    let of_job = queuing_job(&server, json!({"name": "j", "tasks": bad})).await;
     let own = json!({"key": "k", "key_max": 1});
     let run_now = async || {
         let answer = server.post("/api/2.2/jobs/run-now", json!({"job_id": of_job}));

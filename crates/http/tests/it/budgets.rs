@@ -3,7 +3,7 @@
 use forebay_testkit::TestServer;
 use serde_json::{Value, json};
 
-use crate::work::{ended, job, notebook, ran, run_now, start};
+use crate::work::{ended, job_of, notebook, ran, run_of, start_with};
 
 fn task<'a>(shown: &'a Value, key: &str) -> &'a Value {
     let tasks = shown["tasks"].as_array().unwrap();
@@ -29,7 +29,7 @@ async fn until_live(server: &TestServer) -> Value {
 
 #[tokio::test]
 async fn cpu_time_over_the_budget_ends_an_attempt_and_it_is_retried() {
-    let server = start(|_| {}).await;
+    let server = start_with(|_| {}).await;
     notebook(
         &server,
         "/Shared/n",
@@ -42,7 +42,7 @@ async fn cpu_time_over_the_budget_ends_an_attempt_and_it_is_retried() {
     ]);
     let budget = json!({"attempt": {"cpu_seconds": 2}, "tasks": {"wide": {"cpu_seconds": 4}}});
     let settings = json!({"tasks": tasks, "forebay": {"budget": budget}});
-    let job = job(&server, "/Shared/n", settings).await;
+    let job = job_of(&server, "/Shared/n", settings).await;
     let shown = ended(&server, ran(&server, job).await).await;
     let tight = task(&shown, "tight");
     assert_eq!(tight["attempt_number"], 1, "{shown}");
@@ -59,18 +59,18 @@ async fn cpu_time_over_the_budget_ends_an_attempt_and_it_is_retried() {
 
 #[tokio::test]
 async fn the_workspace_has_a_usual_limit_and_a_ceiling() {
-    let server = start(|config| {
+    let server = start_with(|config| {
         config.budget.attempt.cpu_seconds = 2;
         config.budget.attempt_max.cpu_seconds = 5;
         config.budget.attempt_max.memory_mib = 256;
     })
     .await;
     notebook(&server, "/Shared/n", &["use 3500"]).await;
-    let usual = job(&server, "/Shared/n", json!({})).await;
+    let usual = job_of(&server, "/Shared/n", json!({})).await;
     let shown = ended(&server, ran(&server, usual).await).await;
     assert_eq!(shown["state"]["result_state"], "FAILED");
     let more = json!({"forebay": {"budget": {"attempt": {"cpu_seconds": 5, "memory_mib": 128}}}});
-    let more = job(&server, "/Shared/n", more).await;
+    let more = job_of(&server, "/Shared/n", more).await;
     let shown = ended(&server, ran(&server, more).await).await;
     assert_eq!(shown["state"]["result_state"], "SUCCESS");
     let memory: Vec<_> = server
@@ -106,7 +106,7 @@ async fn the_workspace_has_a_usual_limit_and_a_ceiling() {
 
 #[tokio::test]
 async fn wall_time_over_the_budget_ends_an_attempt_by_the_clock() {
-    let server = start(|_| {}).await;
+    let server = start_with(|_| {}).await;
     notebook(&server, "/Shared/n", &["silence"]).await;
     let budget = json!({"budget": {"attempt": {"wall_seconds": 60}}});
     let task = json!({"task_key": "t", "notebook_task": {"notebook_path": "/Shared/n"}});
@@ -141,7 +141,7 @@ async fn until_started(server: &TestServer) {
 
 #[tokio::test]
 async fn iterations_and_nested_notebooks_have_the_limits_of_their_task() {
-    let server = start(|_| {}).await;
+    let server = start_with(|_| {}).await;
     notebook(&server, "/Shared/inner", &["use 3500"]).await;
     let call = r#"call notebook.run {"from": "/Shared/outer", "path": "inner", "timeout_seconds": 0, "arguments": {}}"#;
     notebook(&server, "/Shared/outer", &[call]).await;
@@ -153,7 +153,7 @@ async fn iterations_and_nested_notebooks_have_the_limits_of_their_task() {
     let limit = json!({"cpu_seconds": 2});
     let budget = json!({"tasks": {"many": limit, "nested": limit}});
     let settings = json!({"tasks": tasks, "forebay": {"budget": budget}});
-    let job = job(&server, "/Shared/inner", settings).await;
+    let job = job_of(&server, "/Shared/inner", settings).await;
     let shown = ended(&server, ran(&server, job).await).await;
     for key in ["many", "nested"] {
         assert_eq!(
@@ -173,12 +173,12 @@ async fn iterations_and_nested_notebooks_have_the_limits_of_their_task() {
 
 #[tokio::test]
 async fn what_goes_on_shows_its_use_and_counts_for_the_day() {
-    let server = start(|_| {}).await;
+    let server = start_with(|_| {}).await;
     notebook(&server, "/Shared/n", &["use 1500 10 20 4096", "wait"]).await;
     let budget = json!({"budget": {"cpu_seconds_per_day": 1}});
     let settings = json!({"max_concurrent_runs": 2, "forebay": budget});
-    let job = job(&server, "/Shared/n", settings).await;
-    let run = run_now(&server, job).await;
+    let job = job_of(&server, "/Shared/n", settings).await;
+    let run = run_of(&server, job).await;
     let row = until_live(&server).await;
     assert_eq!(
         (&row["run_id"], &row["task_key"]),
@@ -202,7 +202,7 @@ async fn what_goes_on_shows_its_use_and_counts_for_the_day() {
         .ok();
     assert_eq!(shown["forebay"]["usage"]["cpu_seconds"], 1.5);
 
-    let held = run_now(&server, job).await;
+    let held = run_of(&server, job).await;
     let path = format!("/api/2.1/jobs/runs/get?run_id={held}");
     let message = server.get(&path).await.ok()["state"]["state_message"].clone();
     let message = message.as_str().unwrap();
@@ -218,7 +218,7 @@ async fn what_goes_on_shows_its_use_and_counts_for_the_day() {
 
 #[tokio::test]
 async fn what_is_wrong_with_a_budget_is_named() {
-    let server = start(|_| {}).await;
+    let server = start_with(|_| {}).await;
     for (budget, named) in [
         (
             json!({"attempt": {"cpu_seconds": 0}}),

@@ -4,7 +4,7 @@ use forebay_testkit::{TestServer, wait_until};
 use forebay_types::RunId;
 use serde_json::{Value, json};
 
-use crate::work::{ended, job, notebook, ran, run_now, start};
+use crate::work::{ended, job_of, notebook, ran, run_of, start_with};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -15,11 +15,11 @@ async fn cost(server: &TestServer, query: &str) -> Value {
 
 #[tokio::test]
 async fn what_attempts_used_is_summed_up_and_outlives_them() {
-    let server = start(|_| {}).await;
+    let server = start_with(|_| {}).await;
     notebook(&server, "/Shared/n", &["use 1500 10 20"]).await;
     notebook(&server, "/Shared/unknown", &["print x"]).await;
-    let counted = job(&server, "/Shared/n", json!({"name": "counted"})).await;
-    let unknown = job(&server, "/Shared/unknown", json!({})).await;
+    let counted = job_of(&server, "/Shared/n", json!({"name": "counted"})).await;
+    let unknown = job_of(&server, "/Shared/unknown", json!({})).await;
     let run = ran(&server, counted).await;
     ran(&server, unknown).await;
     server.clock.advance(DAY);
@@ -60,7 +60,7 @@ async fn what_attempts_used_is_summed_up_and_outlives_them() {
 
 #[tokio::test]
 async fn iterations_count_for_the_job_of_their_run() {
-    let server = start(|_| {}).await;
+    let server = start_with(|_| {}).await;
     notebook(&server, "/Shared/n", &["use 1500 10 20"]).await;
     let inner = json!({"task_key": "inner", "notebook_task": {"notebook_path": "/Shared/n"}});
     let settings = json!({"name": "each", "tasks": [{
@@ -80,9 +80,9 @@ async fn iterations_count_for_the_job_of_their_run() {
 
 #[tokio::test]
 async fn a_plain_user_sees_the_own_cost_and_bad_dates_are_named() {
-    let server = start(|_| {}).await;
+    let server = start_with(|_| {}).await;
     notebook(&server, "/Shared/n", &["use 1500 10 20"]).await;
-    let job = job(&server, "/Shared/n", json!({})).await;
+    let job = job_of(&server, "/Shared/n", json!({})).await;
     ran(&server, job).await;
     let plain = server.plain.clone();
     let path = "/api/forebay/v1/cost?by=user";
@@ -101,12 +101,12 @@ async fn a_plain_user_sees_the_own_cost_and_bad_dates_are_named() {
 
 #[tokio::test]
 async fn a_used_up_day_makes_runs_wait_for_the_next() {
-    let server = start(|_| {}).await;
+    let server = start_with(|_| {}).await;
     notebook(&server, "/Shared/n", &["use 1500"]).await;
     let budget = json!({"forebay": {"budget": {"cpu_seconds_per_day": 1}}});
-    let job = job(&server, "/Shared/n", budget).await;
+    let job = job_of(&server, "/Shared/n", budget).await;
     ran(&server, job).await;
-    let held = run_now(&server, job).await;
+    let held = run_of(&server, job).await;
     let shown = server
         .get(&format!("/api/2.1/jobs/runs/get?run_id={held}"))
         .await
@@ -124,15 +124,15 @@ async fn a_used_up_day_makes_runs_wait_for_the_next() {
 
 #[tokio::test]
 async fn a_workspace_can_skip_what_is_over_its_day() {
-    let server = start(|config| {
+    let server = start_with(|config| {
         config.budget.cpu_seconds_per_day = 1;
         config.budget.action = "stop".to_owned();
     })
     .await;
     notebook(&server, "/Shared/n", &["use 1000"]).await;
-    let job = job(&server, "/Shared/n", json!({})).await;
+    let job = job_of(&server, "/Shared/n", json!({})).await;
     ran(&server, job).await;
-    let refused = run_now(&server, job).await;
+    let refused = run_of(&server, job).await;
     let shown = ended(&server, refused).await;
     assert_eq!(shown["state"]["life_cycle_state"], "SKIPPED", "{shown}");
     assert_eq!(
@@ -148,15 +148,15 @@ async fn a_workspace_can_skip_what_is_over_its_day() {
 
 #[tokio::test]
 async fn the_time_of_a_held_run_begins_when_it_gets_a_slot() {
-    let server = start(|_| {}).await;
+    let server = start_with(|_| {}).await;
     notebook(&server, "/Shared/n", &["use 1500"]).await;
     let limited = json!({
         "timeout_seconds": 3600,
         "forebay": {"budget": {"cpu_seconds_per_day": 1}},
     });
-    let job = job(&server, "/Shared/n", limited).await;
+    let job = job_of(&server, "/Shared/n", limited).await;
     ran(&server, job).await;
-    let held = run_now(&server, job).await;
+    let held = run_of(&server, job).await;
     server.clock.advance(DAY);
     let path = format!("/api/2.1/jobs/runs/get?run_id={held}");
     let look = async || {
@@ -183,10 +183,10 @@ async fn the_time_of_a_held_run_begins_when_it_gets_a_slot() {
 
 #[tokio::test]
 async fn what_is_under_way_goes_on_over_the_budget_with_all_its_parts() {
-    let server = start(|config| config.budget.cpu_seconds_per_day = 1).await;
+    let server = start_with(|config| config.budget.cpu_seconds_per_day = 1).await;
     notebook(&server, "/Shared/n", &["use 1500"]).await;
     let own = json!({"budget": {"cpu_seconds_per_day": 1, "action": "stop"}});
-    let child = job(&server, "/Shared/n", json!({"forebay": own})).await;
+    let child = job_of(&server, "/Shared/n", json!({"forebay": own})).await;
     let inner = json!({"task_key": "one", "notebook_task": {"notebook_path": "/Shared/n"}});
     let each = json!({"inputs": "[1,2,3]", "concurrency": 1, "task": inner});
     let call = json!({"task_key": "call", "depends_on": [{"task_key": "each"}],

@@ -5,7 +5,7 @@ use std::time::Duration;
 use forebay_testkit::{TestServer, wait_until};
 use serde_json::{Value, json};
 
-use crate::runs::{ended, get, notebook, start, state, states, submit, task};
+use crate::work::{ended, for_each, get, notebook, repair, start, state, states, submit, task};
 
 fn definition() -> Value {
     json!({"spark_version": "15.4.x-scala2.12", "num_workers": 0})
@@ -61,6 +61,23 @@ async fn first_task(server: &TestServer, run: i64, number: i64) {
     .await;
 }
 
+/// A run on the shared cluster whose first try has failed; the next one comes after 90 seconds.
+async fn fails(server: &TestServer, retries: u32) -> i64 {
+    notebook(server, "/Shared/bad", &["fail E m"]).await;
+    let mut bad = on_shared("a", "/Shared/bad", &[]);
+    bad["max_retries"] = json!(retries);
+    bad["min_retry_interval_millis"] = json!(90_000);
+    let run = submit(server, of_shared(json!([bad]))).await;
+    first_task(server, run, 0).await;
+    run
+}
+
+/// Ends a cluster as somebody would by hand.
+async fn end(server: &TestServer, id: &str) {
+    let end = json!({"cluster_id": id});
+    server.post("/api/2.0/clusters/delete", end).await.ok();
+}
+
 async fn only_cluster(server: &TestServer) -> String {
     let list = server.get("/api/2.1/clusters/list").await.ok();
     let [only] = &list["clusters"].as_array().unwrap()[..] else {
@@ -75,8 +92,8 @@ async fn the_tasks_of_a_run_share_a_cluster_that_ends_with_it() {
     notebook(&server, "/Shared/ok", &["print x"]).await;
     let own = json!({"task_key": "own", "new_cluster": definition(),
         "notebook_task": {"notebook_path": "/Shared/ok"}});
-    let each = json!({"task_key": "each", "depends_on": [{"task_key": "c"}],
-        "for_each_task": {"inputs": "[1, 2]", "concurrency": 2, "task": on_shared("i", "/Shared/ok", &[])}});
+    let mut each = for_each("each", "[1, 2]", 2, on_shared("i", "/Shared/ok", &[]));
+    each["depends_on"] = json!([{"task_key": "c"}]);
     let tasks = json!([
         on_shared("a", "/Shared/ok", &[]),
         on_shared("b", "/Shared/ok", &[]),
@@ -116,12 +133,7 @@ async fn the_tasks_of_a_run_share_a_cluster_that_ends_with_it() {
 #[tokio::test]
 async fn a_shared_cluster_stays_between_tries_and_over_a_restart() {
     let server = start(15).await;
-    notebook(&server, "/Shared/bad", &["fail E m"]).await;
-    let mut bad = on_shared("a", "/Shared/bad", &[]);
-    bad["max_retries"] = json!(2);
-    bad["min_retry_interval_millis"] = json!(90_000);
-    let run = submit(&server, of_shared(json!([bad]))).await;
-    first_task(&server, run, 0).await;
+    let run = fails(&server, 2).await;
     let first = only_cluster(&server).await;
     // The clusters are looked at meanwhile.
     server.clock.advance(Duration::from_secs(31));
@@ -132,8 +144,7 @@ async fn a_shared_cluster_stays_between_tries_and_over_a_restart() {
     first_task(&server, run, 1).await;
     assert_eq!(only_cluster(&server).await, first);
     // Who ends it by hand does not fail the next try: it is started again.
-    let end = json!({"cluster_id": first});
-    server.post("/api/2.0/clusters/delete", end).await.ok();
+    end(&server, &first).await;
     server.clock.advance(Duration::from_secs(90));
     let shown = ended(&server, run).await;
     assert_eq!(clusters_of(&server, &shown).await, [first.as_str()]);
@@ -151,16 +162,10 @@ async fn a_shared_cluster_stays_between_tries_and_over_a_restart() {
 #[tokio::test]
 async fn a_shared_cluster_that_somebody_ended_is_there_as_long_as_its_run() {
     let server = start(15).await;
-    notebook(&server, "/Shared/bad", &["fail E m"]).await;
     notebook(&server, "/Shared/ok", &["print x"]).await;
-    let mut bad = on_shared("a", "/Shared/bad", &[]);
-    bad["max_retries"] = json!(1);
-    bad["min_retry_interval_millis"] = json!(90_000);
-    let run = submit(&server, of_shared(json!([bad]))).await;
-    first_task(&server, run, 0).await;
+    let run = fails(&server, 1).await;
     let shared = only_cluster(&server).await;
-    let end = json!({"cluster_id": shared});
-    server.post("/api/2.0/clusters/delete", end).await.ok();
+    end(&server, &shared).await;
     let mut others = Vec::new();
     for _ in 0..32 {
         server.clock.advance(Duration::from_millis(10));
@@ -195,7 +200,7 @@ async fn a_repair_has_a_cluster_of_its_own() {
     .await;
     let first = clusters_of(&server, &ended(&server, run).await).await;
     let body = json!({"run_id": run, "rerun_all_failed_tasks": true});
-    server.post("/api/2.2/jobs/runs/repair", body).await.ok();
+    repair(&server, body).await;
     let second = clusters_of(&server, &ended(&server, run).await).await;
     assert_ne!(first, second);
     for id in first.iter().chain(&second) {

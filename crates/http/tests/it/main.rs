@@ -6,22 +6,28 @@
 )]
 
 mod admission;
+mod bounds;
 mod budgets;
 mod clusters;
+mod condition;
 mod contexts;
-mod control_flow;
 mod cost;
 mod dbfs;
 mod endpoints;
 mod files;
+mod for_each;
 mod git_source;
 mod job_clusters;
 mod libraries;
 mod notifications;
+mod only;
 mod permissions;
+mod references;
+mod repair;
 mod repeat;
 mod repos;
 mod retention;
+mod run_job;
 mod run_lists;
 mod runs;
 mod scale;

@@ -13,7 +13,7 @@ use hmac::{Hmac, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use crate::work::{ended, job, notebook, ran, run_now};
+use crate::work::{ended, job_of, notebook, ran, run_of};
 
 /// What came, and what is answered.
 #[derive(Clone)]
@@ -109,7 +109,7 @@ async fn a_job_and_its_task_tell_a_signed_webhook() {
     let more = json!({"name": "nightly", "tasks": [task], "webhook_notifications": {
         "on_start": hook, "on_failure": hook, "on_success": hook,
     }});
-    let job = job(&server, "/Shared/n", more).await;
+    let job = job_of(&server, "/Shared/n", more).await;
     let run = ran(&server, job).await;
     let mut bodies = receiver.wait_for(&server, 3).await;
     bodies.sort_by_key(|body| (body["event_type"].to_string(), body["task"].is_null()));
@@ -161,7 +161,7 @@ async fn turned_away() -> (TestServer, Receiver, i64) {
     let id = destination(&server, json!({"slack": {"url": receiver.url}})).await;
     notebook(&server, "/Shared/n", &["print x"]).await;
     let hooks = json!({"webhook_notifications": {"on_success": [{"id": id}]}});
-    let job = job(&server, "/Shared/n", hooks).await;
+    let job = job_of(&server, "/Shared/n", hooks).await;
     receiver.answer(StatusCode::SERVICE_UNAVAILABLE);
     let run = ran(&server, job).await;
     receiver.wait_for(&server, 1).await;
@@ -227,8 +227,8 @@ async fn a_run_that_takes_too_long_is_told_once() {
         "webhook_notifications": {"on_duration_warning_threshold_exceeded": [{"id": id}]},
         "health": {"rules": [{"metric": "RUN_DURATION_SECONDS", "op": "GREATER_THAN", "value": 60}]},
     });
-    let job = job(&server, "/Shared/wait", slow).await;
-    let run = run_now(&server, job).await;
+    let job = job_of(&server, "/Shared/wait", slow).await;
+    let run = run_of(&server, job).await;
     server.clock.advance(Duration::from_secs(59));
     let seen = receiver.wait_for(&server, 1).await;
     assert_eq!(

@@ -1,10 +1,11 @@
 //! Runs that are done again, seen through the API.
 
-use forebay_exec::Program;
 use forebay_testkit::{PLAIN_USER, TestServer};
 use serde_json::{Value, json};
 
-use crate::runs::{ended, get, job, notebook, run_now, start, state, states, task};
+use crate::work::{
+    ended, for_each, get, job, notebook, parameters, repair, run_of, start, state, states, task,
+};
 
 async fn repeat(server: &TestServer, run: i64) -> Value {
     let path = format!("/api/forebay/v1/runs/{run}/repeat");
@@ -18,20 +19,10 @@ async fn facts(server: &TestServer, run: &Value) -> Value {
 }
 
 /// The parameters of the notebooks that were started, by the value of `n`.
-fn parameters(server: &TestServer) -> Vec<Value> {
-    let started = server.executor.started().into_iter();
-    let parameters = started.map(|workload| match workload.program {
-        Program::Notebook { parameters, .. } => json!(parameters),
-        other => panic!("{other:?}"),
-    });
-    let mut all: Vec<Value> = parameters.collect();
+fn parameters_by_n(server: &TestServer) -> Vec<Value> {
+    let mut all = parameters(server);
     all.sort_by_key(|one| one["n"].to_string());
     all
-}
-
-fn for_each(inputs: &str, inner: &Value) -> Value {
-    let each = json!({"inputs": inputs, "concurrency": 1, "task": inner});
-    json!({"task_key": "each", "for_each_task": each})
 }
 
 #[tokio::test]
@@ -41,23 +32,23 @@ async fn an_iteration_from_before_a_repair_is_repeated_as_it_was() {
     let with = |word: &str, path: &str| {
         let mut inner = task("one", path, &[]);
         inner["notebook_task"]["base_parameters"] = json!({"n": "{{input}}", "word": word});
-        json!({"name": "j", "tasks": [for_each(r#"["ok", "later"]"#, &inner)]})
+        json!({"name": "j", "tasks": [for_each("each", r#"["ok", "later"]"#, 1, inner)]})
     };
     let job = job(&server, with("old", "/Shared/{{input}}")).await;
-    let run = run_now(&server, json!({"job_id": job})).await;
+    let run = run_of(&server, job).await;
     assert_eq!(state(&ended(&server, run).await).1, "FAILED");
     notebook(&server, "/Shared/later", &["print y"]).await;
     let changed = json!({"job_id": job, "new_settings": with("new", "/Shared/{{input}}")});
     server.post("/api/2.2/jobs/reset", changed).await.ok();
     let again = json!({"run_id": run, "rerun_all_failed_tasks": true});
-    server.post("/api/2.2/jobs/runs/repair", again).await.ok();
+    repair(&server, again).await;
     let first = ended(&server, run).await;
     assert_eq!(state(&first), states("TERMINATED", "SUCCESS"), "{first}");
     let was = [
         json!({"n": "later", "word": "new"}),
         json!({"n": "ok", "word": "old"}),
     ];
-    assert_eq!(parameters(&server), was);
+    assert_eq!(parameters_by_n(&server), was);
 
     let known = facts(&server, &first).await;
     assert_eq!(known["not_repeatable"], json!([]));
@@ -74,7 +65,10 @@ async fn an_iteration_from_before_a_repair_is_repeated_as_it_was() {
         "{repeated}"
     );
     let [later, ok] = was;
-    assert_eq!(parameters(&server), [later.clone(), later, ok.clone(), ok]);
+    assert_eq!(
+        parameters_by_n(&server),
+        [later.clone(), later, ok.clone(), ok]
+    );
 }
 
 /// Not for the user that the run acts for.
@@ -86,10 +80,10 @@ async fn what_an_iteration_calls_is_repeated_for_who_asks() {
         "access_control_list": [{"user_name": PLAIN_USER, "permission_level": "CAN_MANAGE_RUN"}]});
     let called = job(&server, called).await;
     let inner = json!({"task_key": "call", "run_job_task": {"job_id": called}});
-    let each = json!({"name": "each", "tasks": [for_each("[1]", &inner)],
+    let each = json!({"name": "each", "tasks": [for_each("each", "[1]", 1, inner)],
         "run_as": {"user_name": PLAIN_USER}});
     let each = job(&server, each).await;
-    let first = run_now(&server, json!({"job_id": each})).await;
+    let first = run_of(&server, each).await;
     let first = ended(&server, first).await;
     assert_eq!(state(&first), states("TERMINATED", "SUCCESS"), "{first}");
     let run = first["run_id"].as_i64().unwrap();

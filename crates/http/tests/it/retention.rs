@@ -4,7 +4,7 @@ use forebay_testkit::{TestServer, wait_until};
 use forebay_types::RunId;
 use serde_json::{Value, json};
 
-use crate::work::{ended, job, notebook, ran, run_now, start};
+use crate::work::{ended, job_of, notebook, ran, run_of, start_with};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -43,9 +43,9 @@ async fn folder(server: &TestServer, run: i64) -> std::path::PathBuf {
 
 #[tokio::test]
 async fn old_runs_go_by_themselves_and_pinned_ones_stay() {
-    let server = start(|_| {}).await;
+    let server = start_with(|_| {}).await;
     notebook(&server, "/Shared/n", &["print hello"]).await;
-    let job = job(&server, "/Shared/n", json!({})).await;
+    let job = job_of(&server, "/Shared/n", json!({})).await;
     let (old, pinned) = (ran(&server, job).await, ran(&server, job).await);
     let files = folder(&server, old).await;
     assert!(files.join("output.jsonl").is_file());
@@ -72,14 +72,14 @@ async fn old_runs_go_by_themselves_and_pinned_ones_stay() {
 
 #[tokio::test]
 async fn a_job_has_its_own_rules_and_an_active_run_stays() {
-    let server = start(|config| config.retention.days = 5).await;
+    let server = start_with(|config| config.retention.days = 5).await;
     notebook(&server, "/Shared/n", &["print x"]).await;
     notebook(&server, "/Shared/wait", &["wait"]).await;
     let few = json!({"forebay": {"retention": {"runs": 1, "days": 0}}});
-    let few = job(&server, "/Shared/n", few).await;
-    let usual = job(&server, "/Shared/n", json!({})).await;
-    let waiting = job(&server, "/Shared/wait", json!({})).await;
-    let active = run_now(&server, waiting).await;
+    let few = job_of(&server, "/Shared/n", few).await;
+    let usual = job_of(&server, "/Shared/n", json!({})).await;
+    let waiting = job_of(&server, "/Shared/wait", json!({})).await;
+    let active = run_of(&server, waiting).await;
     let runs = [
         ran(&server, few).await,
         ran(&server, few).await,
@@ -105,9 +105,9 @@ async fn a_job_has_its_own_rules_and_an_active_run_stays() {
 
 #[tokio::test]
 async fn output_can_go_before_its_run_which_says_so() {
-    let server = start(|config| config.retention.output_days = 1).await;
+    let server = start_with(|config| config.retention.output_days = 1).await;
     notebook(&server, "/Shared/n", &["print x", "exit value"]).await;
-    let job = job(&server, "/Shared/n", json!({})).await;
+    let job = job_of(&server, "/Shared/n", json!({})).await;
     let run = ran(&server, job).await;
     let files = folder(&server, run).await;
     server.clock.advance(DAY * 2);
@@ -132,11 +132,11 @@ async fn output_can_go_before_its_run_which_says_so() {
 
 #[tokio::test]
 async fn a_notebook_that_another_started_goes_after_it() {
-    let server = start(|_| {}).await;
+    let server = start_with(|_| {}).await;
     notebook(&server, "/Shared/child", &["print x"]).await;
     let call = r#"call notebook.run {"from":"/Shared/n","path":"/Shared/child","timeout_seconds":0,"arguments":{}}"#;
     notebook(&server, "/Shared/n", &[call]).await;
-    let job = job(&server, "/Shared/n", json!({})).await;
+    let job = job_of(&server, "/Shared/n", json!({})).await;
     let parent = ran(&server, job).await;
     let store = &server.app.services.store;
     let child = store.run_list_children(RunId(parent)).await.unwrap()[0]
@@ -159,7 +159,7 @@ async fn a_notebook_that_another_started_goes_after_it() {
 
 #[tokio::test]
 async fn rules_are_checked_and_old_idempotency_tokens_are_forgotten() {
-    let server = start(|_| {}).await;
+    let server = start_with(|_| {}).await;
     notebook(&server, "/Shared/n", &["print x"]).await;
     let task = json!({"task_key": "t", "notebook_task": {"notebook_path": "/Shared/n"}});
     let own = json!({"retention": {"weeks": 1}});
@@ -192,7 +192,7 @@ async fn tree(server: &TestServer, more: Value) -> Vec<i64> {
     let mut settings = json!({"tasks": [{"task_key": "each", "for_each_task": each}]});
     let own = more.as_object().unwrap().clone();
     settings.as_object_mut().unwrap().extend(own);
-    let of = job(server, "/Shared/n", settings).await;
+    let of = job_of(server, "/Shared/n", settings).await;
     let root = ran(server, of).await;
     let store = &server.app.services.store;
     let mut all = vec![root];
@@ -208,7 +208,7 @@ async fn tree(server: &TestServer, more: Value) -> Vec<i64> {
 
 #[tokio::test]
 async fn a_run_goes_with_all_that_ran_below_it() {
-    let server = start(|config| config.retention.days = 0).await;
+    let server = start_with(|config| config.retention.days = 0).await;
     let deleted = tree(&server, json!({})).await;
     let few = json!({"forebay": {"retention": {"runs": 0, "output_days": 0}}});
     let kept = tree(&server, few).await;
@@ -243,7 +243,7 @@ async fn a_run_goes_with_all_that_ran_below_it() {
 
 #[tokio::test]
 async fn output_goes_with_that_of_the_parts_and_comes_back_by_a_repair() {
-    let server = start(|config| config.retention.output_days = 1).await;
+    let server = start_with(|config| config.retention.output_days = 1).await;
     let runs = tree(&server, json!({})).await;
     let leaf = folder(&server, runs[6]).await;
     assert!(leaf.exists());

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use forebay_testkit::TestServer;
 use serde_json::{Value, json};
 
-use crate::runs::{ended, flat, notebook, start, submit};
+use crate::work::{ended, flat, notebook, start, submit};
 
 fn ids(page: &Value) -> Vec<i64> {
     let runs = page["runs"].as_array().unwrap().iter();

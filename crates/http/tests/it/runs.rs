@@ -2,73 +2,9 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use forebay_testkit::TestServer;
 use serde_json::{Value, json};
 
-/// A server whose clusters come from the executor that runs the tests.
-pub(crate) async fn start(attempts_max: usize) -> TestServer {
-    TestServer::start_with(|setup| {
-        setup.server.limits.running_attempts_max = attempts_max;
-        setup.runtimes = None;
-    })
-    .await
-}
-
-pub(crate) async fn notebook(server: &TestServer, path: &str, cells: &[&str]) {
-    let source = cells.join("\n\n# COMMAND ----------\n\n");
-    let content = STANDARD.encode(format!("# Databricks notebook source\n{source}\n"));
-    let import = json!({"path": path, "language": "PYTHON", "content": content, "overwrite": true});
-    server
-        .call(&server.admin, "POST", "/api/2.0/workspace/import", import)
-        .await
-        .ok();
-}
-
-pub(crate) fn flat(path: &str) -> Value {
-    json!({"run_name": "t", "notebook_task": {"notebook_path": path}})
-}
-
-pub(crate) fn task(key: &str, path: &str, after: &[&str]) -> Value {
-    let after: Vec<Value> = after.iter().map(|key| json!({"task_key": key})).collect();
-    json!({"task_key": key, "depends_on": after, "notebook_task": {"notebook_path": path}})
-}
-
-pub(crate) async fn submit(server: &TestServer, settings: Value) -> i64 {
-    let answer = server
-        .call(&server.admin, "POST", "/api/2.1/jobs/runs/submit", settings)
-        .await;
-    answer.ok()["run_id"].as_i64().unwrap()
-}
-
-pub(crate) async fn get(server: &TestServer, run: i64) -> Value {
-    let path = format!("/api/2.2/jobs/runs/get?run_id={run}");
-    server
-        .call(&server.admin, "GET", &path, Value::Null)
-        .await
-        .ok()
-}
-
-/// The run once it has ended.
-pub(crate) async fn ended(server: &TestServer, run: i64) -> Value {
-    let path = format!("/api/forebay/v1/runs/{run}?wait_ms=30000");
-    let answer = server
-        .call(&server.admin, "GET", &path, Value::Null)
-        .await
-        .ok();
-    assert!(answer["state"]["result_state"].is_string(), "{answer}");
-    answer
-}
-
-pub(crate) fn state(run: &Value) -> (String, String) {
-    let text = |name: &str| run["state"][name].as_str().unwrap_or_default().to_owned();
-    (text("life_cycle_state"), text("result_state"))
-}
-
-pub(crate) fn states(life_cycle: &str, result: &str) -> (String, String) {
-    (life_cycle.to_owned(), result.to_owned())
-}
+use crate::work::{ended, flat, get, job, notebook, run_now, start, state, states, submit, task};
 
 #[tokio::test]
 async fn a_notebook_runs_and_its_result_and_output_are_there() {
@@ -402,20 +338,6 @@ async fn the_same_idempotency_token_gives_the_same_run() {
     let path = "/api/forebay/v1/retention/apply";
     server.post(path, json!({})).await.ok();
     assert_ne!(submit(&server, settings).await, first);
-}
-
-pub(crate) async fn job(server: &TestServer, settings: Value) -> i64 {
-    let answer = server
-        .call(&server.admin, "POST", "/api/2.1/jobs/create", settings)
-        .await;
-    answer.ok()["job_id"].as_i64().unwrap()
-}
-
-pub(crate) async fn run_now(server: &TestServer, request: Value) -> i64 {
-    let answer = server
-        .call(&server.admin, "POST", "/api/2.1/jobs/run-now", request)
-        .await;
-    answer.ok()["run_id"].as_i64().unwrap()
 }
 
 #[tokio::test]

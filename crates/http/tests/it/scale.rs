@@ -4,7 +4,7 @@
 use forebay_testkit::TestServer;
 use serde_json::{Value, json};
 
-use crate::runs::{notebook, start, state, task};
+use crate::work::{for_each, notebook, start, state, task};
 
 const MANY: usize = 300;
 
@@ -44,8 +44,7 @@ async fn many_iterations_one_after_the_other_come_to_their_end() {
     notebook(&server, "/Shared/ok", &["print x"]).await;
     let inputs = json!((0..MANY).collect::<Vec<_>>()).to_string();
     let inner = task("one", "/Shared/ok", &[]);
-    let each = json!({"inputs": inputs, "concurrency": 1, "task": inner});
-    let tasks = json!([{"task_key": "each", "for_each_task": each}]);
+    let tasks = json!([for_each("each", &inputs, 1, inner)]);
     let shown = run(&server, tasks).await;
     assert_eq!(state(&shown).1, "SUCCESS");
     assert_eq!(server.executor.started().len(), MANY);

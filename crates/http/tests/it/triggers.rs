@@ -7,25 +7,19 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::Request;
 use axum::http::header::AUTHORIZATION;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use forebay_testkit::{TestServer, wait_until};
 use serde_json::{Value, json};
+
+use crate::work::{notebook, run_of};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const MINUTE: Duration = Duration::from_secs(60);
 
 async fn start() -> TestServer {
     let server = TestServer::start_with(|setup| setup.runtimes = None).await;
-    notebook(&server, "/Shared/ok", "print done").await;
-    notebook(&server, "/Shared/bad", "fail ValueError no").await;
+    notebook(&server, "/Shared/ok", &["print done"]).await;
+    notebook(&server, "/Shared/bad", &["fail ValueError no"]).await;
     server
-}
-
-async fn notebook(server: &TestServer, path: &str, cell: &str) {
-    let content = STANDARD.encode(format!("# Databricks notebook source\n{cell}\n"));
-    let import = json!({"path": path, "language": "PYTHON", "content": content, "overwrite": true});
-    server.post("/api/2.0/workspace/import", import).await.ok();
 }
 
 /// A job of one notebook with more settings; runs that find it busy wait.
@@ -55,12 +49,6 @@ async fn create_of(server: &TestServer, path: &str, more: Value) -> i64 {
 async fn update(server: &TestServer, job: i64, new: Value) {
     let body = json!({"job_id": job, "new_settings": new});
     server.post("/api/2.1/jobs/update", body).await.ok();
-}
-
-async fn run_now(server: &TestServer, job: i64) -> i64 {
-    let body = json!({"job_id": job});
-    let answer = server.post("/api/2.1/jobs/run-now", body).await;
-    answer.ok()["run_id"].as_i64().unwrap()
 }
 
 /// The runs of a job, newest first.
@@ -526,7 +514,7 @@ async fn a_continuous_job_has_always_one_run_and_backs_off_when_it_fails() {
 #[tokio::test]
 async fn run_now_on_a_continuous_job_begins_it_anew() {
     let server = start().await;
-    notebook(&server, "/Shared/long", "wait").await;
+    notebook(&server, "/Shared/long", &["wait"]).await;
     let job = create_of(&server, "/Shared/long", json!({"continuous": {}})).await;
     let triggers = &server.app.services.triggers;
     triggers.round().await.unwrap();
@@ -616,7 +604,7 @@ fn settings_without_own() -> Value {
 #[tokio::test]
 async fn a_continuous_job_goes_on_when_its_queued_run_expires() {
     let server = start().await;
-    notebook(&server, "/Shared/long", "silence").await;
+    notebook(&server, "/Shared/long", &["silence"]).await;
     let own = json!({"key": "k", "key_max": 1});
     let holder = json!({"run_name": "h", "notebook_task": {"notebook_path": "/Shared/long"},
         "forebay": own});
@@ -647,7 +635,7 @@ async fn run_now_on_a_continuous_job_retries_its_tasks_as_its_trigger_does() {
     let continuous = json!({"task_retry_mode": "ON_FAILURE", "pause_status": "PAUSED"});
     let tasks = json!([task("a", "/Shared/bad"), task("b", "/Shared/ok")]);
     let job = create(&server, json!({"continuous": continuous, "tasks": tasks})).await;
-    let run = run_now(&server, job).await;
+    let run = run_of(&server, job).await;
     let path = format!("/api/forebay/v1/runs/{run}?wait_ms=30000");
     let ended = server.get(&path).await.ok();
     assert_eq!(ended["tasks"][0]["attempt_number"], 3, "{ended}");
@@ -662,15 +650,15 @@ async fn a_restart_that_a_budget_refuses_or_holds_leaves_the_run_of_a_continuous
             setup.config.budget.action = action.to_owned();
         })
         .await;
-        notebook(&server, "/Shared/long", "silence").await;
-        notebook(&server, "/Shared/dear", "use 1500").await;
+        notebook(&server, "/Shared/long", &["silence"]).await;
+        notebook(&server, "/Shared/dear", &["use 1500"]).await;
         let job = create_of(&server, "/Shared/long", json!({"continuous": {}})).await;
         server.app.services.triggers.round().await.unwrap();
         let dear = create_of(&server, "/Shared/dear", json!({})).await;
-        let dear = run_now(&server, dear).await;
+        let dear = run_of(&server, dear).await;
         let path = format!("/api/forebay/v1/runs/{dear}?wait_ms=30000");
         server.get(&path).await.ok();
-        let restart = run_now(&server, job).await;
+        let restart = run_of(&server, job).await;
         let made = runs(&server, job).await;
         assert_eq!(made[0]["run_id"], restart);
         assert_eq!(made[0]["state"]["life_cycle_state"], state);
@@ -684,7 +672,7 @@ async fn a_run_that_is_repaired_and_fails_again_is_told_again() {
     let watched = create_of(&server, "/Shared/bad", json!({})).await;
     let own = json!({"after_job": {"job_id": watched, "on": "failure"}});
     let after = create(&server, json!({"forebay": own})).await;
-    let run = run_now(&server, watched).await;
+    let run = run_of(&server, watched).await;
     let count = |expected: usize| {
         let server = &server;
         wait_until(
