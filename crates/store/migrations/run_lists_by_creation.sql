@@ -16,6 +16,8 @@ CREATE INDEX run_by_kind ON run (kind, created_at);
 CREATE INDEX run_by_job_creation ON run (job_id, created_at);
 CREATE INDEX run_failed ON run (created_at)
   WHERE verdict IN ('failed', 'timed_out', 'internal_error');
+CREATE INDEX run_failed_by_job ON run (job_id, created_at)
+  WHERE verdict IN ('failed', 'timed_out', 'internal_error');
 CREATE INDEX run_active ON run (created_at) WHERE phase <> 'ended';
 CREATE INDEX run_active_by_job ON run (job_id, created_at) WHERE phase <> 'ended';
 CREATE INDEX run_ended ON run (created_at) WHERE phase = 'ended';

@@ -159,6 +159,38 @@ async fn a_cursor_from_after_the_window_leaves_out_nothing_and_lets_in_nothing()
 }
 
 #[tokio::test]
+async fn runs_of_shared_jobs_are_there_once_however_many_are_shared() {
+    let world = World::new(1);
+    let mut runs = Vec::new();
+    for (at, (job, user)) in [(7, 1), (8, 1), (7, 2), (8, 2), (90, 1)].iter().enumerate() {
+        let new = NewRun {
+            job_id: Some(JobId(*job)),
+            ..of(UserId(*user))
+        };
+        runs.push(world.create(new, at as i64).await.id);
+    }
+    let seen = async |job_id: Option<i64>| {
+        let list = RunFilter {
+            job_id: job_id.map(JobId),
+            visible_to: Some((USER, "c@b.c".to_owned())),
+            limit: 10,
+            ..RunFilter::default()
+        };
+        let ids: Vec<RunId> = page(&world, &list).await.iter().map(|run| run.id).collect();
+        ids
+    };
+    assert_eq!(seen(None).await, [runs[3], runs[2]]);
+    assert_eq!(seen(Some(7)).await, [runs[2]]);
+    share(&world, 1).await;
+    assert_eq!(seen(None).await, [runs[3], runs[2], runs[0]]);
+    assert_eq!(seen(Some(7)).await, [runs[2], runs[0]]);
+    assert_eq!(seen(Some(8)).await, [runs[3]]);
+    share(&world, SHARED_FEW + 1).await;
+    assert_eq!(seen(None).await, [runs[3], runs[2], runs[1], runs[0]]);
+    assert!(seen(Some(90)).await.is_empty());
+}
+
+#[tokio::test]
 async fn a_run_that_is_gone_is_a_place_by_its_id_alone() {
     let world = World::new(1);
     let mut runs = runs_at(&world, &[10, 20, 20, 20, 30]).await;
@@ -218,44 +250,75 @@ async fn no_list_sorts_more_than_its_page_or_walks_over_what_is_outside_of_its_w
             }
         }
     }
-    let check = move |conn: &Connection| {
-        let plan = |list: &RunFilter| {
-            let (query, bounds) = list.query_on(conn, "run.id, run.settings").unwrap();
-            plan_on(conn, &query, bounds)
-        };
-        for list in lists {
-            for (from, to) in [(None, None), (Some(1), Some(99)), (Some(1), None)] {
-                let mut list = RunFilter {
-                    started_from: from.map(Millis),
-                    started_to: to.map(Millis),
-                    ..list.clone()
-                };
-                let of_all = plan(&list);
-                list.visible_to = Some((USER, "c@b.c".to_owned()));
-                let of_user = plan(&list);
-                let case = format!("{list:?}\n{of_all:#?}\n{of_user:#?}");
-                // The page itself is sorted, and for a user both halves of what may be in it.
-                for (plan, sorts, walks) in [(&of_all, 1, 1), (&of_user, 2, 2)] {
-                    let sorted = plan.iter().filter(|step| step.contains("ORDER BY"));
-                    assert_eq!(sorted.count(), sorts, "{case}");
-                    let indexed = plan.iter().filter(|step| step.contains("INDEX run_"));
-                    let indexed: Vec<&String> = indexed.collect();
-                    assert_eq!(indexed.len(), walks, "{case}");
-                    for step in indexed {
-                        let bound = |sign: &str| step.contains(&format!("created_at{sign}?"));
-                        assert_eq!(bound(">"), from.is_some(), "{case}");
-                        let ends = to.is_some() || list.before.is_some();
-                        assert_eq!(bound("<"), ends, "{case}");
-                        if list.job_id.is_none() && list.active == Some(true) {
-                            assert!(step.contains("run_active") || list.failed, "{case}");
-                        }
-                    }
-                }
-            }
+    let mut seen = Vec::new();
+    for shared in [0, 1, SHARED_FEW + 1] {
+        share(&world, shared).await;
+        let lists = lists.clone();
+        let check = move |conn: &Connection| Ok(check_plans(conn, &lists));
+        seen.extend(world.store.read(check).await.unwrap());
+    }
+    for kind in [Seen::All, Seen::Own, Seen::OwnAndFew, Seen::OwnAndMany] {
+        assert!(seen.contains(&kind), "{kind:?}");
+    }
+}
+
+/// Shares so many jobs with all users, those of the tests among them.
+async fn share(world: &World, count: usize) {
+    let write = world.store.write(move |tx| {
+        for job in 7..7 + count {
+            tx.execute(
+                "INSERT OR IGNORE INTO permission VALUES ('jobs', ?1, 'group', 'users', 'CAN_VIEW')",
+                [job.to_string()],
+            )
+            .map_err(|e| sql("share", e))?;
         }
         Ok(())
-    };
-    world.store.read(check).await.unwrap();
+    });
+    write.await.unwrap();
+}
+
+/// Checks each list, of all and of one user, whole and of windows.
+fn check_plans(conn: &Connection, lists: &[RunFilter]) -> Vec<Seen> {
+    let mut found = Vec::new();
+    for list in lists {
+        for (from, to) in [(None, None), (Some(1), Some(99)), (Some(1), None)] {
+            for visible_to in [None, Some((USER, "c@b.c".to_owned()))] {
+                let list = RunFilter {
+                    started_from: from.map(Millis),
+                    started_to: to.map(Millis),
+                    visible_to,
+                    ..list.clone()
+                };
+                let seen = list.seen_on(conn).unwrap();
+                let (query, bounds) = list.query_on(conn, "run.id, run.settings").unwrap();
+                let plan = plan_on(conn, &query, bounds);
+                let case = format!("{list:?} {seen:?}\n{plan:#?}");
+                // The page itself is sorted, and where it has parts, they together; and the few
+                // runs that are shared themselves.
+                let (sorts, walks) = match seen {
+                    Seen::All | Seen::Own => (1, 1),
+                    Seen::OwnAndFew => (3, 2),
+                    Seen::OwnAndMany => (2, 2),
+                };
+                let sorted = plan.iter().filter(|step| step.contains("ORDER BY"));
+                assert_eq!(sorted.count(), sorts, "{case}");
+                let indexed = plan.iter().filter(|step| step.contains("INDEX run_"));
+                let indexed: Vec<&String> = indexed.collect();
+                assert_eq!(indexed.len(), walks, "{case}");
+                for step in indexed {
+                    let bound = |sign: &str| step.contains(&format!("created_at{sign}?"));
+                    assert_eq!(bound(">"), from.is_some(), "{case}");
+                    let ends = to.is_some() || list.before.is_some();
+                    assert_eq!(bound("<"), ends, "{case}");
+                    if list.job_id.is_none() && list.active == Some(true) {
+                        assert!(step.contains("run_active") || list.failed, "{case}");
+                    }
+                }
+                found.push(seen);
+            }
+        }
+    }
+    found
 }
 
 #[tokio::test]
