@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "acceptance"))
 
-from harness.api import new_cluster  # noqa: E402, F401 - the benchmarks take it from here
+from harness.api import new_cluster, new_token_of  # noqa: E402, F401 - the benchmarks take them from here
 from harness.server import Server, target_dir  # noqa: E402
 
 CELLS = [

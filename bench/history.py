@@ -6,7 +6,7 @@ import sqlite3
 import statistics
 import time
 
-from common import folder, machine, new_cluster, server, table
+from common import folder, machine, new_cluster, new_token_of, server, table
 
 DAY_MS = 24 * 3600 * 1000
 
@@ -48,6 +48,21 @@ def main():
             "queue": ("/api/forebay/v1/queue", {}),
         }
         rows = [[name, *measure(api, url, params, options.calls)] for name, (url, params) in calls.items()]
+        # Nobody has shared anything with this user, or all runs of a job.
+        user = "analyst@forebay.example"
+        plain = running.api(token=new_token_of(api, user))
+        shown = {"runs/list": {}, "runs/list, completed": {"completed_only": "true"}, "runs/list of a job": {"job_id": job}}
+        for name, params in shown.items():
+            rows.append(
+                [f"{name}, a user's who sees nothing", *measure(plain, "/api/2.1/jobs/runs/list", {"limit": 25, **params}, options.calls)]
+            )
+        grant = {"access_control_list": [{"user_name": user, "permission_level": "CAN_VIEW"}]}
+        api.call("PATCH", f"/api/2.0/permissions/jobs/{job}", json=grant).raise_for_status()
+        for name, params in shown.items():
+            found = plain.get("/api/2.1/jobs/runs/list", limit=25, **params)["runs"]
+            if len(found) != 25:
+                raise SystemExit(f"{name}: {len(found)} runs of a shared job")
+            rows.append([f"{name}, who sees one job", *measure(plain, "/api/2.1/jobs/runs/list", {"limit": 25, **params}, options.calls)])
         rows.append([f"(written in {filled:.0f} s)", "", ""])
         table(f"With {options.runs:,} runs in history", ["call", "median", "p99"], rows, where)
 
