@@ -37,6 +37,8 @@ struct Group {
     doors: Vec<File>,
     memory_bytes: Option<u64>,
     pids_max: Option<u32>,
+    /// Its processes had to be killed, or a part of it is gone: it serves no other run.
+    spoiled: bool,
     removed: bool,
 }
 
@@ -121,6 +123,7 @@ impl Group {
             doors: Vec::new(),
             memory_bytes: limits.memory_bytes,
             pids_max: limits.pids_max,
+            spoiled: false,
             removed: false,
         };
         for folder in &*group.folders {
@@ -160,7 +163,8 @@ impl Group {
         Ok(())
     }
 
-    fn kill_all(&self) {
+    fn kill_all(&mut self) {
+        self.spoiled = true;
         for folder in &*self.folders {
             kill_all(folder);
         }
@@ -168,6 +172,7 @@ impl Group {
 
     /// `false` while processes of it are still going away.
     fn remove(&mut self) -> bool {
+        self.spoiled = true;
         let there = self.folders.iter().filter(|folder| {
             let removed = fs::remove_dir(folder);
             removed.is_err_and(|error| error.kind() != io::ErrorKind::NotFound)
@@ -215,8 +220,8 @@ impl RunGroup {
         &self.counts
     }
 
-    pub(crate) fn kill_all(&self) {
-        if let Some(group) = &self.group {
+    pub(crate) fn kill_all(&mut self) {
+        if let Some(group) = &mut self.group {
             group.kill_all();
         }
     }
@@ -230,7 +235,7 @@ impl RunGroup {
         if self.counts.number("pids.current").is_some_and(|n| n > 0) {
             return false;
         }
-        if !self.counts.renew() {
+        if group.spoiled || !self.counts.renew() {
             return group.remove();
         }
         self.counts.over.store(true, Ordering::Release);
@@ -405,6 +410,11 @@ mod tests {
         assert_eq!(again.doors().len(), groups.cgroups.folders().len());
         // Another run has it now.
         assert_eq!(counts.now(), None);
+        let mut killed = groups.create("kept-4", &limits(3 << 30)).unwrap();
+        killed.kill_all();
+        assert!(killed.leave());
+        let gone = killed.counts.folders.iter().all(|folder| !folder.exists());
+        assert!(gone, "whoever had to be killed may come back into it");
         drop((other, again, groups));
         assert!(folders.iter().all(|folder| !folder.exists()));
     }
