@@ -91,16 +91,29 @@ def test_a_jar_finds_a_jvm_that_has_started_and_is_as_alone_in_it_as_in_its_own(
 
 def test_what_a_jvm_used_before_its_run_is_not_the_runs(api, jar):
     _, waiting = jar("first")
-    used = [None]
-
-    def is_idle():
-        used.append(cpu_ticks(waiting))
-        return used[-1] == used[-2] and used[-1]
-
-    wait.until("the JVM to have done what it does before its run", is_idle, timeout=120, interval=1)
+    until_idle(waiting)
     (run, output), _ = jar("second")
     assert had_waited(output)
     assert 0 < facts(api, run)["usage"]["cpu_ms"] < number("used", output)
+
+
+def until_idle(pid):
+    used = [None]
+
+    def is_idle():
+        used.append(cpu_ticks(pid))
+        return used[-1] == used[-2] and used[-1]
+
+    wait.until("the JVM to have done what it does before its run", is_idle, timeout=120, interval=1)
+
+
+def test_a_run_starts_its_own_jvm_when_the_waiting_one_hangs(jar):
+    _, waiting = jar("first")
+    until_idle(waiting)
+    os.kill(waiting, signal.SIGSTOP)
+    (_, output), _ = jar("second")
+    assert not had_waited(output) and "args second helper second jar" in output.logs
+    assert str(waiting) not in os.listdir("/proc")
 
 
 def test_a_run_starts_its_own_jvm_when_the_waiting_one_is_gone_or_does_not_fit(w, jars, jar):  # noqa: F811

@@ -22,6 +22,8 @@ from .pump import Pump
 from .submission import Submission
 
 _START_SECONDS_MAX = 60
+# From when its run has come. One that takes longer hangs, and the run starts its own.
+_READY_SECONDS_MAX = 40
 _DRAIN_SECONDS_MAX = 5
 _TAIL_LINES = 40
 # With less of the machine's memory left than this there are better uses for it than waiting.
@@ -159,7 +161,9 @@ class Waiting:
 
         # It reports each lost connection, and the end of a JVM is one.
         logging.getLogger("py4j").setLevel(logging.CRITICAL + 1)
-        self._gateway = JavaGateway(gateway_parameters=GatewayParameters(port=port, auth_token=secret))
+        # Objects that Python forgets are not told to Java: the program would do that, at any moment, and wait for the answer.
+        parameters = GatewayParameters(port=port, auth_token=secret, enable_memory_management=False)
+        self._gateway = JavaGateway(gateway_parameters=parameters)
         self.port, self.secret = port, secret
 
     def _start_spark(self):
@@ -174,6 +178,7 @@ class Waiting:
     def _stop_spark(self):
         java = self._gateway.jvm
         self._session.stop()
+        self._gateway.detach(self._session)
         self._session = None
         java.org.apache.spark.sql.SparkSession.clearActiveSession()
         java.org.apache.spark.sql.SparkSession.clearDefaultSession()
@@ -203,17 +208,22 @@ class Waiting:
     def get_ready(self, log):
         """Makes it the run's; `False` when it cannot be. Its output goes to the run's, or to the file `log`."""
         self._hurry.set()
-        self._warming.join()
-        if self._gateway is None or self._process.poll() is not None:
-            return False
+        # It answers nothing when it hangs; when it is dead, all that waits for its answer fails at once.
+        patience = threading.Timer(_READY_SECONDS_MAX, self._process.kill)
+        patience.start()
         try:
+            self._warming.join()
+            if self._gateway is None or self._process.poll() is not None:
+                return False
             if log:
                 self._out.fd = self._err.fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC)
             self._settle()
         except Exception as error:
             print(f"a waiting JVM is not used: {error}", file=sys.stderr)
             return False
-        return True
+        finally:
+            patience.cancel()
+        return self._process.poll() is None
 
     def _settle(self):
         system = self._gateway.jvm.java.lang.System
