@@ -310,6 +310,15 @@ fn left() -> Vec<String> {
     let open: HashSet<PathBuf> = fds
         .filter_map(|fd| std::fs::read_link(format!("/proc/self/fd/{fd}")).ok())
         .collect();
+    // And its peak begins anew; that of a run which is over and forgotten is there still.
+    let has_peak = |name: &str| {
+        let used = open.iter().find(|door| {
+            door.starts_with("/sys/fs/cgroup/memory") && door.parent().unwrap().ends_with(name)
+        });
+        let peak = used.map(|door| door.with_file_name("memory.max_usage_in_bytes"));
+        let peak = peak.and_then(|file| std::fs::read_to_string(file).ok());
+        peak.is_some_and(|bytes| bytes.trim().parse::<u64>().unwrap() > 1 << 20)
+    };
     for line in groups.lines() {
         let mut parts = line.splitn(3, ':').skip(1);
         let (controller, path) = (parts.next().unwrap(), parts.next().unwrap());
@@ -323,7 +332,8 @@ fn left() -> Vec<String> {
             let group = folder.join(&name);
             let door = group.join("cgroup.procs");
             let is_empty = std::fs::read_to_string(&door).is_ok_and(|ids| ids.is_empty());
-            if name.starts_with(&format!("run-{own}")) && is_empty && !open.contains(&door) {
+            let is_kept = open.contains(&door) && !has_peak(&name);
+            if name.starts_with(&format!("run-{own}")) && is_empty && !is_kept {
                 found.push(group.display().to_string());
             }
         }
