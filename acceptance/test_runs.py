@@ -315,10 +315,12 @@ def test_run_list_filters_and_pages(api, home, cluster_id):
     page = api.get("/api/2.1/jobs/runs/list", job_id=job_id, limit=2)
     rest = api.get("/api/2.1/jobs/runs/list", job_id=job_id, limit=2, page_token=page["next_page_token"])
     assert [run["run_id"] for run in page["runs"] + rest["runs"]] == run_ids[::-1]
-    assert api.get("/api/2.1/jobs/runs/list", job_id=job_id, active_only="true").get("runs", []) == []
-    refused(
-        api.call("GET", "/api/2.1/jobs/runs/list", params={"active_only": "true", "completed_only": "true"}), 400, "INVALID_PARAMETER_VALUE"
-    )
+    nothing = [{"active_only": "true"}, {"run_type": "SUBMIT_RUN"}, {"offset": 3}]
+    for params in nothing:
+        assert api.get("/api/2.1/jobs/runs/list", job_id=job_id, **params).get("runs", []) == []
+    bad = {"completed_only": {"active_only": "true", "completed_only": "true"}, "offset": {"offset": 2**63}, "run_type": {"run_type": "X"}}
+    for field, params in bad.items():
+        assert field in refused(api.call("GET", "/api/2.1/jobs/runs/list", params=params), 400, "INVALID_PARAMETER_VALUE")
 
 
 def test_second_run_of_a_busy_job_is_skipped(api, home, cluster_id):

@@ -15,6 +15,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=1_000_000)
     parser.add_argument("--calls", type=int, default=200)
+    parser.add_argument("--idle-jobs", type=int, default=500)
     options = parser.parse_args()
     where = machine()
     with folder() as path, server(path) as running:
@@ -40,6 +41,7 @@ def main():
             "runs/list, completed": ("/api/2.1/jobs/runs/list", {"limit": 25, "completed_only": "true"}),
             "runs/list of a job": ("/api/2.1/jobs/runs/list", {"limit": 25, "job_id": job}),
             "runs/list of a job, active": ("/api/2.1/jobs/runs/list", {"limit": 25, "job_id": job, "active_only": "true"}),
+            "runs/list of a job, of another kind": ("/api/2.1/jobs/runs/list", {"limit": 25, "job_id": job, "run_type": "SUBMIT_RUN"}),
             "runs/list, one kind": ("/api/2.1/jobs/runs/list", {"limit": 25, "run_type": "SUBMIT_RUN"}),
             "runs/list, of an old day": (
                 "/api/2.1/jobs/runs/list",
@@ -56,15 +58,30 @@ def main():
             rows.append(
                 [f"{name}, a user's who sees nothing", *measure(plain, "/api/2.1/jobs/runs/list", {"limit": 25, **params}, options.calls)]
             )
-        grant = {"access_control_list": [{"user_name": user, "permission_level": "CAN_VIEW"}]}
-        api.call("PATCH", f"/api/2.0/permissions/jobs/{job}", json=grant).raise_for_status()
+        api.call("PATCH", f"/api/2.0/permissions/jobs/{job}", json=granted(user)).raise_for_status()
         for name, params in shown.items():
             found = plain.get("/api/2.1/jobs/runs/list", limit=25, **params)["runs"]
             if len(found) != 25:
                 raise SystemExit(f"{name}: {len(found)} runs of a shared job")
             rows.append([f"{name}, who sees one job", *measure(plain, "/api/2.1/jobs/runs/list", {"limit": 25, **params}, options.calls)])
+        # As many more that hardly ever run, and one user who sees all of them and not the one that does.
+        idle = [api.post("/api/2.1/jobs/create", {**settings, "name": "idle"})["job_id"] for _ in range(options.idle_jobs)]
+        user = "reader@forebay.example"
+        plain = running.api(token=new_token_of(api, user))
+        for job in idle:
+            api.call("PATCH", f"/api/2.0/permissions/jobs/{job}", json=granted(user)).raise_for_status()
+        shown = {"runs/list": {}, "runs/list, completed": {"completed_only": "true"}}
+        for name, params in shown.items():
+            if plain.get("/api/2.1/jobs/runs/list", limit=25, **params)["runs"]:
+                raise SystemExit(f"{name}: runs of jobs that never ran")
+            called = measure(plain, "/api/2.1/jobs/runs/list", {"limit": 25, **params}, options.calls)
+            rows.append([f"{name}, who sees {len(idle)} idle jobs", *called])
         rows.append([f"(written in {filled:.0f} s)", "", ""])
         table(f"With {options.runs:,} runs in history", ["call", "median", "p99"], rows, where)
+
+
+def granted(user):
+    return {"access_control_list": [{"user_name": user, "permission_level": "CAN_VIEW"}]}
 
 
 START_MS = int(time.time() * 1000) - 100 * DAY_MS

@@ -121,7 +121,7 @@ async fn list(
     let filter = JobFilter {
         name: request.name,
         before: page::before(request.page_token.as_deref())?.map(JobId),
-        offset: request.offset.unwrap_or(0),
+        offset: page::offset(request.offset)?,
         limit: limit + 1,
         visible_to: None,
     };

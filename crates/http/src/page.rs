@@ -21,6 +21,17 @@ pub(crate) fn limit(asked: Option<usize>, default: usize, max: usize) -> Result<
     }
 }
 
+/// How many items come before the page, for clients without tokens.
+pub(crate) fn offset(asked: Option<usize>) -> Result<usize> {
+    const MAX: usize = 1_000_000;
+    match asked.unwrap_or(0) {
+        offset if offset <= MAX => Ok(offset),
+        offset => Err(Error::invalid(format!(
+            "Field 'offset' is {offset}, at most {MAX}: use page_token for what is further away."
+        ))),
+    }
+}
+
 /// The item that a token names, mostly by its id.
 pub(crate) fn before<K: FromStr>(token: Option<&str>) -> Result<Option<K>> {
     let Some(token) = token.filter(|token| !token.is_empty()) else {

@@ -123,7 +123,7 @@ async fn list(
         started_from: request.start_time_from.map(Millis),
         started_to: request.start_time_to.map(Millis),
         before: page::before(request.page_token.as_deref())?,
-        offset: request.offset.unwrap_or(0),
+        offset: page::offset(request.offset)?,
         limit: limit + 1,
         ..RunFilter::default()
     };

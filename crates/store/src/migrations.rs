@@ -62,6 +62,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "run_lists_by_creation",
         include_str!("../migrations/run_lists_by_creation.sql"),
     ),
+    (
+        "run_lists_by_kind",
+        include_str!("../migrations/run_lists_by_kind.sql"),
+    ),
 ];
 
 /// How many steps lead to the newest form.

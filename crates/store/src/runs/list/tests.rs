@@ -1,8 +1,10 @@
 use std::cmp::Reverse;
 
+use super::walk::{Seen, Walk};
 use super::*;
 use crate::runs::tests::{World, new_run};
 use crate::runs::{NewRun, STOPPABLE};
+use rusqlite::types::Value as SqlValue;
 
 const USER: UserId = UserId(2);
 
@@ -158,36 +160,170 @@ async fn a_cursor_from_after_the_window_leaves_out_nothing_and_lets_in_nothing()
     assert_eq!(page(&world, &list).await, [runs[1], runs[0]]);
 }
 
+/// What tells runs of a history apart.
+#[derive(Debug, Clone, Copy)]
+struct Fact {
+    at: i64,
+    kind: RunKind,
+    job: Option<i64>,
+    user: UserId,
+    verdict: Option<&'static str>,
+}
+
+impl Fact {
+    /// Each combination comes up; times are in no order.
+    fn of(number: i64) -> Self {
+        let kind = match number % 7 {
+            0..=2 => RunKind::Job,
+            3 | 4 => RunKind::Submit,
+            5 => RunKind::Context,
+            _ => RunKind::Iteration,
+        };
+        Self {
+            at: number * 37 % 50,
+            kind,
+            job: (kind == RunKind::Job).then_some(7 + number / 3 % 4),
+            user: UserId(1 + number / 2 % 2),
+            verdict: [None, Some("failed"), Some("succeeded")][(number / 5 % 3) as usize],
+        }
+    }
+
+    fn is_in(&self, id: RunId, list: &RunFilter, shared: &[i64]) -> bool {
+        let listed = match list.kind {
+            Some(kind) => self.kind == kind,
+            None => match self.kind {
+                RunKind::Job | RunKind::Submit => true,
+                kind => list.contexts && kind == RunKind::Context,
+            },
+        };
+        listed
+            && list.job_id.is_none_or(|job| self.job == Some(job.0))
+            && list
+                .active
+                .is_none_or(|active| active == self.verdict.is_none())
+            && (!list.failed || self.verdict == Some("failed"))
+            && list.started_from.is_none_or(|from| self.at >= from.0)
+            && list.started_to.is_none_or(|to| self.at <= to.0)
+            && list.visible_to.as_ref().is_none_or(|(user, _)| {
+                self.user == *user || shared.contains(&self.job.unwrap_or(id.0))
+            })
+    }
+}
+
+/// Lists with each filter there is, of all and of one user.
+fn every_list() -> Vec<RunFilter> {
+    let mut lists = vec![RunFilter::default()];
+    let mut with = |values: &[&dyn Fn(&mut RunFilter)]| {
+        let with_one = |list: &RunFilter, change: &dyn Fn(&mut RunFilter)| {
+            let mut list = list.clone();
+            change(&mut list);
+            list
+        };
+        let each = |list: &RunFilter| -> Vec<RunFilter> {
+            values.iter().map(|change| with_one(list, change)).collect()
+        };
+        lists = lists.iter().flat_map(each).collect();
+    };
+    with(&[&|_| {}, &|list| list.job_id = Some(JobId(7)), &|list| {
+        list.job_id = Some(JobId(8))
+    }]);
+    with(&[&|_| {}, &|list| list.active = Some(true), &|list| {
+        list.active = Some(false)
+    }]);
+    with(&[
+        &|_| {},
+        &|list| list.contexts = true,
+        &|list| list.kind = Some(RunKind::Job),
+        &|list| list.kind = Some(RunKind::Submit),
+    ]);
+    with(&[&|_| {}, &|list| list.failed = true]);
+    with(&[
+        &|_| {},
+        &|list| list.started_from = Some(Millis(10)),
+        &|list| {
+            list.started_from = Some(Millis(10));
+            list.started_to = Some(Millis(30));
+        },
+    ]);
+    with(&[&|_| {}, &|list| {
+        list.visible_to = Some((USER, "c@b.c".to_owned()))
+    }]);
+    lists
+}
+
 #[tokio::test]
-async fn runs_of_shared_jobs_are_there_once_however_many_are_shared() {
+async fn each_list_has_what_a_look_at_every_run_finds() {
     let world = World::new(1);
     let mut runs = Vec::new();
-    for (at, (job, user)) in [(7, 1), (8, 1), (7, 2), (8, 2), (90, 1)].iter().enumerate() {
+    for fact in (0..84).map(Fact::of) {
         let new = NewRun {
-            job_id: Some(JobId(*job)),
-            ..of(UserId(*user))
+            job_id: fact.job.map(JobId),
+            creator_id: fact.user,
+            ..new_run(fact.kind)
         };
-        runs.push(world.create(new, at as i64).await.id);
+        let id = world.create(new, fact.at).await.id;
+        let write = world.store.write(move |tx| {
+            tx.execute(
+                "UPDATE run SET verdict = ?2, phase = iif(?2 IS NULL, 'running', 'ended') WHERE id = ?1",
+                (id.0, fact.verdict),
+            )
+            .map_err(|e| sql("end", e))
+        });
+        write.await.unwrap();
+        runs.push((id, fact));
     }
-    let seen = async |job_id: Option<i64>| {
-        let list = RunFilter {
-            job_id: job_id.map(JobId),
-            visible_to: Some((USER, "c@b.c".to_owned())),
-            limit: 10,
-            ..RunFilter::default()
-        };
-        let ids: Vec<RunId> = page(&world, &list).await.iter().map(|run| run.id).collect();
-        ids
-    };
-    assert_eq!(seen(None).await, [runs[3], runs[2]]);
-    assert_eq!(seen(Some(7)).await, [runs[2]]);
-    share(&world, 1).await;
-    assert_eq!(seen(None).await, [runs[3], runs[2], runs[0]]);
-    assert_eq!(seen(Some(7)).await, [runs[2], runs[0]]);
-    assert_eq!(seen(Some(8)).await, [runs[3]]);
-    share(&world, SHARED_FEW + 1).await;
-    assert_eq!(seen(None).await, [runs[3], runs[2], runs[1], runs[0]]);
-    assert!(seen(Some(90)).await.is_empty());
+    runs.sort_by_key(|(id, fact)| Reverse((fact.at, *id)));
+    let of_others = runs
+        .iter()
+        .find(|(_, fact)| fact.kind == RunKind::Submit && fact.user != USER);
+    let mut shared = Vec::new();
+    // One more of each round: nothing, a job of which few runs are left, others, and a run.
+    for more in [
+        None,
+        Some(8),
+        Some(7),
+        Some(9),
+        Some(10),
+        Some(99),
+        of_others.map(|(id, _)| id.0),
+    ] {
+        shared.extend(more);
+        share(&world, more).await;
+        for list in every_list() {
+            let expected: Vec<RunId> = runs
+                .iter()
+                .filter(|(id, fact)| fact.is_in(*id, &list, &shared))
+                .map(|(id, _)| *id)
+                .collect();
+            for (offset, limit) in [(0, 100), (0, 2), (3, 2)] {
+                let list = RunFilter {
+                    offset,
+                    limit,
+                    ..list.clone()
+                };
+                let found: Vec<RunId> =
+                    page(&world, &list).await.iter().map(|run| run.id).collect();
+                let expected: Vec<RunId> =
+                    expected.iter().copied().skip(offset).take(limit).collect();
+                assert_eq!(found, expected, "shared {shared:?}: {list:?}");
+            }
+        }
+    }
+}
+
+/// With a user and with everybody, so that it is there twice.
+async fn share(world: &World, id: Option<i64>) {
+    let write = world.store.write(move |tx| {
+        for (kind, principal) in [("user", "c@b.c"), ("group", "users")] {
+            tx.execute(
+                "INSERT INTO permission SELECT 'jobs', ?1, ?2, ?3, 'CAN_VIEW' WHERE ?1 IS NOT NULL",
+                (id.map(|id| id.to_string()), kind, principal),
+            )
+            .map_err(|e| sql("share", e))?;
+        }
+        Ok(())
+    });
+    write.await.unwrap();
 }
 
 #[tokio::test]
@@ -230,95 +366,67 @@ fn plan_on(conn: &Connection, query: &str, bounds: Vec<SqlValue>) -> Vec<String>
 #[tokio::test]
 async fn no_list_sorts_more_than_its_page_or_walks_over_what_is_outside_of_its_window() {
     let world = World::new(1);
-    let mut lists = Vec::new();
-    for job_id in [None, Some(JobId(7))] {
-        for active in [None, Some(true), Some(false)] {
-            for kind in [None, Some(RunKind::Job)] {
-                for failed in [false, true] {
-                    for before in [None, Some("42.17".parse().unwrap())] {
-                        lists.push(RunFilter {
-                            job_id,
-                            active,
-                            kind,
-                            failed,
-                            before,
-                            limit: 25,
-                            ..RunFilter::default()
-                        });
-                    }
-                }
-            }
-        }
-    }
-    let mut seen = Vec::new();
-    for shared in [0, 1, SHARED_FEW + 1] {
+    let mut checked = Vec::new();
+    for shared in [None, Some(8)] {
         share(&world, shared).await;
-        let lists = lists.clone();
-        let check = move |conn: &Connection| Ok(check_plans(conn, &lists));
-        seen.extend(world.store.read(check).await.unwrap());
-    }
-    for kind in [Seen::All, Seen::Own, Seen::OwnAndFew, Seen::OwnAndMany] {
-        assert!(seen.contains(&kind), "{kind:?}");
-    }
-}
-
-/// Shares so many jobs with all users, those of the tests among them.
-async fn share(world: &World, count: usize) {
-    let write = world.store.write(move |tx| {
-        for job in 7..7 + count {
-            tx.execute(
-                "INSERT OR IGNORE INTO permission VALUES ('jobs', ?1, 'group', 'users', 'CAN_VIEW')",
-                [job.to_string()],
-            )
-            .map_err(|e| sql("share", e))?;
-        }
-        Ok(())
-    });
-    write.await.unwrap();
-}
-
-/// Checks each list, of all and of one user, whole and of windows.
-fn check_plans(conn: &Connection, lists: &[RunFilter]) -> Vec<Seen> {
-    let mut found = Vec::new();
-    for list in lists {
-        for (from, to) in [(None, None), (Some(1), Some(99)), (Some(1), None)] {
-            for visible_to in [None, Some((USER, "c@b.c".to_owned()))] {
-                let list = RunFilter {
-                    started_from: from.map(Millis),
-                    started_to: to.map(Millis),
-                    visible_to,
-                    ..list.clone()
-                };
-                let seen = list.seen_on(conn).unwrap();
-                let (query, bounds) = list.query_on(conn, "run.id, run.settings").unwrap();
-                let plan = plan_on(conn, &query, bounds);
-                let case = format!("{list:?} {seen:?}\n{plan:#?}");
-                // The page itself is sorted, and where it has parts, they together; and the few
-                // runs that are shared themselves.
-                let (sorts, walks) = match seen {
-                    Seen::All | Seen::Own => (1, 1),
-                    Seen::OwnAndFew => (3, 2),
-                    Seen::OwnAndMany => (2, 2),
-                };
-                let sorted = plan.iter().filter(|step| step.contains("ORDER BY"));
-                assert_eq!(sorted.count(), sorts, "{case}");
-                let indexed = plan.iter().filter(|step| step.contains("INDEX run_"));
-                let indexed: Vec<&String> = indexed.collect();
-                assert_eq!(indexed.len(), walks, "{case}");
-                for step in indexed {
-                    let bound = |sign: &str| step.contains(&format!("created_at{sign}?"));
-                    assert_eq!(bound(">"), from.is_some(), "{case}");
-                    let ends = to.is_some() || list.before.is_some();
-                    assert_eq!(bound("<"), ends, "{case}");
-                    if list.job_id.is_none() && list.active == Some(true) {
-                        assert!(step.contains("run_active") || list.failed, "{case}");
-                    }
+        let check = |conn: &Connection| {
+            let mut checked = Vec::new();
+            for list in every_list() {
+                for before in [None, Some("42.17".parse().unwrap())] {
+                    let list = RunFilter {
+                        before,
+                        limit: 25,
+                        ..list.clone()
+                    };
+                    checked.push(check_plan(conn, &list));
                 }
-                found.push(seen);
             }
-        }
+            Ok(checked)
+        };
+        checked.extend(world.store.read(check).await.unwrap());
     }
-    found
+    for whose in [Seen::All, Seen::Own(USER), Seen::OwnAndShared(USER)] {
+        assert!(checked.contains(&whose), "{whose:?}");
+    }
+}
+
+fn check_plan(conn: &Connection, list: &RunFilter) -> Seen {
+    let seen = list.seen_on(conn).unwrap();
+    let walks = list.walks(seen);
+    let query = list.query_on(conn, "run.id, run.settings").unwrap();
+    let plan = plan_on(conn, &query.text, query.values);
+    let case = format!("{list:?} {seen:?}\n{plan:#?}");
+    // The walks' runs together and the page itself, the newest of shared jobs, and the few runs that
+    // are shared themselves.
+    let sorts = |walk: &Walk| match walk {
+        Walk::SharedJobs | Walk::SharedRuns(_) => 1,
+        _ => 0,
+    };
+    let sorted = plan.iter().filter(|step| step.contains("ORDER BY"));
+    assert_eq!(
+        sorted.count(),
+        2 + walks.iter().map(sorts).sum::<usize>(),
+        "{case}"
+    );
+    let indexes = |walk: &Walk| match walk {
+        Walk::SharedJobs => 2,
+        Walk::SharedRuns(_) => 0,
+        _ => 1,
+    };
+    let indexed = plan.iter().filter(|step| step.contains("INDEX run_"));
+    let indexed: Vec<&String> = indexed.collect();
+    assert_eq!(
+        indexed.len(),
+        walks.iter().map(indexes).sum::<usize>(),
+        "{case}"
+    );
+    for step in indexed {
+        let bound = |sign: &str| step.contains(&format!("created_at{sign}?"));
+        assert_eq!(bound(">"), list.started_from.is_some(), "{case}");
+        let ends = list.started_to.is_some() || list.before.is_some();
+        assert_eq!(bound("<"), ends, "{case}");
+    }
+    seen
 }
 
 #[tokio::test]
