@@ -43,7 +43,8 @@ def run(job, jars, channel):
         code, out, err = waiting.submit(words)
     else:
         # Spark starts its JVM with what the command line says; ours is there before it reads that.
-        code, out, err = _execute(jvm.command(job, {**line.conf_of_file(), **conf, **line.conf}, folder, words))
+        conf = {**line.conf_of_file(), **conf, **line.conf}
+        code, out, err = _execute(jvm.command(job, conf, folder, words, *jvm.SHORT))
     if code:
         raise failure(code, out, err, language)
 

@@ -28,17 +28,12 @@ _OPENED = (
     *(f"java.base/{name}" for name in ("jdk.internal.ref", "sun.nio.ch", "sun.nio.cs", "sun.security.action", "sun.util.calendar")),
     "java.security.jgss/sun.security.krb5",
 )
-# A start is mostly the loading and compiling of classes: an archive has them loaded, and the costly
-# compiler, which would take more of two CPUs than the program does, begins with what is called or goes
-# round twenty times as often as it would without this. A query over some rows is there in milliseconds.
-_QUICK = (
-    "-Xshare:auto",
-    "-Xlog:disable",
-    "-Xlog:all=error:stderr",
-    "-XX:Tier4InvocationThreshold=100000",
-    "-XX:Tier4CompileThreshold=300000",
-    "-XX:Tier4BackEdgeThreshold=800000",
-)
+# A start is mostly the loading of classes: an archive has them loaded.
+_QUICK = ("-Xshare:auto", "-Xlog:disable", "-Xlog:all=error:stderr")
+# And it is the compiling: the costly compiler, which would take more of two CPUs than a short program does, begins
+# with what is called or goes round four times as often as it would without this. Long ones pay for it: a query in a session
+# took 2 to 3 % more time (and 5 to 10 % at twenty times as often).
+SHORT = ("-XX:Tier4InvocationThreshold=20000", "-XX:Tier4CompileThreshold=60000", "-XX:Tier4BackEdgeThreshold=160000")
 _COLLECTOR = "-XX:+UseSerialGC"
 _ANY_COLLECTOR = re.compile(r"-XX:\+Use\w+GC\b")
 _JAVA_VARIABLES = ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS")
@@ -86,14 +81,14 @@ def settings(job, folder):
     }
 
 
-def java(job, conf, folder):
-    """`java` with all its options; what is missing is the class to execute."""
+def java(job, conf, folder, *options):
+    """`java` with all its options, of which `options` are the first; what is missing is the class to execute."""
     home = spark_home()
     memory = job["spark"].get("memory_bytes")
     heap = conf.get("spark.driver.memory") or (f"{int(memory * _HEAP_SHARE) >> 20}m" if memory else "1g")
     archive = os.path.join(os.path.dirname(os.path.dirname(job["interpreter"])), ARCHIVE)
     own = _options(conf)
-    options = [*_QUICK, f"-Xmx{heap}", f"-Djava.io.tmpdir={folder}", "-XX:+IgnoreUnrecognizedVMOptions"]
+    options = [*options, *_QUICK, f"-Xmx{heap}", f"-Djava.io.tmpdir={folder}", "-XX:+IgnoreUnrecognizedVMOptions"]
     # Java refuses to start with two. Of other options the last one counts, which is the cluster's.
     if not any(map(_ANY_COLLECTOR.match, [*own, *_of_variables()])):
         options.append(_COLLECTOR)
@@ -127,10 +122,10 @@ def submit_words(conf, *words):
     return [*(word for key, value in conf.items() for word in ("--conf", f"{key}={value}")), *words]
 
 
-def command(job, conf, folder, words):
-    """`java ... SparkSubmit WORDS`, without the second JVM that `spark-submit` starts to find that out. `conf`: what
+def command(job, conf, folder, words, *options):
+    """`java OPTIONS ... SparkSubmit WORDS`, without the second JVM that `spark-submit` starts to find that out. `conf`: what
     `words` say of Java itself."""
-    return [*java(job, conf, folder), "org.apache.spark.deploy.SparkSubmit", *words]
+    return [*java(job, conf, folder, *options), "org.apache.spark.deploy.SparkSubmit", *words]
 
 
 def variables(**more):
@@ -164,8 +159,7 @@ class Gateway:
         self.log = os.path.join(folder, "engine.log")
         info = os.path.join(tempfile.mkdtemp(prefix="spark-"), "gateway")
         conf = settings(job, folder)
-        words = command(job, conf, folder, submit_words(conf, "pyspark-shell"))
-        words[1:1] = options
+        words = command(job, conf, folder, submit_words(conf, "pyspark-shell"), *options)
         with open(self.log, "ab") as log:
             self._process = subprocess.Popen(
                 words,
