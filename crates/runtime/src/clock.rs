@@ -3,6 +3,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use forebay_types::Millis;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// The source of every time in the server. Tests hold a manual one and move it.
 #[derive(Debug, Clone)]
@@ -10,8 +11,17 @@ pub struct Clock(Kind);
 
 #[derive(Debug, Clone)]
 enum Kind {
-    System,
+    /// Since when there is this one.
+    System(Instant),
     Manual(Arc<Manual>),
+}
+
+/// What a clock says at one moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Reading {
+    pub now: Millis,
+    /// Since there is this clock, as sleepers count it, whoever turns it.
+    pub elapsed: Duration,
 }
 
 #[derive(Debug)]
@@ -36,7 +46,7 @@ impl Manual {
 impl Clock {
     #[must_use]
     pub fn system() -> Self {
-        Self(Kind::System)
+        Self(Kind::System(Instant::now()))
     }
 
     /// A clock that stands still until [`Clock::advance`].
@@ -59,10 +69,28 @@ impl Clock {
     pub fn now(&self) -> Millis {
         match &self.0 {
             Kind::Manual(manual) => Millis(manual.hands().now),
-            Kind::System => {
+            Kind::System(_) => {
                 let since_epoch = std::time::SystemTime::now().duration_since(UNIX_EPOCH);
                 Millis(since_epoch.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX)))
             }
+        }
+    }
+
+    /// The time, and beside it what nobody turns.
+    #[must_use]
+    pub fn reading(&self) -> Reading {
+        match &self.0 {
+            Kind::Manual(manual) => {
+                let Hands { now, elapsed } = *manual.hands();
+                Reading {
+                    now: Millis(now),
+                    elapsed: Duration::from_millis(elapsed.try_into().unwrap_or(0)),
+                }
+            }
+            Kind::System(since) => Reading {
+                now: self.now(),
+                elapsed: since.elapsed(),
+            },
         }
     }
 
@@ -70,7 +98,7 @@ impl Clock {
     /// nobody sleep longer.
     pub async fn sleep_until(&self, when: Millis) {
         match &self.0 {
-            Kind::System => {
+            Kind::System(_) => {
                 let wait = when.since(self.now());
                 tokio::time::sleep(Duration::from_millis(wait.unsigned_abs())).await;
             }
@@ -107,9 +135,18 @@ impl Clock {
 
     /// Puts a manual clock back, as somebody does who corrects one that was wrong.
     pub fn put_back(&self, duration: Duration) {
+        self.turn(duration, -1);
+    }
+
+    /// Puts a manual clock ahead: that time does not pass.
+    pub fn put_ahead(&self, duration: Duration) {
+        self.turn(duration, 1);
+    }
+
+    fn turn(&self, duration: Duration, sign: i64) {
         if let Kind::Manual(manual) = &self.0 {
             let ms = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-            manual.hands().now -= ms;
+            manual.hands().now += sign * ms;
         }
     }
 }

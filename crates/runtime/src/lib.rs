@@ -7,7 +7,7 @@ mod folder;
 mod tasks;
 mod telemetry;
 
-pub use clock::Clock;
+pub use clock::{Clock, Reading};
 pub use folder::remove_tree;
 pub use tasks::{OnError, TaskKind, Tasks, blocking};
 pub use telemetry::init_telemetry;

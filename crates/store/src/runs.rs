@@ -466,12 +466,16 @@ impl Store {
         .await
     }
 
-    /// Active runs whose own time-out has passed, at most 100, and when the next timer of any kind
+    /// Active runs whose own time-out has passed, at most `most`, and when the next timer of any kind
     /// is due.
     ///
     /// # Errors
     /// When the database refuses.
-    pub async fn run_timers(&self, now: Millis) -> Result<(Vec<RunId>, Option<Millis>)> {
+    pub async fn run_timers(
+        &self,
+        now: Millis,
+        most: usize,
+    ) -> Result<(Vec<RunId>, Option<Millis>)> {
         self.glance(|conn| {
             let timed_out = conn
                 .prepare_cached(&format!(
@@ -479,11 +483,11 @@ impl Store {
                     "SELECT id FROM run WHERE {TIMED} AND started_at + timeout_ms <= ?1
                        AND NOT EXISTS (SELECT 1 FROM repair WHERE repair.run_id = run.id
                          AND repair.created_at + run.timeout_ms > ?1)
-                     ORDER BY started_at + timeout_ms LIMIT 100"
+                     ORDER BY started_at + timeout_ms LIMIT ?2"
                 ))
                 .and_then(|mut statement| {
                     statement
-                        .query_map([now.0], |row| row.get("id").map(RunId))?
+                        .query_map(params![now.0, most], |row| row.get("id").map(RunId))?
                         .collect()
                 })
                 .map_err(|e| sql("read timers", e))?;

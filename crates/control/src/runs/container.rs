@@ -5,15 +5,15 @@
 //! may come at any time, twice, or after a crash between any two steps: a child is started in the
 //! transaction that takes its number, and an end is recorded once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use forebay_engine::{Children, Phase, Plan, Step, StopReason, Verdict, next_step};
-use forebay_runtime::TaskKind;
+use forebay_runtime::{Clock, Reading, TaskKind};
 use forebay_store::{Attempt, AttemptEnd, LiveAttempt, NewRun, Run};
-use forebay_types::{Error, Result, RunId};
+use forebay_types::{Error, Millis, Result, RunId};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tracing::{error, info};
@@ -30,6 +30,8 @@ const POLL: Duration = Duration::from_secs(1);
 pub(crate) struct Containers {
     due: Mutex<Due>,
     wake: Notify,
+    /// When those with a limit reach it, by the time that nobody turns; with when they began.
+    limits: Mutex<HashMap<(RunId, Millis), Duration>>,
 }
 
 #[derive(Default)]
@@ -52,6 +54,23 @@ impl Containers {
     pub(crate) fn touch_all(&self) {
         self.due().all = true;
         self.wake.notify_one();
+    }
+
+    fn limits(&self) -> MutexGuard<'_, HashMap<(RunId, Millis), Duration>> {
+        self.limits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether an attempt that began then has reached its limit. From the first question on the clock
+    /// may be turned; what had not begun yet by that begins with it.
+    fn is_over(&self, attempt: RunId, began: Millis, limit_ms: i64, clock: &Clock) -> bool {
+        let ms = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+        let Reading { now, elapsed } = clock.reading();
+        let mut limits = self.limits();
+        let reached = *limits.entry((attempt, began)).or_insert_with(|| {
+            let left = began.plus_ms(limit_ms).since(now);
+            elapsed + ms(left.min(limit_ms))
+        });
+        elapsed >= reached
     }
 }
 
@@ -81,7 +100,11 @@ async fn round(inner: &Arc<Inner>) {
     let mut attempts = due.attempts;
     if due.all {
         match inner.store.container_list().await {
-            Ok(live) => attempts.extend(live.into_iter().map(|attempt| attempt.id)),
+            Ok(live) => {
+                attempts.extend(live.into_iter().map(|attempt| attempt.id));
+                let mut limits = inner.containers.limits();
+                limits.retain(|(id, _), _| attempts.contains(id));
+            }
             Err(e) => error!(error = ?e, "cannot look for waiting attempts"),
         }
     }
@@ -206,8 +229,12 @@ impl Container<'_> {
             return Some(self.stopping.unwrap_or(StopReason::Canceled));
         }
         let limit_ms = task.timeout_seconds.saturating_mul(1000);
-        let deadline = self.attempt.started_at?.plus_ms(limit_ms);
-        (limit_ms > 0 && self.inner.clock.now() >= deadline).then_some(StopReason::TimedOut)
+        let (began, inner) = (self.attempt.started_at?, self.inner);
+        let is_over = limit_ms > 0
+            && inner
+                .containers
+                .is_over(self.attempt.id, began, limit_ms, &inner.clock);
+        is_over.then_some(StopReason::TimedOut)
     }
 
     async fn start(&self, task: &TaskSpec, numbers: Range<usize>) -> Result<()> {

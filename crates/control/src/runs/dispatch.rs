@@ -14,11 +14,13 @@ use tracing::{error, warn};
 use super::Inner;
 use super::adoption;
 use super::attempt::{self, Begin};
-use super::limits::Limits;
+use super::limits::{Limits, Turn};
 use crate::jobs::JobDocument;
 
 /// The slow poll behind the wake-ups.
 const POLL: Duration = Duration::from_secs(1);
+/// So many runs are stopped at their limits before others get their slots.
+const TIMED_OUT_AT_ONCE: usize = 100;
 
 pub(crate) fn start(inner: &Arc<Inner>) {
     let inner = Arc::clone(inner);
@@ -41,16 +43,23 @@ pub(crate) fn start(inner: &Arc<Inner>) {
                     adoption::take_up(&inner).await;
                 }
                 // Before the look: what becomes due while it goes on is not waited for twice.
-                let began = inner.clock.now();
-                let is_back = last.is_none_or(|last| began < last);
-                // What failed is tried again, with the time from before the turn.
-                if !is_back || overtaken(&inner, &mut limits, last, began).await {
-                    last = Some(began);
+                let reading = inner.clock.reading();
+                let began = reading.now;
+                let is_seen_to = match last.map(|last| Turn::between(last, reading)) {
+                    Some(None) => true,
+                    // What failed is tried again, with the time from before the turn.
+                    first_or_turn => {
+                        let turn = first_or_turn.flatten();
+                        turned(&inner, &mut limits, turn, began).await
+                    }
+                };
+                if is_seen_to {
+                    last = Some(reading);
                 }
                 if !reached.is_empty() {
                     stop_at_limits(&inner, &mut limits, &mut reached).await;
                 }
-                let due = match round(&inner).await {
+                let due = match round(&inner, &limits, began).await {
                     Ok(due) => due,
                     // The store may be full or busy for a while; the poll tries again.
                     Err(e) => {
@@ -82,18 +91,13 @@ fn wait(began: Millis, due: Option<Millis>, now: Millis) -> Duration {
     Duration::from_millis(u64::try_from(next.since(now)).unwrap_or(0)).min(POLL)
 }
 
-/// A clock that was put back must not make an interval between two tries, or a limit, one of days.
-/// Returns whether all of it was seen to.
-async fn overtaken(
-    inner: &Arc<Inner>,
-    limits: &mut Limits,
-    last: Option<Millis>,
-    now: Millis,
-) -> bool {
+/// A clock that was put back must not make an interval between two tries, or a limit, one of days, and
+/// one that was put ahead must not end a run before its time. Returns whether all of it was seen to.
+async fn turned(inner: &Arc<Inner>, limits: &mut Limits, turn: Option<Turn>, now: Millis) -> bool {
     let found = inner.store.run_limits().await;
-    let found = found.map(|runs| limits.put_back(runs, last, now));
+    let found = found.map(|runs| limits.turned(runs, turn, now));
     if let Err(e) = &found {
-        error!(error = ?e, "cannot look for limits from before the clock went back");
+        error!(error = ?e, "cannot look for limits from before the clock was turned");
     }
     let tries = inner.store.attempt_overtaken(now).await;
     match &tries {
@@ -143,10 +147,10 @@ async fn stop_at_limit(inner: &Arc<Inner>, id: RunId) -> bool {
 }
 
 /// One look at everything; returns when the next timer is due.
-async fn round(inner: &Arc<Inner>) -> Result<Option<Millis>> {
-    let now = inner.clock.now();
-    let (timed_out, next) = inner.store.run_timers(now).await?;
-    for id in timed_out {
+async fn round(inner: &Arc<Inner>, limits: &Limits, now: Millis) -> Result<Option<Millis>> {
+    let most = TIMED_OUT_AT_ONCE + limits.len();
+    let (timed_out, next) = inner.store.run_timers(now, most).await?;
+    for id in timed_out.into_iter().filter(|id| !limits.has(*id)) {
         stop_at_limit(inner, id).await;
     }
     expire(inner, now).await?;

@@ -262,30 +262,44 @@ async fn a_clock_that_is_put_back_holds_up_no_run() {
     assert_eq!(run["tasks"][0]["state"]["result_state"], "TIMEDOUT");
 }
 
-/// The limit of a whole run counts on.
+/// The limits of a whole run and of a task that only waits count on, whichever way the clock goes.
 #[tokio::test]
-async fn a_clock_that_is_put_back_makes_no_run_longer() {
+async fn a_clock_that_is_turned_makes_no_run_longer_or_shorter() {
     let server = start(15).await;
     notebook(&server, "/Shared/silent", &["silence"]).await;
-    let tasks = json!([task("a", "/Shared/silent", &[])]);
-    let limited = json!({"timeout_seconds": 7200, "tasks": tasks});
-    let run = submit(&server, limited).await;
-    let stands = async || get(&server, run).await["state"]["life_cycle_state"].clone();
-    forebay_testkit::wait_until("its start", stands, |state| state == "RUNNING").await;
-    server.clock.advance(Duration::from_secs(3600));
-    forebay_testkit::wait_until("a look", stands, |state| state == "RUNNING").await;
-    server.clock.put_back(Duration::from_secs(86_400));
-    // What it has left, and the time until somebody notices.
-    let before = server.clock.now();
-    let step = async || {
-        server.clock.advance(Duration::from_secs(60));
-        stands().await
-    };
-    forebay_testkit::wait_until("its limit", step, |state| state == "TERMINATED").await;
-    let run = ended(&server, run).await;
-    assert_eq!(state(&run), states("TERMINATED", "TIMEDOUT"));
-    let passed = server.clock.now().since(before) / 1000;
-    assert!((3600..20_000).contains(&passed), "{passed} s");
+    let silent = json!({"name": "silent", "tasks": [task("a", "/Shared/silent", &[])]});
+    let silent = job(&server, silent).await;
+    let calls =
+        json!({"task_key": "t", "run_job_task": {"job_id": silent}, "timeout_seconds": 7200});
+    let whole = json!({"timeout_seconds": 7200, "tasks": [task("a", "/Shared/silent", &[])]});
+    for limited in [whole, json!({"tasks": [calls]})] {
+        for is_back in [true, false] {
+            let run = submit(&server, limited.clone()).await;
+            let stands =
+                async || get(&server, run).await["tasks"][0]["state"]["life_cycle_state"].clone();
+            forebay_testkit::wait_until("its start", stands, |state| state == "RUNNING").await;
+            server.clock.advance(Duration::from_secs(3600));
+            forebay_testkit::wait_until("a look", stands, |state| state == "RUNNING").await;
+            match is_back {
+                true => server.clock.put_back(Duration::from_secs(86_400)),
+                false => server.clock.put_ahead(Duration::from_secs(86_400)),
+            }
+            // What it has left, and the time until somebody notices.
+            let before = server.clock.now();
+            let step = async || {
+                server.clock.advance(Duration::from_secs(60));
+                stands().await
+            };
+            forebay_testkit::wait_until("its limit", step, |state| state == "TERMINATED").await;
+            let passed = server.clock.now().since(before) / 1000;
+            assert!((3500..20_000).contains(&passed), "{passed} s: {limited}");
+            let run = ended(&server, run).await;
+            assert_eq!(
+                run["tasks"][0]["state"]["result_state"], "TIMEDOUT",
+                "{run}"
+            );
+        }
+    }
 }
 
 #[tokio::test]
