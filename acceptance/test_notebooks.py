@@ -2,10 +2,14 @@
 
 import base64
 import json
+import os
 import re
+import signal
+import time
 
 import pytest
 
+from harness import wait
 from harness.api import text_of, text_of_cell
 
 
@@ -41,6 +45,28 @@ def test_markdown_shell_and_language_magics(run):
     text = text_of(notebook)
     assert "from 42" in text and "python cell" in text and "captured" in text and "titled" in text
     assert notebook["cells"][0]["cell_type"] == "markdown"
+
+
+def test_what_a_process_writes_is_in_its_cell_however_late_it_is_read(server, api, home, cluster_id):
+    api.post("/api/2.0/dbfs/mkdirs", {"path": "/late"})
+    there = server.data / "dev/dbfs/late"
+    waits = "import os, time\nopen('/dbfs/late/begun', 'w')\nwhile not os.path.exists('/dbfs/late/go'):\n    time.sleep(0.01)"
+    writes = "# MAGIC %sh\n# MAGIC echo from the last; touch /dbfs/late/written"
+    api.notebook(f"{home}/late", [waits, "# MAGIC %md\n# MAGIC nothing", writes])
+    run_id = api.submit(f"{home}/late", cluster_id)
+    wait.until("the first cell to begin", (there / "begun").exists)
+    runner = server.runner()
+    os.kill(runner, signal.SIGSTOP)
+    try:
+        (there / "go").touch()
+        # Time enough for a process that does not wait until its cell is known.
+        deadline = time.monotonic() + 1
+        while not (there / "written").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+    finally:
+        os.kill(runner, signal.SIGCONT)
+    assert api.finished(run_id)["state"]["result_state"] == "SUCCESS"
+    assert [text_of_cell(cell) for cell in api.executed(run_id)["cells"]] == ["", "", "from the last\n"]
 
 
 def test_shell_failure_is_seen_and_fails_the_cell_when_asked(run, api, home, cluster_id):

@@ -88,9 +88,16 @@ class Channel:
         return struct.pack(">I", len(frame)) + frame
 
     def begin_cell(self, cell, later=False):
+        """`later`: for one that writes nothing to the pipes, or whose first frame follows at once."""
         self.cell = cell
         self._cell_bytes = 0
-        (self.send_later if later else self.send)("start")
+        if cell == 0 and not later:
+            return self.send("start")
+        self.send_later("start")
+        if not later:
+            # What comes out of the pipes is that of the cell of which the server knows: it must know of this one
+            # before a process of it can write.
+            self.call("sync")
 
     def output(self, kind, size, **fields):
         """Like `send`, for what counts as output: beyond the limit the server would drop it too,

@@ -109,7 +109,7 @@ class Session:
         if len(self.stack) == 1:
             self.started = time.monotonic()
             self.busy = True
-            self.channel.begin_cell(cell["index"])
+            self.channel.begin_cell(cell["index"], later=cell["kind"] in ("md", "skip"))
         depth = len(self.stack)
         if cell["kind"] == "skip":
             if depth == 1:

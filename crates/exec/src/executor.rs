@@ -203,6 +203,8 @@ pub mod method {
     /// `{from, path, timeout_seconds, arguments: {name: value}}` to `{exit_value}`; `from` is the
     /// calling notebook's path, and 0 seconds mean no limit. Fails with kind `WorkflowException`.
     pub const NOTEBOOK_RUN: &str = "notebook.run";
+    /// `{}` to `null`, by the executor itself, when it has taken all frames before it.
+    pub const SYNC: &str = "sync";
     /// `{from, path, params: {name: value}}` to `{path, cells: [ExecCell]}`: the source of a
     /// notebook for `%run`. `path` is as written; the answer has the absolute one.
     pub const NOTEBOOK_SOURCE: &str = "notebook.source";
