@@ -8,12 +8,14 @@ import contextlib
 import signal
 import sys
 import threading
+import time
 
 from . import session, spark, tables
 from .worker import ProgramFailed
 
 # What a command exited with; see `results.rs`.
 _EXIT = "application/vnd.forebay.exit"
+_AGAIN_SECONDS = 0.1
 
 
 class Context(session.Session):
@@ -87,10 +89,18 @@ class Context(session.Session):
         with contextlib.suppress(Exception):
             while True:
                 number = self.channel.call("context.interrupt", after=number)["command"]
-                with self._lock:
-                    if number == self._running:
-                        self._ours = True
-                        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+                while self._interrupt(number):
+                    time.sleep(_AGAIN_SECONDS)
+
+    def _interrupt(self, command):
+        """Whether that has to be looked at again: a signal that comes when the main thread is just about to wait for
+        something does not wake it."""
+        with self._lock:
+            if command != self._running or self.channel.was_interrupted:
+                return False
+            self._ours = True
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            return True
 
     def _kept(self):
         return {**super()._kept(), "after": self.after}
